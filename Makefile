@@ -1,0 +1,29 @@
+# Two commands do all the set-up: `make run` and `make test`. Needs Python 3.11+, make and git.
+PYTHON ?= python3
+WORKERS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: run test test-long lint bench
+
+run: .venv/quickstart.stamp
+	exec .venv/bin/python manage.py quickstart
+
+test: lint
+	.venv/bin/pytest -n $(WORKERS) -m "not long"
+
+test-long: .venv/dev.stamp
+	.venv/bin/pytest -n $(WORKERS)
+
+lint: .venv/dev.stamp
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	.venv/bin/mypy
+
+bench: .venv/dev.stamp
+	.venv/bin/python -m tests.bench
+
+.venv/%.stamp: requirements/%.txt requirements/base.txt requirements/constraints.txt
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet -r $< -c requirements/constraints.txt
+	touch $@

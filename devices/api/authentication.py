@@ -1,0 +1,53 @@
+"""Who is calling: a person with an API token, or a device with its own token."""
+
+from dataclasses import dataclass
+
+from knox.auth import TokenAuthentication
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from devices.models import Device
+from tenants.models import ApiToken, User, hash_token
+
+
+class PersonTokenAuthentication(TokenAuthentication):
+    """`Authorization: Token KEY`; `request.user` is a User, `request.auth` its ApiToken."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
+        if not token.isascii():
+            raise AuthenticationFailed("Invalid token.")
+        user, api_token = super().authenticate_credentials(token)
+        return user, api_token
+
+
+@dataclass(frozen=True)
+class DevicePrincipal:
+    """What `request.user` is when a device calls."""
+
+    device: Device
+    is_authenticated: bool = True
+    is_active: bool = True
+    pk: None = None
+
+
+class DeviceTokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer DEVICE_TOKEN`; `request.user` is a DevicePrincipal."""
+
+    def authenticate(self, request: Request) -> tuple[DevicePrincipal, None] | None:
+        scheme, _, token = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        digest = hash_token(token.strip().decode("latin-1"))
+        device = Device.objects.select_related("tenant", "group__organisation").filter(
+            token_digest=digest
+        )
+        found = device.first()
+        if found is None:
+            raise AuthenticationFailed("The device token is not valid.")
+        return DevicePrincipal(found), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class NatsbridgeConfig(AppConfig):
+    name = "natsbridge"
+    verbose_name = "Message bridge"

@@ -1,0 +1,96 @@
+"""Settings from the environment: a wrong one is remembered and reported as a system check.
+
+A value that cannot be used falls back to the default, so that the check can run and say all
+that is wrong at once instead of a traceback about the first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One setting that cannot be used, and what would be right."""
+
+    name: str
+    message: str
+    hint: str
+
+
+@dataclass
+class Environment:
+    """Typed look-ups in `variables`; `problems` collects what was wrong."""
+
+    variables: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.variables.get(name, "").strip() or default
+
+    def integer(self, name: str, default: int, *, minimum: int = 0) -> int:
+        raw = self.text(name)
+        if not raw:
+            return default
+        if raw.removeprefix("-").isdecimal() and int(raw) >= minimum:
+            return int(raw)
+        return self._wrong(
+            name, f"is {raw!r}", f"Give a whole number of at least {minimum}.", default
+        )
+
+    def flag(self, name: str, default: bool) -> bool:
+        raw = self.text(name).lower()
+        if not raw:
+            return default
+        if raw in environ.Env.BOOLEAN_TRUE_STRINGS:
+            return True
+        if raw in ("false", "off", "no", "n", "0"):
+            return False
+        return self._wrong(name, f"is {raw!r}", "Give true or false.", default)
+
+    def words(self, name: str, default: list[str]) -> list[str]:
+        raw = self.text(name)
+        return [word.strip() for word in raw.split(",") if word.strip()] if raw else default
+
+    def path(self, name: str, default: Path) -> Path:
+        raw = self.text(name)
+        return Path(raw).expanduser().resolve() if raw else default
+
+    def url(self, name: str, default: str, *, schemes: tuple[str, ...]) -> str:
+        raw = self.text(name, default)
+        hint = f"Give an address like {schemes[0]}://host:port."
+        try:
+            parts = urlsplit(raw)
+            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError as error:
+            return self._wrong(name, f"cannot be read: {error}", hint, default)
+        if usable:
+            return raw
+        return self._wrong(name, "is not a usable address", hint, default)
+
+    def database(self, name: str, default: str) -> dict[str, Any]:
+        url = self.url(name, default, schemes=("postgres", "postgresql"))
+        try:
+            return dict(environ.Env.db_url_config(url))
+        except (ImproperlyConfigured, ValueError) as error:
+            return self._wrong(
+                name,
+                f"cannot be read: {error}",
+                "Give postgres://user:password@host:port/database.",
+                dict(environ.Env.db_url_config(default)),
+            )
+
+    def choice(self, name: str, default: str, *, allowed: tuple[str, ...]) -> str:
+        raw = self.text(name, default)
+        if raw in allowed:
+            return raw
+        return self._wrong(name, f"is {raw!r}", f"Give one of {', '.join(allowed)}.", default)
+
+    def _wrong(self, name: str, message: str, hint: str, default: Any) -> Any:
+        self.problems.append(Problem(name, f"{name} {message}.", hint))
+        return default

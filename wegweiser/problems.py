@@ -1,0 +1,52 @@
+"""Errors of the API as problem details (RFC 9457, application/problem+json)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def problem(
+    status: int, detail: str, errors: list[dict[str, str]] | None = None, **headers: str
+) -> Response:
+    """`errors` names each wrong field as `{"field": "a.b", "detail": "why"}`."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = errors
+    return Response(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+def problem_details(exception: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler: its own answer's status and headers, our body."""
+    answer = exception_handler(exception, context)
+    if answer is None:
+        return None
+    headers = {
+        name: answer[name] for name in ("WWW-Authenticate", "Retry-After") if name in answer
+    }
+    if isinstance(exception, ValidationError):
+        errors = list(_flatten(exception.detail, ""))
+        detail = "; ".join(f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors)
+        return problem(answer.status_code, detail, errors, **headers)
+    return problem(answer.status_code, str(answer.data.get("detail", "")), **headers)
+
+
+def _flatten(detail: Any, field: str) -> Any:
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            path = "" if name == "non_field_errors" else str(name)
+            yield from _flatten(inner, ".".join(part for part in (field, path) if part))
+    elif isinstance(detail, list):
+        for inner in detail:
+            yield from _flatten(inner, field)
+    else:
+        yield {"field": field, "detail": str(detail)}

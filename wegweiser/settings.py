@@ -1,0 +1,241 @@
+"""Django settings: one file, everything that differs between machines from the environment.
+
+`.env.example` lists each variable with its meaning; a `.env` beside manage.py is read first.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+import structlog
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+from wegweiser.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+environ.Env.read_env(BASE_DIR / ".env")
+ENVIRONMENT = Environment(os.environ)
+read = ENVIRONMENT
+
+DEBUG = read.flag("DEBUG", False)
+SECRET_KEY = read.text("SECRET_KEY", "unsafe-only-for-checks-and-collectstatic")
+# Device tokens and enrolment keys are stored as hashes under this key; changing it voids them all.
+TOKEN_HASH_KEY = read.text("TOKEN_HASH_KEY", SECRET_KEY)
+# Signing seeds of the broker are encrypted with the first; all are tried to decrypt.
+FIELD_ENCRYPTION_KEYS = read.words("FIELD_ENCRYPTION_KEY", [])
+WEGWEISER_HOME = read.path("WEGWEISER_HOME", BASE_DIR / "var")
+PUBLIC_URL = read.url("PUBLIC_URL", "http://127.0.0.1:8000", schemes=("http", "https"))
+ALLOWED_HOSTS = read.words("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = read.words("CSRF_TRUSTED_ORIGINS", [])
+SECURE_COOKIES = PUBLIC_URL.startswith("https://")
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_filters",
+    "knox",
+    "channels",
+    "axes",
+    "django_structlog",
+    "natsbridge",
+    "tenants",
+    "devices",
+    "wegweiser",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "wegweiser.urls"
+ASGI_APPLICATION = "wegweiser.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Database. A pool suits the web's many short requests; the subscriber's threads each keep one
+# connection for ever, so it runs with DATABASE_POOL_MAX=0.
+DATABASE_POOL_MAX = read.integer("DATABASE_POOL_MAX", 0)
+DATABASES = {
+    "default": read.database(
+        "DATABASE_URL", "postgres://wegweiser:wegweiser@127.0.0.1:5432/wegweiser"
+    )
+}
+DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5, "application_name": "wegweiser"}
+if DATABASE_POOL_MAX:
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_MAX}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Redis: ring buffers, watch sets, the channel layer.
+REDIS_URL = read.url("REDIS_URL", "redis://127.0.0.1:6379/0", schemes=("redis", "rediss", "unix"))
+METRICS_REDIS_HOST = read.text("METRICS_REDIS_HOST")
+METRICS_REDIS_PORT = read.integer("METRICS_REDIS_PORT", 6379, minimum=1)
+METRICS_REDIS_DB = read.integer("METRICS_REDIS_DB", 3)
+METRICS_REDIS_PREFIX = read.text("METRICS_REDIS_PREFIX", "wegweiser:metrics")
+METRICS_MAX_POINTS = read.integer("METRICS_MAX_POINTS", 300, minimum=1)
+METRICS_TTL_SECONDS = read.integer("METRICS_TTL_SECONDS", 900, minimum=1)
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "wegweiser"},
+    }
+}
+
+# NATS.
+NATS_URL = read.url("NATS_URL", "nats://127.0.0.1:4222", schemes=("nats", "tls", "ws", "wss"))
+NATS_MONITOR_URL = read.url("NATS_MONITOR_URL", "http://127.0.0.1:8222", schemes=("http", "https"))
+AGENT_NATS_URL = read.url("AGENT_NATS_URL", NATS_URL, schemes=("nats", "tls", "ws", "wss"))
+NATS_REPLICAS = read.integer("NATS_REPLICAS", 1, minimum=1)
+INGEST_MAX_BYTES = read.integer("INGEST_MAX_BYTES", 1024**3, minimum=1024**2)
+INGEST_BATCH = read.integer("INGEST_BATCH", 500, minimum=1)
+INGEST_MAX_DELIVERIES = read.integer("INGEST_MAX_DELIVERIES", 5, minimum=1)
+PARKED_MESSAGES_MAX = read.integer("PARKED_MESSAGES_MAX", 100_000, minimum=1)
+DEVICE_JWT_SECONDS = read.integer("DEVICE_JWT_SECONDS", 7 * 86_400, minimum=60)
+
+# Presence and commands.
+ONLINE_SECONDS = read.integer("ONLINE_SECONDS", 120, minimum=1)
+STALE_SECONDS = read.integer("STALE_SECONDS", 600, minimum=1)
+COMMAND_DEADLINE_SECONDS = read.integer("COMMAND_DEADLINE_SECONDS", 3600, minimum=1)
+COMMAND_RESPONSE_SECONDS = read.integer("COMMAND_RESPONSE_SECONDS", 600, minimum=1)
+
+# People.
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "fleet"
+LOGOUT_REDIRECT_URL = "login"
+# One person's typing errors lock that name from that address, not the whole office.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = read.integer("LOGIN_FAILURE_LIMIT", 10, minimum=1)
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES else None
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "devices.api.authentication.PersonTokenAuthentication",
+        "devices.api.authentication.DeviceTokenAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "wegweiser.problems.problem_details",
+}
+KNOX_TOKEN_MODEL = "tenants.ApiToken"
+REST_KNOX = {
+    "SECURE_HASH_ALGORITHM": "hashlib.sha512",
+    "TOKEN_TTL": timedelta(days=90),
+    "TOKEN_PREFIX": "wgw_",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Wegweiser",
+    "DESCRIPTION": "Devices, agents and monitoring over NATS.",
+    "VERSION": "0.1.0",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+# Files, language, time.
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = read.path("STATIC_ROOT", BASE_DIR / "staticfiles")
+# Without a collectstatic (first run, development) WhiteNoise serves from the apps themselves.
+WHITENOISE_USE_FINDERS = True
+LANGUAGE_CODE = "en-gb"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+UNFOLD = {
+    "SITE_TITLE": "Wegweiser",
+    "SITE_HEADER": "Wegweiser",
+    "SITE_URL": reverse_lazy("fleet"),
+    "SITE_ICON": lambda request: static("wegweiser.svg"),
+    "SHOW_HISTORY": True,
+}
+
+LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = read.choice("LOG_FORMAT", "console", allowed=("console", "json"))
+LOG_PROCESSORS = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": LOG_PROCESSORS,
+            "processor": structlog.processors.JSONRenderer()
+            if LOG_FORMAT == "json"
+            else structlog.dev.ConsoleRenderer(colors=False),
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"daphne": {"level": "WARNING"}, "axes": {"level": "WARNING"}},
+}
+structlog.configure(
+    processors=[
+        *LOG_PROCESSORS,
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
