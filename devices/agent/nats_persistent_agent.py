@@ -1,0 +1,2047 @@
+#!/usr/bin/env python3
+"""The Wegweiser agent: watches this computer and runs commands on it, over NATS.
+
+One file that needs Python 3.11 or later and two packages: pip install "nats-py[nkeys]" psutil
+
+Enrol once; the enrolment key is best given through the environment, where `ps` does not show it:
+
+    WEGWEISER_ENROLLMENT_KEY=... python nats_persistent_agent.py --server URL --group UUID
+
+From then on it is started without arguments. Its configuration folder holds
+
+    agent.json        identity, device token, private key and JWT (mode 0600)
+    commands.journal  the commands it has run, and answers not yet known to be stored
+    agent.lock        held while an agent runs on this configuration
+"""
+
+import argparse
+import asyncio
+import base64
+import binascii
+import contextlib
+import dataclasses
+import enum
+import json
+import logging
+import logging.handlers
+import math
+import os
+import platform
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, Any, NoReturn, TypeVar
+
+try:
+    import nats.errors
+    import nkeys
+    import psutil
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+except ImportError as missing:
+    sys.exit(f'{missing}; the agent needs: pip install "nats-py[nkeys]" psutil')
+
+VERSION = "0.1.0"
+
+HEARTBEAT_SECONDS = 60.0
+METRICS_SECONDS = 2.0
+ACK_SECONDS = 5.0
+HTTP_SECONDS = 15.0
+CONNECT_SECONDS = 30.0
+RENEWAL_CHECK_SECONDS = 30.0
+STOP_SECONDS = 1.0
+RESTART_SECONDS = 10.0
+COMMANDS_AT_ONCE = 4
+# A NATS message holds 1 MiB; this leaves room for the envelope.
+MAX_RESPONSE_BYTES = 900_000
+MAX_HTTP_BYTES = 1_048_576
+MAX_ID_LENGTH = 128
+
+METRIC_TYPES = (
+    "cpu_percent",
+    "memory_percent",
+    "disk_percent",
+    "network_bytes_in",
+    "network_bytes_out",
+    "uptime",
+)
+
+JsonObject = dict[str, Any]
+Result = TypeVar("Result")
+
+log = logging.getLogger("wegweiser.agent")
+
+
+class AgentError(Exception):
+    """The root of the agent's errors; each message is meant to be read by a person."""
+
+
+class ConfigurationError(AgentError):
+    """The configuration is missing, unreadable or in use by another agent."""
+
+
+class RequestRefusedError(AgentError):
+    """The server understood the request and said no; `status` is its HTTP status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class ServerUnavailableError(AgentError):
+    """The server gave no usable answer; it may later."""
+
+
+class LoginRefusedError(AgentError):
+    """The broker does not accept our JWT."""
+
+
+class BrokerUnavailableError(AgentError):
+    """There is no connection to the broker."""
+
+
+class NotStoredError(AgentError):
+    """The broker did not confirm that it stored a message."""
+
+
+class MessageTooLargeError(NotStoredError):
+    """The broker will never store this message."""
+
+
+class CommandError(AgentError):
+    """A command cannot be run, or failed; the message is the answer."""
+
+
+class Outcome(enum.Enum):
+    """Why the agent ended."""
+
+    STOPPED = enum.auto()
+    RESTART = enum.auto()
+
+
+class Backoff:
+    """Pauses between attempts: doubling from `first` to `longest` seconds, each from half to
+    one and a half of that, so that many agents do not come back at once."""
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first = first
+        self._longest = longest
+        self._attempts = 0
+
+    def next(self) -> float:
+        pause = min(self._longest, self._first * 2.0 ** min(self._attempts, 30))
+        self._attempts += 1
+        return pause * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+
+    def reset(self) -> None:
+        self._attempts = 0
+
+
+class Threads:
+    """Where blocking calls run, so that none of them holds up the event loop."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
+    """Whether the event was set within this time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+async def keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Own a task that should never end: a bug in it costs a traceback and a pause."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed and is started again", name)
+        await asyncio.sleep(5)
+
+
+def clean(value: object) -> Any:
+    """As JSON that every reader takes: no NaN, no lone surrogate, no NUL character."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode().replace("\0", "")
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {clean(str(key)): clean(item) for key, item in value.items()}
+        case list() | tuple():
+            return [clean(item) for item in value]
+    return value
+
+
+def to_json(value: object) -> bytes:
+    return json.dumps(
+        clean(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    ).encode()
+
+
+def epoch_seconds() -> float:
+    return round(time.time(), 3)
+
+
+@dataclasses.dataclass
+class Configuration:
+    """What the agent knows about itself, as agent.json holds it.
+
+    Before enrolment only the first four are set: the key pair is on disk before the server
+    hears of it, so that a crash in between cannot lose a device.
+    """
+
+    server_url: str
+    group_uuid: str
+    device_name: str
+    nkey_seed: str
+    device_uuid: str = ""
+    tenant_uuid: str = ""
+    device_token: str = ""
+    nats_url: str = ""
+    jwt: str = ""
+    # This computer's clock when the JWT came: its age is measured by that clock alone, so a
+    # clock that is wrong does no harm.
+    jwt_received_at: float = 0.0
+
+    @property
+    def enrolled(self) -> bool:
+        return bool(self.device_uuid and self.device_token and self.jwt)
+
+    def take_credentials(self, credentials: JsonObject) -> None:
+        """From `{jwt, nats_url}`. Raises ServerUnavailableError."""
+        jwt = text_of(credentials, "jwt")
+        jwt_lifetime(jwt)
+        self.nats_url = text_of(credentials, "nats_url")
+        self.jwt = jwt
+        self.jwt_received_at = time.time()
+
+
+class ConfigurationFolder:
+    """The folder with agent.json, the journal and the lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "commands.journal"
+        self._file = path / "agent.json"
+        self._lock: IO[str] | None = None
+
+    def create(self) -> None:
+        """Raises ConfigurationError."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"cannot make {self.path}: {error}") from error
+
+    def lock(self) -> None:
+        """Hold the folder until this process ends. Raises ConfigurationError."""
+        try:
+            stream = (self.path / "agent.lock").open("a+")
+        except OSError as error:
+            raise ConfigurationError(f"cannot use {self.path}: {error}") from error
+        try:
+            lock_file(stream)
+        except OSError as error:
+            stream.seek(0)
+            pid = stream.read().strip() or "unknown"
+            stream.close()
+            raise ConfigurationError(
+                f"another agent (process {pid}) runs on {self.path}; "
+                "a second one needs a --config-dir of its own"
+            ) from error
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        self._lock = stream
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def load(self) -> Configuration | None:
+        """Raises ConfigurationError."""
+        try:
+            content = json.loads(self._file.read_text("utf-8"))
+            return Configuration(**content)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"cannot read {self._file}: {error}") from error
+
+    def save(self, configuration: Configuration) -> None:
+        """All or nothing, even if the power fails. Raises ConfigurationError."""
+        content = json.dumps(dataclasses.asdict(configuration), indent=2)
+        try:
+            write_atomically(self._file, [content.encode()])
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {self._file}: {error}") from error
+
+
+def lock_file(stream: IO[str]) -> None:
+    """An exclusive lock that the system releases when this process dies. Raises OSError."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Far behind the content, since a locked byte cannot be read.
+        os.lseek(stream.fileno(), 1 << 30, os.SEEK_SET)
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def write_atomically(path: Path, parts: Sequence[bytes]) -> None:
+    """Replace a file, readable by its owner only. Raises OSError."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.writelines(parts)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def default_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("PROGRAMDATA", r"C:\ProgramData")) / "Wegweiser" / "agent"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "wegweiser-agent"
+    try:
+        base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    except RuntimeError:
+        # The user has no home.
+        base = "/var/lib"
+    return Path(base) / "wegweiser-agent"
+
+
+class Key:
+    """The NKey pair by which the server and the broker know this device."""
+
+    def __init__(self, seed: str) -> None:
+        """Raises ConfigurationError."""
+        try:
+            self._pair = nkeys.from_seed(bytearray(seed.encode()))
+            self.public: str = self._pair.public_key.decode()
+        except (nkeys.NkeysError, ValueError) as error:
+            raise ConfigurationError("the private key in the configuration is damaged") from error
+
+    @staticmethod
+    def new_seed() -> str:
+        seed: bytes = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+        return seed.decode()
+
+    def sign(self, data: str) -> bytes:
+        """The raw Ed25519 signature."""
+        signature: bytes = self._pair.sign(data.encode())
+        return signature
+
+
+def jwt_lifetime(jwt: str) -> float | None:
+    """Seconds from issue to expiry; None when it does not expire. Raises ServerUnavailableError."""
+    try:
+        payload = jwt.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        if not claims.get("exp"):
+            return None
+        return float(claims["exp"] - claims["iat"])
+    except (IndexError, ValueError, AttributeError, KeyError, TypeError, binascii.Error) as error:
+        raise ServerUnavailableError("the server's answer holds no JWT") from error
+
+
+def text_of(answer: JsonObject, name: str) -> str:
+    """Raises ServerUnavailableError."""
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise ServerUnavailableError(f"the server's answer has no {name}")
+    return value
+
+
+def object_of(answer: JsonObject, name: str) -> JsonObject:
+    """Raises ServerUnavailableError."""
+    value = answer.get(name)
+    if not isinstance(value, dict):
+        raise ServerUnavailableError(f"the server's answer has no {name}")
+    return value
+
+
+def uuid_of(answer: JsonObject, name: str) -> str:
+    """In its usual spelling, since it becomes part of subjects. Raises ServerUnavailableError."""
+    try:
+        return str(uuid.UUID(text_of(answer, name)))
+    except ValueError as error:
+        raise ServerUnavailableError(f"{name} in the server's answer is no uuid") from error
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would carry the device token along to wherever it is sent."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+class ServerApi:
+    """The server's HTTP endpoints for agents. The calls block.
+
+    All raise RequestRefusedError, or ServerUnavailableError when trying again may help.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/") + "/api/nats"
+        self._opener = urllib.request.build_opener(NoRedirects())
+
+    def register(self, body: JsonObject) -> JsonObject:
+        return self._call("/agent/register", data=to_json(body))
+
+    def credentials(self, device_uuid: str, device_token: str) -> JsonObject:
+        return self._call(f"/device/{device_uuid}/credentials", token=device_token)
+
+    def _call(self, path: str, *, data: bytes | None = None, token: str = "") -> JsonObject:
+        headers = {"Accept": "application/json", "User-Agent": f"wegweiser-agent/{VERSION}"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(self._url + path, data=data, headers=headers)  # noqa: S310
+        try:
+            with self._opener.open(request, timeout=HTTP_SECONDS) as answer:
+                content = json.loads(answer.read(MAX_HTTP_BYTES))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error) from error
+        except (OSError, HTTPException, ValueError, RecursionError) as error:
+            reason = getattr(error, "reason", error)
+            raise ServerUnavailableError(f"no answer from {self._url}: {reason}") from error
+        if not isinstance(content, dict):
+            raise ServerUnavailableError(f"{self._url} does not answer like a Wegweiser server")
+        return content
+
+    def _refusal(self, error: urllib.error.HTTPError) -> AgentError:
+        """From problem details (RFC 9457), where the server gave them."""
+        reason = f"{error.code} {error.reason}"
+        if error.code < 400:
+            where = error.headers.get("Location", "elsewhere")
+            return RequestRefusedError(error.code, f"{self._url} redirects to {where}; use that")
+        with contextlib.suppress(OSError, HTTPException, ValueError, RecursionError):
+            problem = json.loads(error.read(MAX_HTTP_BYTES))
+            if isinstance(problem, dict) and (
+                detail := problem.get("detail") or problem.get("title")
+            ):
+                reason = f"{detail} ({error.code})"
+        if error.code >= 500 or error.code in (408, 425, 429):
+            return ServerUnavailableError(f"{self._url} cannot answer now: {reason}")
+        return RequestRefusedError(error.code, reason)
+
+
+class Enrolment:
+    """From an enrolment key to a device of our own."""
+
+    def __init__(
+        self, folder: ConfigurationFolder, configuration: Configuration, threads: Threads
+    ) -> None:
+        self._folder = folder
+        self._configuration = configuration
+        self._threads = threads
+        self._key = Key(configuration.nkey_seed)
+
+    async def run(self, enrollment_key: str) -> None:
+        """Tries until the server answers. Raises RequestRefusedError or ConfigurationError."""
+        api = ServerApi(self._configuration.server_url)
+        information = await self._threads.run(system_info)
+        backoff = Backoff(1, 60)
+        while True:
+            body = self._request(enrollment_key) | {"hardwareinfo": information}
+            try:
+                self._take(await self._threads.run(api.register, body))
+                break
+            except ServerUnavailableError as error:
+                pause = backoff.next()
+                log.warning("not enrolled yet: %s; trying again in %.0f s", error, pause)
+                await asyncio.sleep(pause)
+        await self._threads.run(self._folder.save, self._configuration)
+        log.info("enrolled as device %s", self._configuration.device_uuid)
+
+    def _request(self, enrollment_key: str) -> JsonObject:
+        """The signature proves that we hold the private half, should the server know the key."""
+        group, timestamp = self._configuration.group_uuid, int(time.time())
+        signature = self._key.sign(f"enroll:{group}:{self._key.public}:{timestamp}")
+        return {
+            "groupuuid": group,
+            "devicename": self._configuration.device_name,
+            "enrollment_key": enrollment_key,
+            "nkey_public": self._key.public,
+            "timestamp": timestamp,
+            "signature": base64.urlsafe_b64encode(signature).decode().rstrip("="),
+        }
+
+    def _take(self, answer: JsonObject) -> None:
+        configuration = self._configuration
+        device, tenant = uuid_of(answer, "deviceuuid"), uuid_of(answer, "tenant_uuid")
+        token = text_of(answer, "device_token")
+        configuration.take_credentials(object_of(answer, "nats_credentials"))
+        configuration.device_uuid, configuration.tenant_uuid = device, tenant
+        configuration.device_token = token
+
+
+class CredentialKeeper:
+    """Keeps the JWT fresh: fetches another at half-life, and whenever it is asked to."""
+
+    def __init__(
+        self,
+        folder: ConfigurationFolder,
+        configuration: Configuration,
+        threads: Threads,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._folder = folder
+        self._configuration = configuration
+        self._threads = threads
+        self._on_change = on_change
+        self._api = ServerApi(configuration.server_url)
+        self._wanted = asyncio.Event()
+        self._lifetime = jwt_lifetime(configuration.jwt)
+
+    def want(self) -> None:
+        """Fetch a fresh JWT, and the broker's address, soon."""
+        self._wanted.set()
+
+    @property
+    def expired(self) -> bool:
+        return self._lifetime is not None and self._age() >= self._lifetime
+
+    async def run(self) -> None:
+        while True:
+            if not await set_within(self._wanted, self._pause()) and self._pause() > 0:
+                continue
+            await self._fetch()
+            self._wanted.clear()
+
+    def _age(self) -> float:
+        return time.time() - self._configuration.jwt_received_at
+
+    def _pause(self) -> float:
+        """Never long, since the time a computer sleeps does not count for the event loop."""
+        if self._lifetime is None:
+            return RENEWAL_CHECK_SECONDS
+        return min(max(self._lifetime / 2 - self._age(), 0), RENEWAL_CHECK_SECONDS)
+
+    async def _fetch(self) -> None:
+        configuration = self._configuration
+        unavailable, refused = Backoff(1, 60), Backoff(15, 300)
+        while True:
+            try:
+                answer = await self._threads.run(
+                    self._api.credentials, configuration.device_uuid, configuration.device_token
+                )
+                configuration.take_credentials(object_of(answer, "credentials"))
+                break
+            except RequestRefusedError as error:
+                pause = refused.next()
+                log.warning(
+                    "the server refuses this device a fresh JWT: %s; an operator may restore it, "
+                    "so asking again in %.0f s",
+                    error,
+                    pause,
+                )
+            except ServerUnavailableError as error:
+                pause = unavailable.next()
+                log.warning("no fresh JWT: %s; asking again in %.0f s", error, pause)
+            await asyncio.sleep(pause)
+        self._lifetime = jwt_lifetime(configuration.jwt)
+        self._on_change()
+        try:
+            await self._threads.run(self._folder.save, configuration)
+        except ConfigurationError as error:
+            log.error("the fresh JWT is used but not kept: %s", error)
+        log.info("received a fresh JWT")
+
+
+class Connection:
+    """One connection to the broker, from login to loss.
+
+    nats-py's own reconnecting is off: it keeps the JWT's refusal to itself and has no jitter,
+    and it closes for good on some errors anyway. So each connection is a new client.
+    """
+
+    # nats-py has no type of error for these; the texts are the server's.
+    REFUSALS = ("authorization violation", "authentication expired", "authentication revoked")
+
+    def __init__(self, jwt: str, on_loss: Callable[[], None]) -> None:
+        self.jwt = jwt
+        self._client = Client()
+        self._on_loss = on_loss
+        self._opened = False
+        self._closed = asyncio.Event()
+        self._last_error: Exception | None = None
+
+    async def open(self, servers: list[str], key: Key, device_uuid: str) -> None:
+        """Raises LoginRefusedError or BrokerUnavailableError."""
+
+        def sign(nonce: str) -> bytes:
+            return base64.b64encode(key.sign(nonce))
+
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._client.connect(
+                    servers,
+                    name=f"wegweiser-agent {device_uuid}",
+                    user_jwt_cb=self.jwt.encode,
+                    signature_cb=sign,
+                    inbox_prefix=f"_INBOX_{device_uuid}",
+                    error_cb=self._note_error,
+                    closed_cb=self._note_close,
+                    allow_reconnect=False,
+                    # For nats-py 0 means for ever.
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0.1,  # type: ignore[arg-type]
+                    connect_timeout=5,
+                    # A link that went silent is noticed within 45 s.
+                    ping_interval=15,
+                    max_outstanding_pings=2,
+                    drain_timeout=5,
+                    dont_randomize=True,
+                )
+        except (nats.errors.Error, OSError, ValueError) as error:
+            await self.close()
+            reason = str(self._last_error or error) or type(error).__name__
+            if any(text in reason.lower() for text in self.REFUSALS):
+                raise LoginRefusedError(reason) from error
+            raise BrokerUnavailableError(reason) from error
+        self._opened = True
+
+    @property
+    def lost(self) -> bool:
+        # `closed_cb` comes only after the socket is closed, which may hang on a dead link.
+        return self._closed.is_set() or not self._client.is_connected
+
+    @property
+    def reason(self) -> str:
+        return str(self._last_error or self._client.last_error or "closed")
+
+    @property
+    def discovered_servers(self) -> list[str]:
+        return [server.geturl() for server in self._client.discovered_servers]
+
+    async def subscribe(self, subject: str, receive: Callable[[bytes], Awaitable[None]]) -> None:
+        """Returns when the broker has taken it. Raises BrokerUnavailableError."""
+
+        async def on_message(message: Msg) -> None:
+            await receive(message.data)
+
+        try:
+            await self._client.subscribe(subject, cb=on_message)
+            await self._client.flush(5)
+        except (nats.errors.Error, OSError) as error:
+            raise BrokerUnavailableError(str(error)) from error
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Raises BrokerUnavailableError."""
+        try:
+            await self._client.publish(subject, payload)
+        except (nats.errors.Error, OSError) as error:
+            raise BrokerUnavailableError(str(error)) from error
+
+    async def publish_stored(self, subject: str, payload: bytes) -> None:
+        """Returns when the stream INGEST has it. Raises NotStoredError or MessageTooLargeError."""
+        request = asyncio.ensure_future(self._client.request(subject, payload, timeout=ACK_SECONDS))
+        closed = asyncio.ensure_future(self._closed.wait())
+        waiting: set[asyncio.Future[Any]] = {request, closed}
+        try:
+            await asyncio.wait(
+                waiting, timeout=ACK_SECONDS + 1, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not request.done():
+                if "maximum payload" in self.reason.lower():
+                    raise MessageTooLargeError("larger than the broker allows")
+                raise NotStoredError(f"the connection was lost: {self.reason}")
+            check_ack(request.result().data)
+        except nats.errors.MaxPayloadError as error:
+            raise MessageTooLargeError("larger than the broker allows") from error
+        except (nats.errors.Error, OSError) as error:
+            raise NotStoredError(str(error)) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Take what the broker has already sent us, and leave."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            async with asyncio.timeout(seconds):
+                await self._client.drain()
+        await self.close()
+
+    async def close(self) -> None:
+        # nats-py asserts that `connect` got as far as a socket.
+        with contextlib.suppress(nats.errors.Error, OSError, AssertionError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._client.close()
+
+    async def _note_error(self, error: Exception) -> None:
+        self._last_error = error
+        # While it is not connected yet, `open` reports it.
+        log.log(logging.WARNING if self._opened else logging.DEBUG, "nats: %s", error)
+
+    async def _note_close(self) -> None:
+        self._closed.set()
+        if self._opened:
+            self._on_loss()
+
+
+def check_ack(data: bytes) -> None:
+    """Of a PubAck. Raises NotStoredError unless the stream INGEST says that it has the message."""
+    try:
+        ack = json.loads(data)
+        error = ack.get("error")
+        stream = ack.get("stream")
+    except (ValueError, AttributeError, RecursionError) as problem:
+        raise NotStoredError("the broker's confirmation cannot be read") from problem
+    if error:
+        raise NotStoredError(f"the broker does not store it: {error}")
+    if stream != "INGEST":
+        raise NotStoredError(f"stored only in {stream}")
+
+
+class Link:
+    """The way to the broker, through one connection after the other, for ever.
+
+    A fresh JWT is brought into use by a second connection, which subscribes before the first one
+    drains: a command that comes in between arrives at least once.
+    """
+
+    def __init__(self, configuration: Configuration, on_open: Callable[[], None]) -> None:
+        self._configuration = configuration
+        self._on_open = on_open
+        self._key = Key(configuration.nkey_seed)
+        self._connection: Connection | None = None
+        self._discovered: list[str] = []
+        self.opened = asyncio.Event()
+        # Set when the connection is lost or the JWT has changed.
+        self._news = asyncio.Event()
+        self._subject = f"tenant.{configuration.tenant_uuid}.device.{configuration.device_uuid}"
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def run(
+        self, keeper: CredentialKeeper, receive: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        backoff = Backoff(1, 30)
+        failures = 0
+        while True:
+            if keeper.expired:
+                await self._fresh_jwt(keeper)
+            try:
+                connection = await self._open(receive)
+            except LoginRefusedError as error:
+                log.warning("the broker refuses our login: %s", error)
+                await asyncio.sleep(backoff.next())
+                await self._fresh_jwt(keeper)
+            except BrokerUnavailableError as error:
+                pause = backoff.next()
+                log.warning("no connection to the broker: %s; again in %.1f s", error, pause)
+                failures += 1
+                if failures % 10 == 2:
+                    # The broker may have moved; the server knows where to.
+                    keeper.want()
+                await set_within(self._news, pause)
+            else:
+                opened = time.monotonic()
+                failures = 0
+                await self._hold(connection, receive)
+                if time.monotonic() - opened > 30:
+                    backoff.reset()
+                await asyncio.sleep(backoff.next())
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.drain(STOP_SECONDS)
+
+    async def publish_stored(self, kind: str, payload: bytes) -> None:
+        """Returns when the platform has it. Raises NotStoredError or MessageTooLargeError."""
+        if self._connection is None:
+            raise NotStoredError("there is no connection to the broker")
+        await self._connection.publish_stored(f"{self._subject}.{kind}", payload)
+
+    async def publish_metric(self, metric_type: str, payload: bytes) -> None:
+        """At most once. Raises BrokerUnavailableError."""
+        if self._connection is None:
+            raise BrokerUnavailableError("there is no connection to the broker")
+        subject = f"demo.system.{self._configuration.device_uuid}.{metric_type}"
+        await self._connection.publish(subject, payload)
+
+    async def _fresh_jwt(self, keeper: CredentialKeeper) -> None:
+        """Ask for one and give it some time."""
+        before = self._configuration.jwt
+        keeper.want()
+        deadline = time.monotonic() + HTTP_SECONDS
+        while self._configuration.jwt == before and time.monotonic() < deadline:
+            self._news.clear()
+            await set_within(self._news, 1)
+
+    async def _open(self, receive: Callable[[bytes], Awaitable[None]]) -> Connection:
+        """Raises LoginRefusedError or BrokerUnavailableError."""
+        self._news.clear()
+        connection = Connection(self._configuration.jwt, self.wake)
+        await connection.open(self._servers(), self._key, self._configuration.device_uuid)
+        try:
+            await connection.subscribe(f"{self._subject}.command", receive)
+        except BrokerUnavailableError:
+            await connection.close()
+            raise
+        self._discovered = connection.discovered_servers
+        self._connection = connection
+        self.opened.set()
+        self._on_open()
+        log.info("connected to the broker")
+        return connection
+
+    async def _hold(
+        self, connection: Connection, receive: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        """Until the connection is lost, or the last of its successors."""
+        backoff = Backoff(1, 60)
+        next_attempt = 0.0
+        while not connection.lost:
+            if connection.jwt != self._configuration.jwt and time.monotonic() >= next_attempt:
+                try:
+                    successor = await self._open(receive)
+                except (LoginRefusedError, BrokerUnavailableError) as error:
+                    log.warning("the fresh JWT cannot be used yet: %s", error)
+                    next_attempt = time.monotonic() + backoff.next()
+                else:
+                    await connection.drain(10)
+                    connection = successor
+            await set_within(self._news, 1)
+            self._news.clear()
+        self._connection = None
+        self.opened.clear()
+        log.warning("the connection to the broker is lost: %s", connection.reason)
+        await connection.close()
+
+    def _servers(self) -> list[str]:
+        """The configured ones first, then those of the cluster that the last one named."""
+        configured = [url.strip() for url in self._configuration.nats_url.split(",")]
+        random.shuffle(configured)
+        # Found by address, a server cannot prove the name in its certificate.
+        discovered = [url for url in self._discovered if url.startswith("nats://")]
+        return configured + [url for url in discovered if url not in configured]
+
+
+class Journal:
+    """The commands this agent was given, and how far each has come: a file of JSON lines, of
+    which the last one for each id counts.
+
+    received      accepted; it will be run, after a restart if need be
+    started       it may have had effects, so it is never run again
+    finished      the answer is there but not known to be stored
+    acknowledged  the platform has the answer
+    """
+
+    REMEMBERED = 10_000
+    MAX_OPEN = 1_000
+    MAX_OPEN_BYTES = 64 * 1024 * 1024
+    COMPACT_BYTES = 32 * 1024 * 1024
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # One thread, so that what is written keeps its order.
+        self._threads = Threads(1, "journal")
+        self._states: dict[str, str] = {}
+        self._received: dict[str, JsonObject] = {}
+        self._finished: dict[str, bytes] = {}
+        self._finished_bytes = 0
+        self._appended_bytes = 0
+        self._torn = False
+
+    async def load(self) -> None:
+        """Raises ConfigurationError."""
+        try:
+            for line in await self._threads.run(self._read):
+                self._replay(line)
+            await self._compact()
+        except OSError as error:
+            raise ConfigurationError(f"cannot use {self._path}: {error}") from error
+
+    def state(self, command_id: str) -> str | None:
+        return self._states.get(command_id)
+
+    @property
+    def received(self) -> list[tuple[str, JsonObject]]:
+        """Not yet started, oldest first."""
+        return list(self._received.items())
+
+    @property
+    def started(self) -> list[str]:
+        return [command_id for command_id, state in self._states.items() if state == "started"]
+
+    @property
+    def finished(self) -> list[tuple[str, bytes]]:
+        """The answers not yet acknowledged, oldest first."""
+        return list(self._finished.items())
+
+    @property
+    def full(self) -> bool:
+        too_many = len(self._received) + len(self._finished) >= self.MAX_OPEN
+        return too_many or self._finished_bytes >= self.MAX_OPEN_BYTES
+
+    async def receive(self, command_id: str, command: JsonObject) -> None:
+        """Raises OSError, and then has not."""
+        self._states[command_id] = "received"
+        self._received[command_id] = command
+        try:
+            await self._append(to_json({"id": command_id, "state": "received", "command": command}))
+        except OSError:
+            del self._states[command_id], self._received[command_id]
+            raise
+
+    async def start(self, command_id: str) -> None:
+        """Raises OSError."""
+        self._states[command_id] = "started"
+        self._received.pop(command_id, None)
+        await self._append(to_json({"id": command_id, "state": "started"}))
+
+    async def finish(self, command_id: str, answer: bytes) -> None:
+        """`answer` is a JSON object. Raises OSError, but has it in memory all the same."""
+        self._states[command_id] = "finished"
+        self._received.pop(command_id, None)
+        self._drop_answer(command_id)
+        self._finished[command_id] = answer
+        self._finished_bytes += len(answer)
+        await self._append(self._finished_line(command_id, answer))
+
+    async def acknowledge(self, command_id: str) -> None:
+        """Raises OSError, but has it in memory all the same."""
+        self._states[command_id] = "acknowledged"
+        self._drop_answer(command_id)
+        self._forget_oldest()
+        # Lost in a crash, this line costs one more answer; so it need not reach the disk at once.
+        await self._append(to_json({"id": command_id, "state": "acknowledged"}), sync=False)
+        if self._appended_bytes > self.COMPACT_BYTES:
+            await self._compact()
+
+    def _drop_answer(self, command_id: str) -> None:
+        self._finished_bytes -= len(self._finished.pop(command_id, b""))
+
+    def _forget_oldest(self) -> None:
+        excess = len(self._states) - self.REMEMBERED
+        if excess > 0:
+            done = [key for key, state in self._states.items() if state == "acknowledged"]
+            for command_id in done[:excess]:
+                del self._states[command_id]
+
+    @staticmethod
+    def _finished_line(command_id: str, answer: bytes) -> bytes:
+        return b'{"id":%s,"state":"finished","answer":%s}' % (to_json(command_id), answer)
+
+    async def _append(self, line: bytes, *, sync: bool = True) -> None:
+        self._appended_bytes += len(line)
+        await self._threads.run(self._write, line, sync)
+
+    def _write(self, line: bytes, sync: bool) -> None:
+        # What a failed write may have left behind becomes a line of its own.
+        text = (b"\n" if self._torn else b"") + line + b"\n"
+        self._torn = True
+        with self._path.open("ab") as stream:
+            stream.write(text)
+            stream.flush()
+            if sync:
+                os.fsync(stream.fileno())
+        self._torn = False
+
+    async def _compact(self) -> None:
+        lines = [
+            to_json({"id": command_id, "state": state} | self._command_of(command_id)) + b"\n"
+            for command_id, state in self._states.items()
+            if state != "finished"
+        ]
+        # Last and in their own order, which is the order in which they were finished.
+        lines += [self._finished_line(*item) + b"\n" for item in self._finished.items()]
+        self._appended_bytes = 0
+        await self._threads.run(write_atomically, self._path, lines)
+
+    def _command_of(self, command_id: str) -> JsonObject:
+        command = self._received.get(command_id)
+        return {} if command is None else {"command": command}
+
+    def _read(self) -> list[bytes]:
+        return self._path.read_bytes().splitlines() if self._path.exists() else []
+
+    def _replay(self, line: bytes) -> None:
+        if not line:
+            return
+        try:
+            entry = json.loads(line)
+            command_id, state = str(entry["id"]), str(entry["state"])
+            command = dict(entry["command"]) if state == "received" else {}
+            answer = to_json(entry["answer"]) if state == "finished" else b""
+        except (ValueError, KeyError, TypeError, RecursionError):
+            log.warning("a damaged line in %s is passed over", self._path)
+            return
+        self._states[command_id] = state
+        self._received.pop(command_id, None)
+        self._drop_answer(command_id)
+        if state == "received":
+            self._received[command_id] = command
+        if state == "finished":
+            self._finished[command_id] = answer
+            self._finished_bytes += len(answer)
+
+
+class Outbox:
+    """Sends receipts and answers in their order, each until the platform has stored it.
+
+    Answers are in the journal as well, so they outlive the agent; receipts need not.
+    """
+
+    def __init__(self, link: Link, journal: Journal) -> None:
+        self._link = link
+        self._journal = journal
+        # Command id, message, and whether it is the answer.
+        self._queue: deque[tuple[str, bytes, bool]] = deque()
+        self._filled = asyncio.Event()
+        self._retry = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._waiters: dict[str, asyncio.Event] = {}
+
+    def load(self) -> None:
+        for command_id, answer in self._journal.finished:
+            self._add(command_id, answer, is_answer=True)
+
+    def wake(self) -> None:
+        """Try again now."""
+        self._retry.set()
+
+    def send_receipt(self, command_id: str) -> None:
+        if not any(item[0] == command_id and not item[2] for item in self._queue):
+            receipt = response(command_id, {"status": "received"})
+            self._add(command_id, receipt, is_answer=False)
+        self.wake()
+
+    async def send_answer(self, command_id: str, result: JsonObject) -> None:
+        answer = response(command_id, result)
+        if len(answer) > MAX_RESPONSE_BYTES:
+            answer = too_large(command_id, len(answer))
+        try:
+            await self._journal.finish(command_id, answer)
+        except OSError as error:
+            log.error("an answer is not kept on disk: %s", error)
+        self._add(command_id, answer, is_answer=True)
+
+    async def acknowledged(self, command_id: str, seconds: float) -> bool:
+        """Whether the answer to this command is stored within this time."""
+        if self._journal.state(command_id) != "finished":
+            return True
+        event = self._waiters.setdefault(command_id, asyncio.Event())
+        return await set_within(event, seconds)
+
+    async def empty(self, seconds: float) -> bool:
+        """Whether all is sent within this time."""
+        self.wake()
+        return await set_within(self._emptied, seconds)
+
+    async def run(self) -> None:
+        backoff = Backoff(1, 30)
+        while True:
+            await self._filled.wait()
+            await self._link.opened.wait()
+            command_id, message, is_answer = self._queue[0]
+            self._retry.clear()
+            try:
+                await self._link.publish_stored("response", message)
+            except MessageTooLargeError:
+                self._queue[0] = (command_id, too_large(command_id, len(message)), is_answer)
+            except NotStoredError as error:
+                log.warning("the response to %s is kept: %s", command_id, error)
+                await set_within(self._retry, backoff.next())
+            else:
+                backoff.reset()
+                await self._remove_first()
+
+    def _add(self, command_id: str, message: bytes, *, is_answer: bool) -> None:
+        self._queue.append((command_id, message, is_answer))
+        self._filled.set()
+        self._emptied.clear()
+
+    async def _remove_first(self) -> None:
+        command_id, _, is_answer = self._queue.popleft()
+        if not self._queue:
+            self._filled.clear()
+            self._emptied.set()
+        if not is_answer:
+            return
+        try:
+            await self._journal.acknowledge(command_id)
+        except OSError as error:
+            log.error("the journal cannot be written: %s", error)
+        if event := self._waiters.pop(command_id, None):
+            event.set()
+
+
+def response(command_id: str, result: JsonObject) -> bytes:
+    return to_json({"command_id": command_id, "timestamp": epoch_seconds(), "result": result})
+
+
+def too_large(command_id: str, size: int) -> bytes:
+    reason = f"the result is too large to send ({size} bytes); ask for less"
+    return response(command_id, {"status": "error", "error": reason})
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """What a command may be told. `type` is string, integer, number, or list (of `choices`)."""
+
+    name: str
+    type: str
+    description: str
+    default: Any = None
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+
+    def describe(self) -> JsonObject:
+        described = {
+            "name": self.name,
+            "type": self.type,
+            "required": self.required,
+            "default": self.default,
+            "description": self.description,
+        }
+        if self.choices:
+            described["choices"] = self.choices
+        if self.range:
+            described["minimum"], described["maximum"] = self.range
+        return described
+
+    def check(self, value: Any) -> Any:
+        """The value as the command takes it. Raises CommandError."""
+        allowed = f"the parameter {self.name} must be {self._allowed()}"
+        if isinstance(value, bool):
+            raise CommandError(allowed)
+        match self.type:
+            case "string":
+                good = isinstance(value, str) and (not self.choices or value in self.choices)
+            case "integer":
+                good = isinstance(value, int) and self._in_range(value)
+            case "number":
+                good = isinstance(value, int | float) and self._in_range(value)
+            case _:
+                known = isinstance(value, list) and all(item in self.choices for item in value)
+                good = known and len(value) > 0
+        if not good:
+            raise CommandError(allowed)
+        return value
+
+    def _in_range(self, value: float) -> bool:
+        # With NaN the comparison is false.
+        lowest, highest = self.range or (-math.inf, math.inf)
+        return lowest <= value <= highest
+
+    def _allowed(self) -> str:
+        if self.choices:
+            one_of = ", ".join(self.choices)
+            return f"a list of: {one_of}" if self.type == "list" else f"one of: {one_of}"
+        article = "an" if self.type == "integer" else "a"
+        limits = f" from {self.range[0]:g} to {self.range[1]:g}" if self.range else ""
+        return f"{article} {self.type}{limits}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Something the agent can be told to do. `run` takes the checked parameters and returns JSON;
+    it raises CommandError. `after` is called when the answer is stored, or has waited long."""
+
+    name: str
+    description: str
+    run: Callable[[JsonObject], Awaitable[Any]]
+    parameters: tuple[Parameter, ...] = ()
+    after: Callable[[], None] | None = None
+
+    def describe(self) -> JsonObject:
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": [parameter.describe() for parameter in self.parameters],
+        }
+
+    def check(self, given: JsonObject) -> JsonObject:
+        """All parameters, with the defaults of those not given. Raises CommandError."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                allowed = ", ".join(known) or "none"
+                raise CommandError(f"{self.name} has no parameter {name!r}; it takes: {allowed}")
+        checked = {}
+        for name, parameter in known.items():
+            if given.get(name) is not None:
+                checked[name] = parameter.check(given[name])
+            elif parameter.required:
+                raise CommandError(f"{self.name} needs the parameter {name}")
+            else:
+                checked[name] = parameter.default
+        return checked
+
+
+STREAM_PARAMETERS = (
+    Parameter("metrics", "list", "Which ones.", list(METRIC_TYPES), choices=METRIC_TYPES),
+    Parameter(
+        "interval", "number", "Seconds from value to value.", METRICS_SECONDS, range=(0.5, 60)
+    ),
+    Parameter("ttl", "number", "Seconds until it is as by default.", 600, range=(1, 86_400)),
+)
+PSUTIL_PARAMETERS = (
+    Parameter(
+        "kind",
+        "string",
+        "All at a glance, or the processes.",
+        "summary",
+        choices=("summary", "processes"),
+    ),
+    Parameter("sort_by", "string", "Which processes come first.", "cpu", choices=("cpu", "memory")),
+    Parameter("limit", "integer", "How many processes.", 20, range=(1, 500)),
+)
+OSQUERY_PARAMETERS = (
+    Parameter("query", "string", "Exactly one SELECT statement.", required=True),
+    Parameter("timeout", "number", "Seconds it may take.", 30, range=(1, 300)),
+)
+
+
+class Commands:
+    """What this agent offers."""
+
+    def __init__(
+        self,
+        threads: Threads,
+        stream: "MetricsStream",
+        session_id: str,
+        restart: Callable[[], None],
+    ) -> None:
+        self._threads = threads
+        self._stream = stream
+        self._session_id = session_id
+        offered = (
+            Command("ping", "Answers with the agent's clock and version.", self._ping),
+            Command("system_info", "What this computer is.", self._system_info),
+            Command(
+                "psutil_info", "What this computer does.", self._psutil_info, PSUTIL_PARAMETERS
+            ),
+            Command("osquery", "Asks osquery, where installed.", self._osquery, OSQUERY_PARAMETERS),
+            Command(
+                "start_metrics",
+                "Streams live metrics as told, for a time.",
+                self._start_metrics,
+                STREAM_PARAMETERS,
+            ),
+            Command("stop_metrics", "Streams no live metrics.", self._stop_metrics),
+            Command("restart", "Restarts the agent.", self._restart, after=restart),
+        )
+        self._offered = {command.name: command for command in offered}
+
+    def describe(self) -> list[JsonObject]:
+        return [command.describe() for command in self._offered.values()]
+
+    def find(self, name: object) -> Command:
+        """Raises CommandError."""
+        command = self._offered.get(name) if isinstance(name, str) else None
+        if command is None:
+            offered = ", ".join(self._offered)
+            raise CommandError(f"unknown command {name!r}; this agent offers: {offered}")
+        return command
+
+    async def _ping(self, _: JsonObject) -> JsonObject:
+        return {
+            "message": "pong",
+            "agent_time": epoch_seconds(),
+            "agent_version": VERSION,
+            "session_id": self._session_id,
+        }
+
+    async def _system_info(self, _: JsonObject) -> JsonObject:
+        return await self._threads.run(system_info)
+
+    async def _psutil_info(self, parameters: JsonObject) -> Any:
+        if parameters["kind"] == "summary":
+            return await self._threads.run(summary)
+        return await self._threads.run(processes, parameters["sort_by"], parameters["limit"])
+
+    async def _osquery(self, parameters: JsonObject) -> Any:
+        return await osquery(parameters["query"], parameters["timeout"])
+
+    async def _start_metrics(self, parameters: JsonObject) -> JsonObject:
+        self._stream.start(parameters["metrics"], parameters["interval"], parameters["ttl"])
+        return parameters
+
+    async def _stop_metrics(self, _: JsonObject) -> JsonObject:
+        self._stream.stop()
+        return {"metrics": []}
+
+    async def _restart(self, _: JsonObject) -> JsonObject:
+        return {"message": "restarting", "session_id": self._session_id}
+
+
+class CommandRunner:
+    """Takes commands as they arrive, and runs each of them once."""
+
+    def __init__(self, commands: Commands, journal: Journal, outbox: Outbox) -> None:
+        self._commands = commands
+        self._journal = journal
+        self._outbox = outbox
+        self._queue: asyncio.Queue[tuple[str, JsonObject]] = asyncio.Queue()
+        # Two connections may deliver at once, while one replaces the other.
+        self._accepting = asyncio.Lock()
+        self._closed = False
+
+    async def load(self) -> None:
+        """Take up what the journal says an earlier agent left."""
+        for command_id in self._journal.started:
+            await self._interrupted(command_id)
+        for command_id, command in self._journal.received:
+            self._outbox.send_receipt(command_id)
+            self._queue.put_nowait((command_id, command))
+
+    def close(self) -> None:
+        """From now on what arrives is ignored; without a receipt the server sends it again."""
+        self._closed = True
+
+    async def receive(self, data: bytes) -> None:
+        command = parse_command(data)
+        if command is None:
+            log.debug("ignored a message that is no command")
+            return
+        async with self._accepting:
+            await self._accept(*command)
+
+    async def run(self) -> None:
+        while True:
+            command_id, command = await self._queue.get()
+            await self._run(command_id, command)
+
+    async def _accept(self, command_id: str, command: JsonObject) -> None:
+        if self._closed:
+            return
+        if self._journal.state(command_id) is None:
+            if self._journal.full:
+                log.warning("command %s is not taken: too many are under way", command_id)
+                return
+            try:
+                await self._journal.receive(command_id, command)
+            except OSError as error:
+                log.error("command %s is not taken: the journal fails: %s", command_id, error)
+                return
+            self._queue.put_nowait((command_id, command))
+        # The queue is read only after this, so the receipt goes out before the answer.
+        self._outbox.send_receipt(command_id)
+
+    async def _run(self, command_id: str, request: JsonObject) -> None:
+        begun = time.monotonic()
+        command: Command | None = None
+        try:
+            await self._journal.start(command_id)
+            command = self._commands.find(request.get("command"))
+            result = await self._result(command, request.get("parameters"))
+            outcome = {"status": "success", "result": result}
+        except asyncio.CancelledError:
+            await self._interrupted(command_id)
+            raise
+        except CommandError as error:
+            outcome = {"status": "error", "error": str(error)}
+        except Exception as error:
+            log.exception("command %s failed", command_id)
+            outcome = {"status": "error", "error": f"{type(error).__name__}: {error}"}
+        outcome["duration_ms"] = round((time.monotonic() - begun) * 1000, 1)
+        # A stop must not tear an answer that is being written.
+        await asyncio.shield(self._outbox.send_answer(command_id, outcome))
+        if command is not None and command.after is not None and outcome["status"] == "success":
+            await self._outbox.acknowledged(command_id, RESTART_SECONDS)
+            command.after()
+
+    @staticmethod
+    async def _result(command: Command, parameters: object) -> Any:
+        if parameters is None:
+            parameters = {}
+        if not isinstance(parameters, dict):
+            raise CommandError("parameters must be an object")
+        return await command.run(command.check(parameters))
+
+    async def _interrupted(self, command_id: str) -> None:
+        reason = "interrupted: the agent ended while it ran this; it is not run again"
+        await self._outbox.send_answer(command_id, {"status": "error", "error": reason})
+
+
+def parse_command(data: bytes) -> tuple[str, JsonObject] | None:
+    """The id and `{command, parameters}`, from the bare payload or from its wrapper
+    `{tenant_uuid, device_uuid, message_type, payload, ...}`; None for anything else."""
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(message, dict) and isinstance(message.get("payload"), dict):
+        message = message["payload"]
+    if not isinstance(message, dict):
+        return None
+    command_id = message.get("command_id")
+    if not isinstance(command_id, str) or not 0 < len(command_id) <= MAX_ID_LENGTH:
+        return None
+    return command_id, {name: message.get(name) for name in ("command", "parameters")}
+
+
+# Where its installers put it; a service often has a shorter PATH.
+OSQUERY_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/osquery/bin", r"C:\Program Files\osquery")
+SQL_TOKEN = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | \[[^\]]*\]  # text and names in quotes
+      | --[^\n]* | /\*.*?\*/                                    # comments
+      | .""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def single_select(query: str) -> str:
+    """The query without its final semicolon. Raises CommandError unless it is one SELECT."""
+    query = query.strip().rstrip(";").rstrip()
+    if not re.match(r"select\b", query, re.IGNORECASE):
+        raise CommandError("only a SELECT statement is allowed")
+    if ";" in SQL_TOKEN.findall(query):
+        raise CommandError("only one statement is allowed")
+    if "\0" in query:
+        raise CommandError("the query holds a NUL character")
+    return query
+
+
+def find_osquery() -> str | None:
+    search = os.pathsep.join(OSQUERY_FOLDERS)
+    return shutil.which("osqueryi") or shutil.which("osqueryi", path=search)
+
+
+async def osquery(query: str, seconds: float) -> Any:
+    """The rows, a list of objects. Raises CommandError."""
+    query = single_select(query)
+    program = find_osquery()
+    if program is None:
+        raise CommandError("osquery is not installed on this computer (osqueryi was not found)")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "--json",
+        query,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            output, errors = await asyncio.gather(
+                read_limited(process.stdout), read_limited(process.stderr)
+            )
+            status = await process.wait()
+    except TimeoutError:
+        raise CommandError(f"osquery took longer than {seconds:g} s and was ended") from None
+    finally:
+        await end_process(process)
+    if len(output) > MAX_RESPONSE_BYTES:
+        raise CommandError(f"the result is larger than {MAX_RESPONSE_BYTES} bytes; ask for less")
+    if status != 0:
+        reason = errors.decode(errors="replace").strip()[-1000:]
+        raise CommandError(f"osquery failed ({status}): {reason or 'it does not say why'}")
+    try:
+        return json.loads(output)
+    except (ValueError, RecursionError) as error:
+        raise CommandError("osquery's answer cannot be read") from error
+
+
+async def read_limited(stream: asyncio.StreamReader | None) -> bytes:
+    """To the end, but no more is kept than shows that it is too much for a response."""
+    content = bytearray()
+    while stream is not None and (part := await stream.read(65_536)):
+        content += part[: MAX_RESPONSE_BYTES + 1 - len(content)]
+    return bytes(content)
+
+
+async def end_process(process: asyncio.subprocess.Process) -> None:
+    """With all it has started."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+        # Unlike `wait` this empties the pipes, without which asyncio does not see the end.
+        await process.communicate()
+
+
+def system_disk() -> str:
+    if sys.platform == "win32":
+        return os.environ.get("SYSTEMDRIVE", "C:") + "\\"
+    # On macOS / is a small read-only volume.
+    data = Path("/System/Volumes/Data")
+    return str(data) if data.is_dir() else "/"
+
+
+def uptime() -> float:
+    """Seconds since this computer started."""
+    return round(time.time() - float(psutil.boot_time()), 1)
+
+
+def cpu_model() -> str:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if sys.platform == "linux":
+            for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+                name, _, value = line.partition(":")
+                if name.strip() in ("model name", "Model"):
+                    return value.strip()
+        if sys.platform == "darwin":
+            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(
+                command, capture_output=True, text=True, timeout=5, check=True
+            ).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def ip_addresses() -> list[str]:
+    """Those by which others may reach this computer: no loopback, no link-local ones."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    return sorted(
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family in families
+        and not address.address.startswith(("127.", "169.254.", "::1", "fe80:"))
+    )
+
+
+def system_info() -> JsonObject:
+    return {
+        "hostname": socket.gethostname(),
+        "platform": platform.system(),
+        "platform_release": platform.release(),
+        "platform_version": platform_version(),
+        "architecture": platform.machine(),
+        "cpu_model": cpu_model(),
+        "cpu_count": psutil.cpu_count(),
+        "cpu_cores": psutil.cpu_count(logical=False),
+        "memory_total": psutil.virtual_memory().total,
+        "disk_total": psutil.disk_usage(system_disk()).total,
+        "boot_time": psutil.boot_time(),
+        "python_version": platform.python_version(),
+        "ip_addresses": ip_addresses(),
+    }
+
+
+def platform_version() -> str:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return platform.freedesktop_os_release().get("PRETTY_NAME", platform.version())
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    return platform.version()
+
+
+def current_status() -> JsonObject:
+    return {
+        "uptime": uptime(),
+        "load": [round(load, 2) for load in psutil.getloadavg()],
+        "processes": len(psutil.pids()),
+        "memory_percent": psutil.virtual_memory().percent,
+        "disk_percent": psutil.disk_usage(system_disk()).percent,
+    }
+
+
+def summary() -> JsonObject:
+    per_cpu = psutil.cpu_percent(interval=0.3, percpu=True)
+    disks = []
+    for partition in psutil.disk_partitions():
+        with contextlib.suppress(OSError):
+            usage = psutil.disk_usage(partition.mountpoint)
+            disks.append(
+                {
+                    "device": partition.device,
+                    "mountpoint": partition.mountpoint,
+                    "filesystem": partition.fstype,
+                    **usage._asdict(),
+                }
+            )
+    return current_status() | {
+        "cpu": {"percent": round(sum(per_cpu) / max(len(per_cpu), 1), 1), "per_cpu": per_cpu},
+        "memory": psutil.virtual_memory()._asdict(),
+        "swap": psutil.swap_memory()._asdict(),
+        "disks": disks,
+        "network": {
+            name: {"bytes_sent": counters.bytes_sent, "bytes_received": counters.bytes_recv}
+            for name, counters in psutil.net_io_counters(pernic=True).items()
+        },
+        "users": sorted({user.name for user in psutil.users()}),
+    }
+
+
+def processes(sort_by: str, limit: int) -> list[JsonObject]:
+    """The first ones by CPU or memory. Command lines are left out: they may hold secrets."""
+    watched = list(psutil.process_iter())
+    for process in watched:
+        with contextlib.suppress(psutil.Error):
+            process.cpu_percent()
+    time.sleep(0.3)
+    attributes = ["pid", "name", "username", "status", "cpu_percent", "memory_percent"]
+    found = []
+    for process in watched:
+        with contextlib.suppress(psutil.Error):
+            found.append(process.as_dict([*attributes, "create_time"]))
+    found.sort(key=lambda entry: entry[f"{sort_by}_percent"] or 0.0, reverse=True)
+    return [
+        entry | {"memory_percent": round(entry["memory_percent"] or 0.0, 2)}
+        for entry in found[:limit]
+    ]
+
+
+class Sampler:
+    """Reads the six metrics.
+
+    cpu_percent is over the time since the sample before, and network_bytes_* are bytes per second
+    since then, of all interfaces but loopback; so the first sample has none of the three. uptime
+    is in seconds.
+    """
+
+    def __init__(self) -> None:
+        # psutil keeps the CPU times of the call before for each thread.
+        self._thread = Threads(1, "sampler")
+        self._previous: tuple[float, int, int] | None = None
+
+    async def read(self) -> dict[str, float]:
+        return await self._thread.run(self._read)
+
+    def _read(self) -> dict[str, float]:
+        now = time.monotonic()
+        received, sent = self._traffic()
+        values = {
+            "cpu_percent": psutil.cpu_percent(),
+            "memory_percent": psutil.virtual_memory().percent,
+            "disk_percent": psutil.disk_usage(system_disk()).percent,
+            "uptime": uptime(),
+        }
+        previous, self._previous = self._previous, (now, received, sent)
+        if previous is None or now <= previous[0]:
+            del values["cpu_percent"]
+            return values
+        seconds = now - previous[0]
+        # An interface that went away takes its bytes with it.
+        values["network_bytes_in"] = round(max(received - previous[1], 0) / seconds, 1)
+        values["network_bytes_out"] = round(max(sent - previous[2], 0) / seconds, 1)
+        return values
+
+    @staticmethod
+    def _traffic() -> tuple[int, int]:
+        counters = [
+            counter
+            for name, counter in psutil.net_io_counters(pernic=True).items()
+            if name not in ("lo", "lo0") and not name.startswith("Loopback")
+        ]
+        return sum(each.bytes_recv for each in counters), sum(each.bytes_sent for each in counters)
+
+
+class MetricsStream:
+    """Publishes the live metrics; what cannot be sent at once is not sent."""
+
+    def __init__(self, configuration: Configuration, link: Link) -> None:
+        self._configuration = configuration
+        self._link = link
+        self._sampler = Sampler()
+        self._changed = asyncio.Event()
+        self._metrics: tuple[str, ...] = ()
+        self._reset()
+
+    def start(self, metrics: Sequence[str], interval: float, ttl: float) -> None:
+        """After `ttl` seconds it streams as by default."""
+        self._metrics = tuple(metrics)
+        self._interval = interval
+        self._ends = time.monotonic() + ttl
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Until `start`, or a restart of the agent."""
+        self._metrics = ()
+        self._ends = math.inf
+        self._changed.set()
+
+    async def run(self) -> None:
+        while True:
+            self._changed.clear()
+            begun = time.monotonic()
+            if begun >= self._ends:
+                self._reset()
+            if self._metrics:
+                await self._publish(await self._sampler.read())
+            due = min(begun + self._interval, self._ends)
+            await set_within(self._changed, max(due - time.monotonic(), 0))
+
+    def _reset(self) -> None:
+        self._metrics = METRIC_TYPES
+        self._interval = METRICS_SECONDS
+        self._ends = math.inf
+
+    async def _publish(self, values: dict[str, float]) -> None:
+        timestamp = int(time.time() * 1000)
+        with contextlib.suppress(BrokerUnavailableError):
+            for metric_type in self._metrics:
+                if metric_type in values:
+                    message = {
+                        "device_uuid": self._configuration.device_uuid,
+                        "tenant_uuid": self._configuration.tenant_uuid,
+                        "metric_type": metric_type,
+                        "value": values[metric_type],
+                        "timestamp_ms": timestamp,
+                    }
+                    await self._link.publish_metric(metric_type, to_json(message))
+
+
+class Heartbeat:
+    """Says each minute, and whenever there is a new connection, that the agent lives.
+
+    One that the platform has not stored is made anew, so the last is the only one kept.
+    """
+
+    def __init__(self, link: Link, threads: Threads, session_id: str) -> None:
+        self._link = link
+        self._threads = threads
+        self._session_id = session_id
+        self._wake = asyncio.Event()
+        self._started = time.monotonic()
+
+    def wake(self) -> None:
+        """Send one now."""
+        self._wake.set()
+
+    async def run(self, commands: Commands, journal: Journal) -> None:
+        backoff = Backoff(2, HEARTBEAT_SECONDS)
+        while True:
+            await self._link.opened.wait()
+            self._wake.clear()
+            try:
+                await self._link.publish_stored("heartbeat", await self._body(commands, journal))
+                backoff.reset()
+                pause = HEARTBEAT_SECONDS
+            except NotStoredError as error:
+                pause = backoff.next()
+                log.warning("the heartbeat is not stored: %s; again in %.0f s", error, pause)
+            await set_within(self._wake, pause)
+
+    async def _body(self, commands: Commands, journal: Journal) -> bytes:
+        information = await self._threads.run(system_info)
+        status = await self._threads.run(current_status)
+        status["agent_uptime"] = round(time.monotonic() - self._started, 1)
+        status["unsent_responses"] = len(journal.finished)
+        return to_json(
+            {
+                "agent_version": VERSION,
+                "session_id": self._session_id,
+                "timestamp": epoch_seconds(),
+                "capabilities": {
+                    "tools": ["psutil", "osquery"] if find_osquery() else ["psutil"],
+                    "streaming_metrics": METRIC_TYPES,
+                    "receipts": True,
+                    "commands": commands.describe(),
+                },
+                "system_info": information,
+                "status": status,
+            }
+        )
+
+
+class Agent:
+    """All parts of a running agent, from start to stop."""
+
+    def __init__(
+        self,
+        folder: ConfigurationFolder,
+        configuration: Configuration,
+        threads: Threads,
+        ended: "asyncio.Future[Outcome]",
+    ) -> None:
+        self._ended = ended
+        session_id = str(uuid.uuid4())
+        self._link = Link(configuration, self._connected)
+        self._keeper = CredentialKeeper(folder, configuration, threads, self._link.wake)
+        self._journal = Journal(folder.journal)
+        self._outbox = Outbox(self._link, self._journal)
+        self._stream = MetricsStream(configuration, self._link)
+        self._commands = Commands(threads, self._stream, session_id, self._restart)
+        self._runner = CommandRunner(self._commands, self._journal, self._outbox)
+        self._heartbeat = Heartbeat(self._link, threads, session_id)
+
+    def refresh_credentials(self) -> None:
+        self._keeper.want()
+
+    async def run(self) -> Outcome:
+        """Raises ConfigurationError."""
+        await self._journal.load()
+        self._outbox.load()
+        await self._runner.load()
+        workers = [
+            self._task(f"command worker {number}", self._runner.run)
+            for number in range(1, COMMANDS_AT_ONCE + 1)
+        ]
+        reporters = [
+            self._task("credential keeper", self._keeper.run),
+            self._task("metrics", self._stream.run),
+            self._task("heartbeat", lambda: self._heartbeat.run(self._commands, self._journal)),
+        ]
+        senders = [
+            self._task("outbox", self._outbox.run),
+            self._task("link", lambda: self._link.run(self._keeper, self._runner.receive)),
+        ]
+        outcome = await self._ended
+        log.info("stopping")
+        self._runner.close()
+        await cancelled([*workers, *reporters])
+        await self._outbox.empty(STOP_SECONDS)
+        await cancelled(senders)
+        await self._link.close()
+        return outcome
+
+    @staticmethod
+    def _task(name: str, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
+        return asyncio.create_task(keep_running(name, work), name=name)
+
+    def _connected(self) -> None:
+        self._heartbeat.wake()
+        self._outbox.wake()
+
+    def _restart(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(Outcome.RESTART)
+
+
+async def cancelled(tasks: "list[asyncio.Task[None]]") -> None:
+    """Returns when they have ended, which none of them may put off for long."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=STOP_SECONDS)
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    environment = os.environ
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n\n")[0],
+        epilog=(__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    enrolment = parser.add_argument_group("to enrol, once")
+    enrolment.add_argument(
+        "--server",
+        metavar="URL",
+        default=environment.get("WEGWEISER_SERVER"),
+        help="address of the Wegweiser server (WEGWEISER_SERVER); given later, it replaces "
+        "the one in the configuration",
+    )
+    enrolment.add_argument(
+        "--group",
+        metavar="UUID",
+        default=environment.get("WEGWEISER_GROUP"),
+        help="the group this device joins (WEGWEISER_GROUP)",
+    )
+    enrolment.add_argument(
+        "--enrollment-key",
+        metavar="KEY",
+        # Taken out, so that no program we start inherits it.
+        default=environment.pop("WEGWEISER_ENROLLMENT_KEY", None),
+        help="the group's enrolment key; better set WEGWEISER_ENROLLMENT_KEY, since arguments "
+        "show in the list of processes",
+    )
+    enrolment.add_argument(
+        "--name",
+        metavar="HOSTNAME",
+        default=environment.get("WEGWEISER_DEVICE_NAME") or socket.gethostname(),
+        help="the device's name (WEGWEISER_DEVICE_NAME; default: %(default)s)",
+    )
+    enrolment.add_argument(
+        "--enroll-only", action="store_true", help="enrol, print the device's uuid and end"
+    )
+    parser.add_argument(
+        "--config-dir",
+        metavar="DIR",
+        type=Path,
+        default=Path(environment.get("WEGWEISER_CONFIG_DIR") or default_folder()),
+        help="configuration folder (WEGWEISER_CONFIG_DIR; default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-file", metavar="FILE", type=Path, help="log there, not to standard error; rotated"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument("--version", action="version", version=VERSION)
+    return parser.parse_args(arguments)
+
+
+def set_up_logging(file: Path | None, verbose: bool) -> None:
+    """Raises ConfigurationError."""
+    handler: logging.Handler = logging.StreamHandler()
+    if file is not None:
+        try:
+            handler = logging.handlers.RotatingFileHandler(file, maxBytes=5_000_000, backupCount=3)
+        except OSError as error:
+            raise ConfigurationError(f"cannot log to {file}: {error}") from error
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        handlers=[handler],
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def initial_configuration(options: argparse.Namespace, folder: Path) -> Configuration:
+    """With a new key pair. Raises ConfigurationError when something is missing."""
+    needed = {
+        "--server": options.server,
+        "--group": options.group,
+        "WEGWEISER_ENROLLMENT_KEY": options.enrollment_key,
+    }
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        raise ConfigurationError(
+            f"{folder} holds no enrolled device; to enrol, give {' and '.join(missing)} "
+            "(--help says more)"
+        )
+    try:
+        group = str(uuid.UUID(options.group))
+    except ValueError as error:
+        raise ConfigurationError(f"--group {options.group!r} is no uuid") from error
+    return Configuration(
+        server_url=server_url(options.server),
+        group_uuid=group,
+        device_name=options.name,
+        nkey_seed=Key.new_seed(),
+    )
+
+
+def server_url(url: str) -> str:
+    """Raises ConfigurationError."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        parts, host = urllib.parse.SplitResult("", "", "", "", ""), None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(f"--server {url!r} is no http or https address")
+    if parts.scheme == "http" and host not in ("localhost", "::1") and host[:4] != "127.":
+        log.warning("%s is not encrypted: the enrolment key and the device token can be read", url)
+    return url.rstrip("/")
+
+
+async def run(options: argparse.Namespace, folder: ConfigurationFolder) -> Outcome:
+    """Raises AgentError."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Outcome] = loop.create_future()
+    stop_on_signals(loop, ended)
+    threads = Threads(8, "blocking")
+    configuration = folder.load()
+    if configuration is None or not configuration.enrolled:
+        fresh = initial_configuration(options, folder.path)
+        if configuration is not None:
+            # An enrolment was cut short: the server may know this key already.
+            fresh.nkey_seed = configuration.nkey_seed
+        else:
+            # Whatever was journalled here was another device's.
+            folder.journal.unlink(missing_ok=True)
+        configuration = fresh
+        folder.save(configuration)
+        enrolment = asyncio.create_task(
+            Enrolment(folder, configuration, threads).run(options.enrollment_key)
+        )
+        either: set[asyncio.Future[Any]] = {enrolment, ended}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not enrolment.done():
+            return ended.result()
+        enrolment.result()
+    if options.enroll_only:
+        print(configuration.device_uuid, flush=True)
+        return Outcome.STOPPED
+    moved = bool(options.server) and server_url(options.server) != configuration.server_url
+    if moved:
+        configuration.server_url = server_url(options.server)
+        folder.save(configuration)
+    agent = Agent(folder, configuration, threads, ended)
+    if moved:
+        # The broker may have moved along.
+        agent.refresh_credentials()
+    return await agent.run()
+
+
+def stop_on_signals(loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[Outcome]") -> None:
+    def stop(*_: object) -> None:
+        if not ended.done():
+            ended.set_result(Outcome.STOPPED)
+
+    if sys.platform == "win32":
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+    else:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+
+
+def restart() -> NoReturn:
+    """Become a new agent with the same arguments."""
+    command = [sys.executable, *sys.orig_argv[1:]]
+    if sys.platform == "win32":
+        # There exec returns to the caller's console before the new program runs.
+        subprocess.Popen(command)
+        end_process_now(0)
+    os.execv(sys.executable, command)  # noqa: S606
+
+
+def end_process_now(status: int) -> NoReturn:
+    """Without waiting for threads, of which one may hang in a dead name server or disk."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main() -> NoReturn:
+    options = parse_options()
+    folder = ConfigurationFolder(options.config_dir.absolute())
+    outcome = Outcome.STOPPED
+    status = 0
+    try:
+        set_up_logging(options.log_file, options.verbose)
+        folder.create()
+        folder.lock()
+        # Not asyncio.run, which waits for threads at its end.
+        outcome = asyncio.Runner().run(run(options, folder))
+    except AgentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    if outcome is Outcome.RESTART:
+        log.info("restarting")
+        logging.shutdown()
+        folder.release()
+        restart()
+    end_process_now(status)
+
+
+if __name__ == "__main__":
+    main()
