@@ -1,4 +1,4 @@
-"""The last steps of a child process before it becomes its program: tied to its parent, unprivileged.
+"""The last steps of a child before it becomes its program: tied to its parent, unprivileged.
 
 Run by path, `python -I -S launcher.py OPTIONS -- PROGRAM ARGUMENT...`, so it needs nothing but the
 standard library. These steps need `ctypes` and may take locks, so they cannot be a `preexec_fn`
@@ -14,14 +14,15 @@ import ctypes
 import os
 import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Linux: <linux/prctl.h> and <linux/capability.h>
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
@@ -52,44 +53,74 @@ def prctl(option: int, *arguments: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
-def keep_only(capability: int) -> None:
-    """Have this capability alone, and let it survive the exec. Raises OSError."""
-    bit = 1 << capability
+def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
+    """Each a set of bits, of the first 32 capabilities. Raises OSError."""
     header = CapabilityHeader(LINUX_CAPABILITY_VERSION_3, 0)
-    data = (CapabilityData * 2)(CapabilityData(bit, bit, bit), CapabilityData(0, 0, 0))
+    data = (CapabilityData * 2)(CapabilityData(effective, permitted, inheritable))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
         raise OSError(ctypes.get_errno(), "capset")
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
 
 
-def become(user: str, reachable: Sequence[Path]) -> None:
-    """Give up root for `user`, who must be able to use every path in `reachable`.
+def become(user: str, program: Path, files: Sequence[Path]) -> None:
+    """Give up root for `user`, who must be able to run `program` and read every one of `files`.
 
     Ends the process with a message if that cannot be had.
     """
+
+    def suffices() -> bool:
+        return os.access(program, os.R_OK | os.X_OK) and all(
+            os.access(file, os.R_OK) for file in files
+        )
+
     account = pwd.getpwnam(user)
-    if ON_LINUX:
-        prctl(PR_SET_KEEPCAPS, 1)
+    may_lend = ON_LINUX and stop_fixing_capabilities()
     os.setgroups([])
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
-    if all(os.access(path, os.R_OK | os.X_OK) for path in reachable):
-        return
-    if ON_LINUX:
-        # The narrower one first; containers often have only the other.
-        for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-            try:
-                keep_only(capability)
-            except OSError:
-                continue
+    if may_lend:
+        keep_least_capability(suffices)
+    if not suffices():
+        sys.exit(
+            f"Run as root, this program changes to the user {user!r}, who cannot reach all of "
+            f"{', '.join(map(str, [program, *files]))}, and this system does not let us lend the "
+            "right to.\nRun it as an ordinary user, or move the clone and WEGWEISER_HOME to "
+            "folders that every user may enter, or set DATABASE_URL to a Postgres that runs."
+        )
+
+
+def stop_fixing_capabilities() -> bool:
+    """Let capabilities outlive the change of user, and count for access(2), which Postgres asks
+    whether it can use its own files. False where that is not allowed."""
+    try:
+        prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
+    except PermissionError:
+        return False
+    return True
+
+
+def keep_least_capability(suffices: Callable[[], bool]) -> None:
+    """Keep none if that suffices, or else the narrowest that does, also through the exec."""
+    permitted = permitted_capabilities()
+    # The second also lets run what only root may run; and containers often have no other.
+    for capability in (None, CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
+        kept = 0 if capability is None else 1 << capability
+        if kept & ~permitted:
+            continue
+        set_capabilities(kept, permitted, kept)
+        if suffices():
+            set_capabilities(kept, kept, kept)
+            if capability is not None:
+                prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
             return
-    sys.exit(
-        f"Run as root, this program changes to the user {user!r}, who cannot reach all of "
-        f"{', '.join(map(str, reachable))}, and this system does not let us lend the right to.\n"
-        "Run it as an ordinary user, or move the clone and WEGWEISER_HOME to folders that every "
-        "user may enter, or set DATABASE_URL to a Postgres that already runs."
-    )
+    set_capabilities(0, 0, 0)
+
+
+def permitted_capabilities() -> int:
+    """The first 32 as bits."""
+    status = Path("/proc/self/status").read_text()
+    permitted = next(line for line in status.splitlines() if line.startswith("CapPrm:"))
+    return int(permitted.split()[1], 16) & 0xFFFFFFFF
 
 
 def end_with(parent: int, signal_number: int) -> None:
@@ -104,11 +135,11 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--signal", type=int, required=True)
     parser.add_argument("--user")
-    parser.add_argument("--reachable", type=Path, action="append", default=[])
+    parser.add_argument("--file", type=Path, action="append", default=[])
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     if options.user:
-        become(options.user, options.reachable)
+        become(options.user, Path(options.command[0]), options.file)
     if ON_LINUX:
         # After the change of user, which resets it.
         end_with(options.parent, options.signal)

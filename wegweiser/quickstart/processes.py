@@ -13,12 +13,14 @@ from pathlib import Path
 
 import psutil
 
-from wegweiser.quickstart.errors import ChildDied, NotReady
+from wegweiser.quickstart.errors import ChildDied, NotReady, SetupFailed
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 UNPRIVILEGED_USER = "nobody"
 CLOCK_TOLERANCE = 1.0
 TAIL_LINES = 20
+# A log that has grown beyond this many bytes makes room at the next start.
+LOG_LIMIT = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Child:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_limit: float = 10.0
     log_start: int = 0
+    _stopped: bool = False
 
     @property
     def alive(self) -> bool:
@@ -78,19 +81,41 @@ class Child:
         Raises ChildDied, or NotReady after `limit` seconds.
         """
         deadline = time.monotonic() + limit
-        while not ready():
+        while True:
             check()
             if not self.alive:
                 raise self.died()
+            if ready():
+                return
             if time.monotonic() > deadline:
-                raise NotReady(
-                    f"{self.name} was not ready after {limit:.0f} s. "
-                    f"The end of {self.log}:\n{self.tail_of_log() or '(nothing)'}"
-                )
+                raise self._late(limit)
             time.sleep(interval)
+
+    def wait_to_end(self, limit: float, check: Callable[[], None] = lambda: None) -> None:
+        """Return when it has ended well. Raises SetupFailed, or NotReady after `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while self.alive:
+            check()
+            if time.monotonic() > deadline:
+                raise self._late(limit)
+            time.sleep(0.03)
+        if self.process.returncode != 0:
+            raise SetupFailed(
+                f"{self.name} failed ({exit_reason(self.process.returncode)}). "
+                f"The end of {self.log}:\n{self.tail_of_log() or '(nothing)'}"
+            )
+
+    def _late(self, limit: float) -> NotReady:
+        return NotReady(
+            f"{self.name} was not ready after {limit:.0f} s. "
+            f"The end of {self.log}:\n{self.tail_of_log() or '(nothing)'}"
+        )
 
     def stop(self) -> None:
         """Ask it to end, insist after `stop_limit` seconds; leave nothing of its process group."""
+        if self._stopped:
+            # By now its pid may belong to another process.
+            return
         if self.alive:
             with suppress(ProcessLookupError):
                 self.process.send_signal(self.stop_signal)
@@ -100,6 +125,7 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.pid_file.unlink(missing_ok=True)
+        self._stopped = True
 
 
 def launch_command(
@@ -109,12 +135,12 @@ def launch_command(
 ) -> list[str]:
     """`command`, to be run by the launcher as our child.
 
-    With `unprivileged`, and if we are root, it gives up root and can still reach these paths.
+    With `unprivileged`, and if we are root, it gives up root and can still read these paths.
     """
     options = ["--parent", str(os.getpid()), "--signal", str(int(stop_signal))]
     if unprivileged is not None and os.geteuid() == 0:
         options += ["--user", UNPRIVILEGED_USER]
-        options += [f"--reachable={path}" for path in unprivileged]
+        options += [f"--file={path}" for path in unprivileged]
     return [sys.executable, "-I", "-S", str(LAUNCHER), *options, "--", *map(str, command)]
 
 
@@ -127,19 +153,23 @@ def spawn(
     stop_signal: signal.Signals = signal.SIGTERM,
     stop_limit: float = 10.0,
     unprivileged: Sequence[Path] | None = None,
+    working_directory: Path | None = None,
 ) -> Child:
     """Start a process whose output is added to `logs/NAME.log` of the home."""
     directories.logs.mkdir(parents=True, exist_ok=True)
     directories.run.mkdir(parents=True, exist_ok=True)
     log = directories.logs / f"{name}.log"
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
         log_start = output.tell()
-        process = subprocess.Popen(  # noqa: S603 - our own commands
+        process = subprocess.Popen(
             launch_command(command, stop_signal, unprivileged),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
+            cwd=working_directory,
             start_new_session=True,
         )
     pid_file = directories.run / f"{name}.pid"

@@ -12,8 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ import psycopg
 from psycopg import sql
 
 from wegweiser.quickstart.errors import NotInstalled, SetupFailed
+from wegweiser.quickstart.loopback import get
 from wegweiser.quickstart.ports import LOOPBACK
 from wegweiser.quickstart.processes import (
     UNPRIVILEGED_USER,
@@ -34,7 +34,10 @@ from wegweiser.quickstart.processes import (
 )
 
 # What a server sees of our environment: PGDATA, LC_MESSAGES and the like are not meant for it.
-SERVER_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+# The library path is, since some installations of Python, which runs the launcher, need it.
+SERVER_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"} | {
+    name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ
+}
 
 
 def nothing_to_check() -> None:
@@ -42,7 +45,7 @@ def nothing_to_check() -> None:
 
 
 @dataclass
-class Server:
+class Server(ABC):
     """What the three have in common. `check` is called while waiting and may raise to give up."""
 
     home: Path
@@ -53,6 +56,19 @@ class Server:
     @property
     def directories(self) -> Directories:
         return Directories(self.home)
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """How clients reach it, with the password."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Return when it answers. Raises NotInstalled, SetupFailed, ChildDied or NotReady."""
+
+    @property
+    def alive(self) -> bool:
+        return self.child is not None and self.child.alive
 
     def stop(self) -> None:
         if self.child is not None:
@@ -82,7 +98,6 @@ class Postgres(Server):
         return self.home / "postgres"
 
     def start(self) -> None:
-        """Raises NotInstalled, SetupFailed, ChildDied or NotReady."""
         programs = postgres_programs()
         if not self.data.exists():
             self._initialise(programs)
@@ -94,7 +109,7 @@ class Postgres(Server):
             environment=SERVER_ENVIRONMENT,
             stop_signal=signal.SIGINT,
             stop_limit=30.0,
-            unprivileged=[self.data, programs / "postgres"],
+            unprivileged=[self.data],
         )
         self.child.wait_until(self._answers, self.START_LIMIT, self.check)
         self._create_database()
@@ -112,7 +127,7 @@ class Postgres(Server):
             account = pwd.getpwnam(UNPRIVILEGED_USER)
             for path in (new, password_file):
                 os.chown(path, account.pw_uid, account.pw_gid)
-        initdb = [
+        initdb: list[str | Path] = [
             programs / "initdb",
             f"--pgdata={new}",
             f"--username={self.NAME}",
@@ -125,8 +140,8 @@ class Postgres(Server):
             *([] if self.durable else ["--no-sync"]),
         ]
         try:
-            result = subprocess.run(  # noqa: S603 - the wheel's initdb
-                launch_command(initdb, unprivileged=[new, password_file, programs / "initdb"]),
+            result = subprocess.run(
+                launch_command(initdb, unprivileged=[new, password_file]),
                 capture_output=True,
                 text=True,
                 env=SERVER_ENVIRONMENT,
@@ -174,9 +189,7 @@ class Postgres(Server):
         with self.connect("postgres") as connection:
             names = connection.execute("SELECT datname FROM pg_database").fetchall()
             if (self.NAME,) not in names:
-                connection.execute(
-                    sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.NAME))
-                )
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.NAME)))
 
 
 @dataclass
@@ -197,7 +210,6 @@ class Redis(Server):
         return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
     def start(self) -> None:
-        """Raises NotInstalled, ChildDied or NotReady."""
         data = self.home / "redis"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         configuration = data / "valkey.conf"
@@ -213,12 +225,13 @@ class Redis(Server):
 
     def _configuration(self, data: Path) -> str:
         quoted_data = str(data).replace("\\", "\\\\").replace('"', '\\"')
+        snapshots = "60 1" if self.durable else '""'
         return (
             f"bind {LOOPBACK}\n"
             f"port {self.port}\n"
             f"requirepass {self.password}\n"
             f'dir "{quoted_data}"\n'
-            f"save {'60 1' if self.durable else '""'}\n"
+            f"save {snapshots}\n"
             "appendonly no\n"
         )
 
@@ -248,7 +261,6 @@ class Nats(Server):
         return f"http://{LOOPBACK}:{self.monitor_port}"
 
     def start(self) -> None:
-        """Raises NotInstalled, ChildDied or NotReady."""
         self.child = spawn(
             self.name,
             [nats_program(), "-c", self.configuration],
@@ -259,11 +271,11 @@ class Nats(Server):
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1) as connection:
-            if not connection.recv(16).startswith(b"INFO"):
-                return False
-            with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=1) as answer:  # noqa: S310
-                return bool(answer.status == 200)
+            return connection.recv(16).startswith(b"INFO") and self._healthy()
         return False
+
+    def _healthy(self) -> bool:
+        return get(self.monitor_port, "/healthz").status == 200
 
 
 def postgres_programs() -> Path:
@@ -315,7 +327,7 @@ def remove_stale_lock(lock: Path) -> None:
     Postgres sees only that the pid is in use, and refuses to start; after a restart of the
     machine or of a container that is not rare.
     """
-    with suppress(FileNotFoundError, psutil.NoSuchProcess, ValueError, IndexError):
+    with suppress(FileNotFoundError, PermissionError, psutil.NoSuchProcess, ValueError, IndexError):
         owner = psutil.Process(int(lock.read_text().splitlines()[0]))
         if "postgres" not in owner.name():
             lock.unlink()

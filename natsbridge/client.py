@@ -1,0 +1,28 @@
+"""nats-py's client, made to survive what a hostile publisher can put on the wire."""
+
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+
+class TolerantClient(Client):
+    """A subject or header that is not UTF-8 would end nats-py's read loop without a word, and
+    leave the connection deaf (seen with 2.16.0). Here it arrives with replacement characters."""
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        message: Msg = super()._build_message(sid, _utf8(subject), _utf8(reply), data, headers)
+        return message
+
+    async def _process_headers(self, headers: bytes) -> dict[str, Any] | None:
+        try:
+            parsed: dict[str, Any] | None = await super()._process_headers(headers)
+        except (ValueError, IndexError) as error:
+            return {"Unreadable-Headers": str(error)}
+        return parsed
+
+
+def _utf8(text: bytes) -> bytes:
+    return text.decode("utf-8", "replace").encode()

@@ -1,0 +1,179 @@
+"""Pure: what agents send, from bytes to a typed message, or MalformedMessage with the reason.
+
+The body formats are those of the agents in use: bare, or wrapped as
+`{tenant_uuid, device_uuid, message_type, payload, timestamp, message_id}`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from natsbridge.errors import MalformedMessage
+
+MAX_DEPTH = 100
+# Epoch seconds until the year 5138; anything larger is epoch milliseconds.
+_SECONDS_BELOW = 100_000_000_000
+_LATEST = 253_402_300_799  # the last second of the year 9999
+_ALL_BUT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+|"', re.DOTALL)
+
+JsonObject = dict[str, Any]
+
+
+class RawMessage(NamedTuple):
+    """A message as it arrived. `received_at` is the server's clock."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    received_at: datetime
+    deliveries: int = 1
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    agent_version: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    session_id: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    timestamp: float | None = None
+    timestamp_ms: float | None = None
+    capabilities: JsonObject = {}
+    system_info: JsonObject = {}
+    status: JsonObject | str = {}
+
+
+class CommandResult(msgspec.Struct, frozen=True):
+    """`status` is `received` (a receipt), `success` or `error`; whatever else the agent says
+    of the run stays in the message's own JSON."""
+
+    status: str
+    result: Any = None
+    error: Any = None
+
+
+class Response(msgspec.Struct, frozen=True):
+    command_id: UUID
+    result: CommandResult
+    timestamp: float | None = None
+
+
+class Metric(msgspec.Struct, frozen=True):
+    value: float
+    timestamp: float | None = None
+    timestamp_ms: float | None = None
+
+
+Body = Heartbeat | Response | JsonObject
+
+
+class Message(NamedTuple):
+    """A durable message whose subject and body could be read."""
+
+    account: str
+    tenant: UUID
+    device: UUID
+    kind: str
+    body: Body
+    raw: RawMessage
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    """The parts by which a wrapper is known, and an identity claimed."""
+
+    payload: msgspec.Raw = msgspec.Raw()
+    message_type: Any = None
+    tenant_uuid: str | None = None
+    device_uuid: str | None = None
+
+
+_claims = msgspec.json.Decoder(_Claims)
+_bodies: dict[str, msgspec.json.Decoder[Any]] = {
+    "heartbeat": msgspec.json.Decoder(Heartbeat),
+    "response": msgspec.json.Decoder(Response),
+}
+_object = msgspec.json.Decoder(JsonObject)
+_metric = msgspec.json.Decoder(Metric)
+
+
+def decode(kind: str, data: bytes, *, tenant: UUID, device: UUID) -> Body:
+    """The body of a durable message. Raises MalformedMessage."""
+    body: Body = _decode(_bodies.get(kind, _object), data, tenant=tenant, device=device)
+    if b"\\u0000" in data:
+        # A JSON string may hold NUL, a Postgres one may not.
+        body = msgspec.convert(_without_nul(msgspec.to_builtins(body)), type=type(body))
+    return body
+
+
+def decode_metric(data: bytes, *, device: UUID) -> tuple[float, int | None]:
+    """Value and epoch milliseconds (None where the agent gave no time). Raises MalformedMessage."""
+    metric: Metric = _decode(_metric, data, tenant=None, device=device)
+    if not math.isfinite(metric.value):
+        raise MalformedMessage("The value is not finite.", reason="not_finite")
+    moment = timestamp(metric.timestamp, metric.timestamp_ms)
+    return metric.value, None if moment is None else round(moment.timestamp() * 1000)
+
+
+def timestamp(seconds: float | None, milliseconds: float | None = None) -> datetime | None:
+    """UTC, from epoch seconds or milliseconds in either field. Raises MalformedMessage."""
+    value = seconds if milliseconds is None else milliseconds
+    if value is None:
+        return None
+    if milliseconds is not None or value >= _SECONDS_BELOW:
+        value /= 1000
+    if not 0 <= value <= _LATEST:
+        raise MalformedMessage(f"The timestamp {value} is not a time.", reason="wrong_type")
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _decode(
+    decoder: msgspec.json.Decoder[Any], data: bytes, *, tenant: UUID | None, device: UUID
+) -> Any:
+    _refuse_depth(data)
+    try:
+        claims = _claims.decode(data)
+        _refuse_foreign(claims, tenant, device)
+        payload = bytes(claims.payload)
+        if payload.startswith(b"{") and (claims.message_type or claims.device_uuid):
+            data = payload
+            _refuse_foreign(_claims.decode(data), tenant, device)
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise MalformedMessage(str(error), reason="wrong_type") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedMessage(str(error), reason="malformed_json") from error
+    except RecursionError as error:
+        raise MalformedMessage("Nested too deeply.", reason="too_deep") from error
+
+
+def _refuse_foreign(claims: _Claims, tenant: UUID | None, device: UUID) -> None:
+    for name, claimed, proved in (
+        ("tenant_uuid", claims.tenant_uuid, tenant),
+        ("device_uuid", claims.device_uuid, device),
+    ):
+        if claimed and proved and claimed.lower() != str(proved):
+            raise MalformedMessage(
+                f"The body's {name} is {claimed[:64]!r}, the subject's is {proved}.",
+                reason="foreign_identity",
+            )
+
+
+def _refuse_depth(data: bytes) -> None:
+    """Cheap for every honest message: only one with many brackets is looked at closely."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _ALL_BUT_BRACKETS.sub(b"", data)
+    if max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)) > MAX_DEPTH:
+        raise MalformedMessage(f"Nested more than {MAX_DEPTH} levels deep.", reason="too_deep")
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value

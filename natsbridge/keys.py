@@ -1,0 +1,95 @@
+"""NKeys: the Ed25519 key pairs, in their base32 spelling, that everything at the broker is signed
+with."""
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+import nacl.exceptions
+import nacl.signing
+import nkeys
+
+from natsbridge.errors import InvalidClaims
+
+KeyKind = Literal["operator", "account", "user"]
+
+_PREFIX_BYTES: dict[KeyKind, int] = {
+    "operator": nkeys.PREFIX_BYTE_OPERATOR,
+    "account": nkeys.PREFIX_BYTE_ACCOUNT,
+    "user": nkeys.PREFIX_BYTE_USER,
+}
+_PUBLIC_KEY_LENGTH = 56
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A public key and the seed (the private half), which never shows in a log or a traceback."""
+
+    public: str
+    seed: str = field(repr=False)
+
+
+def generate(kind: KeyKind) -> KeyPair:
+    seed = nkeys.encode_seed(os.urandom(32), _PREFIX_BYTES[kind]).decode()
+    return KeyPair(public=public_of(seed), seed=seed)
+
+
+def public_of(seed: str) -> str:
+    """The public key that belongs to a seed; InvalidClaims when it is no seed."""
+    public: str = _from_seed(seed).public_key.decode()
+    return public
+
+
+def sign(seed: str, data: bytes) -> bytes:
+    """The raw Ed25519 signature, 64 bytes."""
+    signature: bytes = _from_seed(seed).sign(data)
+    return signature
+
+
+def verify(public: str, data: bytes, signature: bytes) -> bool:
+    """Whether `signature` over `data` was made with the private half of `public`, of any kind."""
+    raw = _raw_public(public)
+    if raw is None:
+        return False
+    try:
+        nacl.signing.VerifyKey(raw[1:]).verify(data, signature)
+    except (nacl.exceptions.BadSignatureError, nacl.exceptions.ValueError):
+        return False
+    return True
+
+
+def is_public_key(text: str, kind: KeyKind) -> bool:
+    """Whether `text` is a public key of that kind: right prefix, length and checksum."""
+    raw = _raw_public(text)
+    return raw is not None and raw[0] == _PREFIX_BYTES[kind]
+
+
+def is_public_user_key(text: str) -> bool:
+    return is_public_key(text, "user")
+
+
+def _raw_public(text: str) -> bytes | None:
+    """The prefix byte and the 32 bytes of the key, or None if the checksum does not hold."""
+    if len(text) != _PUBLIC_KEY_LENGTH:
+        return None
+    try:
+        decoded = base64.b32decode(text)
+    except (binascii.Error, ValueError):
+        return None
+    raw, checksum = decoded[:-2], decoded[-2:]
+    expected: int = nkeys.crc16(raw)
+    return raw if int.from_bytes(checksum, "little") == expected else None
+
+
+def _from_seed(seed: str) -> nkeys.KeyPair:
+    try:
+        pair = nkeys.from_seed(bytearray(seed, "ascii"))
+        # The library takes any checksum; a mistyped seed must not become another key.
+        prefix, raw = nkeys.decode_seed(bytearray(seed, "ascii"))
+        if nkeys.encode_seed(bytes(raw), prefix).decode() != seed:
+            raise InvalidClaims("not a seed: its checksum is wrong")
+    except (nkeys.NkeysError, ValueError, nacl.exceptions.CryptoError):
+        raise InvalidClaims("not a seed") from None
+    return pair

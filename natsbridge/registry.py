@@ -1,0 +1,88 @@
+"""What runs in a subscriber: handlers by message kind, live handlers, side tasks.
+
+Apps fill it by decorators in their `handlers` modules, which the subscriber's command imports.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from natsbridge.envelope import Message, RawMessage
+
+if TYPE_CHECKING:
+    from natsbridge.runtime import Runtime
+
+
+class Rejection(NamedTuple):
+    """A message that can never be used: parked at once, with a word to count and a sentence."""
+
+    message: RawMessage
+    reason: str
+    detail: str
+
+
+# Both are synchronous and run in their consumer's own thread. They take a batch and return what
+# they reject; whatever they raise means that none of the batch is done.
+Handler = Callable[[Sequence[Message]], Sequence[Rejection]]
+LiveHandler = Callable[[Sequence[RawMessage]], Sequence[Rejection]]
+# A coroutine function that runs until `runtime.stopping` is set.
+SideTask = Callable[["Runtime"], Awaitable[None]]
+
+HandlerT = TypeVar("HandlerT", bound=Handler)
+LiveHandlerT = TypeVar("LiveHandlerT", bound=LiveHandler)
+SideTaskT = TypeVar("SideTaskT", bound=SideTask)
+
+
+@dataclass(frozen=True)
+class LiveSubscription:
+    """Core NATS, at most once: `queue` shares the subject among several subscribers."""
+
+    name: str
+    subject: str
+    queue: str
+    handle: LiveHandler
+
+
+@dataclass
+class Registry:
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    live: dict[str, LiveSubscription] = field(default_factory=dict)
+    side_tasks: dict[str, SideTask] = field(default_factory=dict)
+
+    def handler(self, *kinds: str) -> Callable[[HandlerT], HandlerT]:
+        """Hand durable messages of these kinds to the function."""
+
+        def register(function: HandlerT) -> HandlerT:
+            for kind in kinds:
+                _add(self.handlers, kind, function)
+            return function
+
+        return register
+
+    def live_handler(
+        self, name: str, *, subject: str, queue: str
+    ) -> Callable[[LiveHandlerT], LiveHandlerT]:
+        """Hand what arrives on `subject` to the function, some ten times a second."""
+
+        def register(function: LiveHandlerT) -> LiveHandlerT:
+            _add(self.live, name, LiveSubscription(name, subject, queue, function))
+            return function
+
+        return register
+
+    def side_task(self, name: str) -> Callable[[SideTaskT], SideTaskT]:
+        """Run the coroutine function beside the consumers; it is restarted when it fails."""
+
+        def register(function: SideTaskT) -> SideTaskT:
+            _add(self.side_tasks, name, function)
+            return function
+
+        return register
+
+
+def _add(entries: dict[str, Any], name: str, entry: Any) -> None:
+    if entries.setdefault(name, entry) is not entry:
+        raise ValueError(f"{name!r} is registered twice")
+
+
+registry = Registry()

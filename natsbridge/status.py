@@ -1,0 +1,71 @@
+"""What the subscribers say of themselves, for the web, which has no NATS connection."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from natsbridge.models import Coverage, SubscriberStatus
+
+BEAT_SECONDS = 5
+# Three missed beats.
+SILENT_AFTER = timedelta(seconds=3 * BEAT_SECONDS)
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """`connected`: at least one running subscriber has its connection to the broker."""
+
+    running: int
+    connected: bool
+
+
+def service_state() -> ServiceState:
+    running = SubscriberStatus.objects.filter(beat_at__gt=timezone.now() - SILENT_AFTER)
+    states = list(running.values_list("connected", flat=True))
+    return ServiceState(len(states), any(states))
+
+
+@transaction.atomic
+def beat(instance: str, *, started_at: datetime, connected: bool, details: dict[str, Any]) -> None:
+    """One sign of life; also keeps track of when nobody was listening to the broker."""
+    now = timezone.now()
+    SubscriberStatus.objects.update_or_create(
+        instance=instance,
+        defaults={
+            "started_at": started_at,
+            "beat_at": now,
+            "connected": connected,
+            "details": details,
+        },
+    )
+    SubscriberStatus.objects.filter(
+        ~Q(instance=instance), beat_at__lt=now - timedelta(days=1)
+    ).delete()
+    if connected:
+        _cover(now)
+
+
+def sign_off(instance: str) -> None:
+    SubscriberStatus.objects.filter(instance=instance).delete()
+
+
+def _cover(now: datetime) -> None:
+    """In one statement, so that two subscribers cannot lose each other's gap."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {Coverage._meta.db_table} AS coverage (id, last_beat)
+            VALUES (1, %(now)s)
+            ON CONFLICT (id) DO UPDATE SET
+                gap_started = CASE WHEN coverage.last_beat < %(silent)s
+                    THEN coverage.last_beat ELSE coverage.gap_started END,
+                gap_ended = CASE WHEN coverage.last_beat < %(silent)s
+                    THEN %(now)s ELSE coverage.gap_ended END,
+                last_beat = GREATEST(coverage.last_beat, %(now)s)
+            """,  # noqa: S608 (the table's own name)
+            {"now": now, "silent": now - SILENT_AFTER},
+        )

@@ -1,0 +1,226 @@
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import nats.errors
+import pytest
+
+from natsbridge import accounts, claims
+from natsbridge.claims import AccountLimits
+from natsbridge.errors import BrokerUnavailable, ClaimsRefused, InvalidClaims
+from natsbridge.jwt import signed
+from natsbridge.server_config import render
+from tests.broker import Broker, StartNats, Tenant, eventually
+from tests.plugin import allot_port
+
+
+async def test_pushed_claims_are_in_force_at_once_and_can_be_looked_up(broker: Broker) -> None:
+    tenant = await broker.provision()
+    system = await broker.connect_system()
+    unknown = claims.generate("account").public
+    assert await accounts.lookup(system.client, unknown) is None
+    jwt = broker.account_jwt(tenant, limits=AccountLimits(connections=7))
+    await accounts.push(system.client, jwt)
+    assert await accounts.lookup(system.client, tenant.account.public) == jwt
+    assert tenant.account.public in await accounts.listing(system.client)
+    await accounts.push(system.client, jwt)
+    assert system.refusals == []
+
+
+async def test_claims_that_the_server_refuses_are_reported_in_its_words(broker: Broker) -> None:
+    tenant = await broker.provision()
+    system = await broker.connect_system()
+    before = await accounts.lookup(system.client, tenant.account.public)
+    user = claims.generate("user")
+    no_account = claims.account_user_jwt(
+        tenant.account, name="x", user_public=user.public, issued_at=1
+    )
+    with pytest.raises(ClaimsRefused, match="jwt update resulted in error"):
+        await accounts.push(system.client, no_account)
+    nats_claims = claims.decode(broker.account_jwt(tenant))["nats"]
+    nats_claims["imports"][0]["account"] = ""
+    faulty = signed(broker.operator, tenant.account.public, nats_claims, name="faulty", issued_at=2)
+    with pytest.raises(ClaimsRefused, match="jwt"):
+        await accounts.push(system.client, faulty)
+    assert await accounts.lookup(system.client, tenant.account.public) == before
+
+
+async def test_what_is_no_jwt_is_not_even_sent(broker: Broker) -> None:
+    system = await broker.connect_system()
+    with pytest.raises(InvalidClaims):
+        await accounts.push(system.client, "garbage")
+
+
+async def test_a_deleted_account_is_gone_and_its_connections_end(broker: Broker) -> None:
+    tenant, other = await broker.provision(), await broker.provision()
+    gone = await broker.connect_device(tenant, uuid4())
+    stays = await broker.connect_device(other, uuid4())
+    system = await broker.connect_system()
+    await accounts.delete(system.client, broker.operator, [tenant.account.public], issued_at=1)
+    assert await eventually(lambda: gone.client.is_closed)
+    assert await accounts.lookup(system.client, tenant.account.public) is None
+    assert tenant.account.public not in await accounts.listing(system.client)
+    with pytest.raises(nats.errors.Error):
+        await broker.connect_device(tenant, uuid4())
+    assert stays.client.is_connected
+
+
+async def test_only_the_operator_deletes_and_never_the_system_account(broker: Broker) -> None:
+    tenant = await broker.provision()
+    system = await broker.connect_system()
+    stranger = claims.generate("operator")
+    with pytest.raises(ClaimsRefused, match="not trusted"):
+        await accounts.delete(system.client, stranger, [tenant.account.public], issued_at=1)
+    with pytest.raises(ClaimsRefused, match="system account"):
+        await accounts.delete(system.client, broker.operator, [broker.system.public], issued_at=1)
+    assert await accounts.lookup(system.client, tenant.account.public)
+
+
+async def test_a_revoked_user_is_disconnected_and_stays_out(broker: Broker) -> None:
+    tenant, device = await broker.provision(), uuid4()
+    jwt, seed = broker.device_credentials(tenant, device)
+    revoked = await broker.connect(jwt, seed)
+    colleague = await broker.connect_device(tenant, uuid4())
+    user = claims.decode(jwt)
+    await broker.push(tenant, revocations={user["sub"]: user["iat"]})
+    assert await eventually(lambda: revoked.client.is_closed)
+    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+        await broker.connect(jwt, seed)
+    assert colleague.client.is_connected
+
+
+async def test_a_connection_can_be_kicked_by_server_and_number(broker: Broker) -> None:
+    tenant, device = await broker.provision(), uuid4()
+    victim = await broker.connect_device(tenant, device)
+    colleague = await broker.connect_device(tenant, device)
+    system = await broker.connect_system()
+    number = victim.client.client_id
+    assert number is not None
+    server = broker.server_id
+    await accounts.kick(system.client, server, number)
+    assert await eventually(lambda: victim.client.is_closed)
+    assert colleague.client.is_connected
+    with pytest.raises(ClaimsRefused, match="no such client"):
+        await accounts.kick(system.client, server, number)
+    with pytest.raises(BrokerUnavailable):
+        await accounts.kick(system.client, "NOSUCHSERVER", 1)
+
+
+async def test_without_a_server_or_outside_the_system_account_nothing_is_pushed(
+    broker: Broker,
+) -> None:
+    tenant = await broker.provision()
+    jwt = broker.account_jwt(tenant)
+    outsider = await broker.connect_as(tenant.account)
+    with pytest.raises(BrokerUnavailable):
+        await accounts.push(outsider.client, jwt)
+    system = await broker.connect_system()
+    await system.client.close()
+    for attempt in (
+        accounts.push(system.client, jwt),
+        accounts.lookup(system.client, tenant.account.public),
+        accounts.listing(system.client),
+    ):
+        with pytest.raises(BrokerUnavailable):
+            await attempt
+
+
+async def test_the_systems_user_can_do_only_what_it_is_for(broker: Broker) -> None:
+    system = await broker.connect_system()
+    for subject in (
+        "$SYS.REQ.SERVER.PING.VARZ",
+        f"$SYS.REQ.SERVER.{broker.server_id}.RELOAD",
+        "$SYS.REQ.USER.AUTH",
+        "anything",
+    ):
+        assert not await system.may_publish(subject), subject
+    for subject in (">", "$SYS.>", "$SYS.ACCOUNT.>", "$SYS.REQ.>"):
+        assert not await system.may_subscribe(subject), subject
+    assert await system.may_subscribe("$SYS.ACCOUNT.*.CONNECT")
+    tenant, device = await broker.provision(), uuid4()
+    await broker.connect_device(tenant, device)
+    key = tenant.account.public
+    assert await eventually(
+        lambda: f"$SYS.ACCOUNT.{key}.CONNECT" in [message.subject for message in system.heard]
+    )
+
+
+async def test_the_platform_may_import_who_connects_and_disconnects(own_broker: Broker) -> None:
+    """What the system account exports is enough for the platform to keep presence in a stream."""
+    nats_claims = claims.decode(own_broker.config.preload[own_broker.platform.public])["nats"]
+    nats_claims["imports"] = [
+        {
+            "name": event.lower(),
+            "account": own_broker.system.public,
+            "subject": f"$SYS.ACCOUNT.*.{event}",
+            "local_subject": f"broker.$1.{event.lower()}",
+            "type": "stream",
+        }
+        for event in ("CONNECT", "DISCONNECT")
+    ]
+    jwt = signed(
+        own_broker.operator,
+        own_broker.platform.public,
+        nats_claims,
+        name="WEGWEISER",
+        issued_at=2**31,
+    )
+    system = await own_broker.connect_system()
+    await accounts.push(system.client, jwt)
+    platform = await own_broker.connect_as(own_broker.platform)
+    await platform.listen("broker.>")
+    tenant = await own_broker.provision()
+    device = await own_broker.connect_device(tenant, uuid4())
+    await device.client.close()
+    key = tenant.account.public
+    expected = {f"broker.{key}.connect", f"broker.{key}.disconnect"}
+    assert await eventually(lambda: expected <= {message.subject for message in platform.heard})
+
+
+async def test_a_push_reaches_every_server_of_a_cluster(
+    start_nats: StartNats, tmp_path: Path
+) -> None:
+    routes = [allot_port(), allot_port()]
+    texts: list[str] = []
+    broker = Broker(lambda text, **ports: texts.append(text), tmp_path / "one")
+    other = replace(
+        broker.config,
+        server_name="other",
+        port=allot_port(),
+        monitor_port=allot_port(),
+        store_dir=tmp_path / "two" / "jetstream",
+        resolver_dir=tmp_path / "two" / "accounts",
+    )
+    # Neither is healthy without the other.
+    _, second = await asyncio.gather(
+        *(
+            asyncio.to_thread(
+                start_nats,
+                text + cluster(own, routes),
+                port=config.port,
+                monitor_port=config.monitor_port,
+            )
+            for text, config, own in (
+                (texts[0], broker.config, routes[0]),
+                (render(other), other, routes[1]),
+            )
+        )
+    )
+    here = await broker.connect_system()
+    there = await broker.connect_as(broker.system, servers=second.url)
+    tenant = Tenant.generate(uuid4())
+    for connections in range(20):
+        jwt = await broker.push(tenant, limits=AccountLimits(connections=connections))
+        assert await accounts.lookup(there.client, tenant.account.public) == jwt
+    assert await accounts.lookup(there.client, claims.generate("account").public) is None
+    assert await accounts.listing(there.client) == await accounts.listing(here.client)
+    second.stop()
+    await accounts.push(here.client, broker.account_jwt(tenant))
+    await broker.disconnect()
+
+
+def cluster(own: int, routes: list[int]) -> str:
+    urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+    return f'cluster {{ name: "test", listen: "127.0.0.1:{own}", routes: [{urls}] }}\n'

@@ -1,0 +1,117 @@
+"""The admin's pages of messages that could not be used, and of the subscribers."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from natsbridge.admin.base import SHOWN_CHARACTERS, readable
+from natsbridge.models import ParkedMessage, SubscriberStatus
+from tenants.models import User
+
+MESSAGES = reverse("admin:natsbridge_parkedmessage_changelist")
+SUBSCRIBERS = reverse("admin:natsbridge_subscriberstatus_changelist")
+
+
+@pytest.fixture
+def staff(client: Client, db: None) -> User:
+    user = User.objects.create_superuser("sam")
+    client.force_login(user)
+    return user
+
+
+def parked(body: bytes = b"{}", reason: str = "malformed", subject: str = "tenant.x") -> str:
+    """The address of the message's page."""
+    message = ParkedMessage.objects.create(
+        received_at=timezone.now(), subject=subject, body=body, reason=reason, detail="why not"
+    )
+    return reverse("admin:natsbridge_parkedmessage_change", args=[message.pk])
+
+
+def subscriber(name: str, *, silent_for: timedelta, connected: bool = True) -> None:
+    now = timezone.now()
+    SubscriberStatus.objects.create(
+        instance=name, started_at=now, beat_at=now - silent_for, connected=connected
+    )
+
+
+def test_text_is_readable_as_it_is() -> None:
+    assert readable('{"häme": 1}\n'.encode()) == '{"häme": 1}\n'
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"a\x00b", b"\x1b[31m"])
+def test_what_is_not_text_is_shown_as_hex(body: bytes) -> None:
+    assert readable(body) == body.hex(" ")
+
+
+def test_long_hex_has_lines() -> None:
+    assert readable(b"\xff" * 33).splitlines() == [" ".join(["ff"] * 32), "ff"]
+
+
+def test_a_body_is_escaped(client: Client, staff: User) -> None:
+    page = client.get(parked(b"<script>alert(1)</script>")).content.decode()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert(1)" not in page
+
+
+def test_a_huge_body_is_cut(client: Client, staff: User) -> None:
+    page = client.get(parked(b"x" * 1_000_000)).content.decode()
+    assert "The first 20,000 of 1,000,000 characters." in page
+    assert "x" * SHOWN_CHARACTERS in page
+    assert "x" * (SHOWN_CHARACTERS + 1) not in page
+
+
+def test_the_list_of_messages_is_filtered_and_searched(client: Client, staff: User) -> None:
+    parked(reason="malformed", subject="tenant.one")
+    parked(reason="unknown_device", subject="tenant.two")
+    assert b"tenant.two" not in client.get(MESSAGES, {"reason": "malformed"}).content
+    assert b"tenant.one" not in client.get(MESSAGES, {"q": "tenant.two"}).content
+
+
+def test_the_list_of_messages_reads_no_bodies(client: Client, staff: User) -> None:
+    for _ in range(3):
+        parked(b"BODY")
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        page = client.get(MESSAGES).content.decode()
+    assert "4\xa0bytes" in page
+    read = [query["sql"] for query in queries if "parkedmessage" in query["sql"]]
+    assert read
+    assert all(
+        '"body"' not in sql.replace('LENGTH("natsbridge_parkedmessage"."body")', "") for sql in read
+    )
+
+
+def test_messages_are_deleted_but_not_changed(client: Client, staff: User) -> None:
+    address = parked()
+    assert client.post(address, {"reason": "other"}).status_code == 403
+    client.post(address.replace("change", "delete"), {"post": "yes"})
+    assert not ParkedMessage.objects.exists()
+
+
+def test_a_subscriber_that_is_silent_is_called_so(client: Client, staff: User) -> None:
+    subscriber("alpha", silent_for=timedelta(0))
+    assert_states(client, present="Connected", absent=["Silent", "Disconnected"])
+    SubscriberStatus.objects.update(connected=False)
+    assert_states(client, present="Disconnected", absent=["Silent", "Connected"])
+    SubscriberStatus.objects.update(beat_at=timezone.now() - timedelta(minutes=1))
+    assert_states(client, present="Silent", absent=["Disconnected", "Connected"])
+
+
+def assert_states(client: Client, *, present: str, absent: list[str]) -> None:
+    words = client.get(SUBSCRIBERS).content.decode().split()
+    assert present in words
+    assert not set(absent) & set(words)
+
+
+def test_nobody_changes_a_subscribers_status(client: Client, staff: User) -> None:
+    subscriber("alpha", silent_for=timedelta(0))
+    address = reverse("admin:natsbridge_subscriberstatus_change", args=["alpha"])
+    assert client.get(address).status_code == 200
+    assert client.post(address, {}).status_code == 403
+    assert client.post(address.replace("change", "delete"), {"post": "yes"}).status_code == 403

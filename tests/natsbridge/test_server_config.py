@@ -1,0 +1,174 @@
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from natsbridge import accounts, claims
+from natsbridge.errors import BridgeError
+from natsbridge.server_config import ServerConfig, ServerTLS, render
+from natsbridge.subjects import device_subject
+from tests.broker import Broker, StartNats
+from tests.plugin import allot_port
+
+
+def config(**changes: Any) -> ServerConfig:
+    values: dict[str, Any] = {
+        "server_name": "one",
+        "port": 4222,
+        "monitor_port": 8222,
+        "store_dir": Path("/data/jetstream"),
+        "resolver_dir": Path("/data/accounts"),
+        "operator_jwt": "operator.jwt",
+        "system_account": "ASYS",
+        "preload": {"ASYS": "system.jwt"},
+    }
+    return ServerConfig(**(values | changes))
+
+
+async def test_the_server_runs_with_the_settings_it_was_given(own_broker: Broker) -> None:
+    told = own_broker.monitor("/varz")
+    assert told["host"] == "127.0.0.1"
+    assert told["max_payload"] == 1024**2
+    assert told["ping_interval"] == 15_000_000_000
+    assert told["ping_max"] == 2
+    assert told["http_host"] == "127.0.0.1"
+    assert told["system_account"] == own_broker.system.public
+    jetstream = told["jetstream"]["config"]
+    assert jetstream["strict"] is True
+    assert jetstream["sync_interval"] == 1_000_000_000
+    assert jetstream["max_storage"] == own_broker.config.max_file_store
+    assert jetstream["max_memory"] == own_broker.config.max_memory_store
+
+
+async def test_a_path_may_hold_whatever_a_path_can(start_nats: StartNats, tmp_path: Path) -> None:
+    home = tmp_path / "sp ace \"quoted\" back\\slash $HOME 'ü' {brace} # no comment"
+    broker = Broker(start_nats, home)
+    await broker.provision()
+    assert (home / "jetstream").is_dir()
+    assert list((home / "accounts").rglob("*.jwt"))
+    await broker.disconnect()
+
+
+def test_a_value_cannot_add_a_line_to_the_configuration() -> None:
+    for wrong in ("one\ntrace: true", "one\r", "one\0"):
+        with pytest.raises(BridgeError):
+            render(config(server_name=wrong))
+    assert 'server_name: "a\\" b\\\\"' in render(config(server_name='a" b\\'))
+
+
+def test_a_listener_outside_loopback_needs_tls() -> None:
+    for host in ("0.0.0.0", "192.168.1.1", "nats.example.org", "::"):
+        with pytest.raises(BridgeError, match="needs TLS"):
+            render(config(host=host))
+    tls = ServerTLS(certificate=Path("/tls/cert.pem"), key=Path("/tls/key.pem"))
+    assert 'cert_file: "/tls/cert.pem"' in render(config(host="0.0.0.0", tls=tls))
+
+
+def test_monitoring_stays_on_loopback_and_tracing_off() -> None:
+    tls = ServerTLS(certificate=Path("cert.pem"), key=Path("key.pem"))
+    text = render(config(host="0.0.0.0", tls=tls))
+    assert 'http: "127.0.0.1:8222"' in text
+    assert "trace" not in text
+    assert "debug" not in text
+
+
+async def test_claims_that_were_pushed_outlive_a_restart_and_win_over_the_preload(
+    own_broker: Broker,
+) -> None:
+    tenant = await own_broker.provision()
+    preloaded = own_broker.config.preload[own_broker.platform.public]
+    newer = claims.platform_account_jwt(
+        own_broker.operator, own_broker.platform.public, issued_at=2**31
+    )
+    system = await own_broker.connect_system()
+    await accounts.push(system.client, newer)
+    pushed = await accounts.lookup(system.client, tenant.account.public)
+    await own_broker.disconnect()
+    own_broker.server.stop()
+    own_broker.start()
+    system = await own_broker.connect_system()
+    assert newer != preloaded
+    assert await accounts.lookup(system.client, own_broker.platform.public) == newer
+    assert await accounts.lookup(system.client, tenant.account.public) == pushed
+
+
+async def test_a_message_that_was_acknowledged_outlives_a_kill(own_broker: Broker) -> None:
+    await own_broker.ensure_ingest()
+    tenant, device = await own_broker.provision(), uuid4()
+    peer = await own_broker.connect_device(tenant, device)
+    for _ in range(20):
+        await peer.jetstream.publish(device_subject(tenant.uuid, device, "response"), b"{}")
+    assert own_broker.server.child is not None
+    own_broker.server.child.process.kill()
+    own_broker.server.child.process.wait()
+    await own_broker.disconnect()
+    own_broker.start()
+    platform = await own_broker.connect_subscriber()
+    assert (await platform.jetstream.stream_info("INGEST")).state.messages == 20
+
+
+async def test_the_websocket_listener_answers(start_nats: StartNats, tmp_path: Path) -> None:
+    port = allot_port()
+    Broker(start_nats, tmp_path, websocket_port=port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert b"101" in await asyncio.wait_for(reader.readline(), 3)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_with_tls_nobody_is_let_in_without(start_nats: StartNats, tmp_path: Path) -> None:
+    tls = self_signed(tmp_path)
+    broker = Broker(start_nats, tmp_path / "broker", tls=tls)
+    trusting = ssl.create_default_context(cafile=tls.certificate)
+    user = claims.generate("user")
+    jwt = claims.account_user_jwt(
+        broker.platform, name="test", user_public=user.public, issued_at=1
+    )
+    peer = await broker.connect(jwt, user.seed, tls=trusting)
+    assert peer.client.is_connected
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await broker.connect(jwt, user.seed, tls=ssl.create_default_context())
+    await broker.disconnect()
+
+
+def self_signed(directory: Path) -> ServerTLS:
+    """A certificate for 127.0.0.1 that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(minutes=10))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    tls = ServerTLS(certificate=directory / "cert.pem", key=directory / "key.pem")
+    tls.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    tls.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return tls

@@ -1,0 +1,183 @@
+"""Real servers for the tests, on free ports, in each process that runs tests.
+
+Loaded with `-p tests.plugin`, so that this module's import, which allots the ports and says so in
+the environment, comes before Django reads its settings. A server starts when the first test asks
+for it. Under xdist each worker has its own servers and the controller has none.
+"""
+
+import atexit
+import base64
+import os
+import random
+import secrets
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from wegweiser.quickstart.ports import LOOPBACK, free_port
+from wegweiser.quickstart.processes import Directories, end_leftovers
+from wegweiser.quickstart.servers import Nats, Postgres, Redis
+
+# Which server a test touches, by the fixtures it uses, directly or through others.
+SERVER_FIXTURES = {
+    "postgres": {"postgres_server"},
+    "redis": {"redis_server"},
+    "nats": {"start_nats", "start_session_nats"},
+    "browser": {"browser"},
+}
+# Below the ports that the system gives to outgoing connections.
+PORT_RANGE = range(10_000, 30_000)
+
+_taken: set[int] = set()
+_touched: Counter[str] = Counter()
+
+
+def allot_port() -> int:
+    """A free port of 127.0.0.1 that no other caller in this process gets."""
+    port = free_port(random.SystemRandom().choice(PORT_RANGE), _taken)
+    _taken.add(port)
+    return port
+
+
+def _make_home() -> Path:
+    """The temporary WEGWEISER_HOME: the controller's, or inside it the xdist worker's."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return Path(tempfile.mkdtemp(prefix="wegweiser-tests-"))
+    home = Path(os.environ["WEGWEISER_HOME"]) / worker
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def _clean_up() -> None:
+    # What a fixture could not stop because it was itself interrupted.
+    end_leftovers(Directories(HOME))
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+HOME = _make_home()
+# Also after a start that failed, of which pytest tells no plugin.
+atexit.register(_clean_up)
+POSTGRES = Postgres(HOME, allot_port(), secrets.token_hex(8), durable=False)
+REDIS = Redis(HOME, allot_port(), secrets.token_hex(8), durable=False)
+
+os.environ |= {
+    "WEGWEISER_HOME": str(HOME),
+    "DATABASE_URL": POSTGRES.url,
+    "REDIS_URL": REDIS.url,
+    "NATS_URL": f"nats://{LOOPBACK}:{allot_port()}",
+    "NATS_MONITOR_URL": f"http://{LOOPBACK}:{allot_port()}",
+    "SECRET_KEY": secrets.token_urlsafe(50),
+    "FIELD_ENCRYPTION_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+}
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The Postgres of DATABASE_URL. Tests marked `django_db` have it without asking."""
+    try:
+        POSTGRES.start()
+        yield POSTGRES
+    finally:
+        POSTGRES.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """The Redis of REDIS_URL."""
+    try:
+        REDIS.start()
+        yield REDIS
+    finally:
+        REDIS.stop()
+
+
+@contextmanager
+def _nats_starter(directory: Path) -> Iterator[Callable[..., Nats]]:
+    with ExitStack() as started:
+
+        def start(configuration: str, *, port: int, monitor_port: int) -> Nats:
+            """Run a nats-server on this configuration, which names the two ports as well.
+
+            Started again on the same port, it writes the new configuration and carries on with
+            whatever data the configuration names.
+            """
+            name = f"nats-server-{port}"
+            file = directory / f"{name}.conf"
+            file.write_text(configuration)
+            server = Nats(HOME, port, file, monitor_port, name=name)
+            started.callback(server.stop)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def start_nats(tmp_path: Path) -> Iterator[Callable[..., Nats]]:
+    """`start_nats(configuration, port=, monitor_port=) -> Nats`; stopped when the test ends."""
+    with _nats_starter(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def start_session_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Nats]]:
+    """As `start_nats`, for a server that lives as long as the session."""
+    with _nats_starter(tmp_path_factory.mktemp("nats")) as start:
+        yield start
+
+
+class Overrides:
+    """Fixtures that replace pytest-django's; so they are registered after it."""
+
+    @pytest.fixture(scope="session")
+    @classmethod
+    def django_db_modify_db_settings(cls, postgres_server: Postgres) -> None:
+        """Creating the test database needs the server; nothing in the settings changes."""
+
+
+@pytest.fixture(autouse=True)
+def _servers_touched(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    # Asked at the end, since a marker or a test may have asked for fixtures along the way.
+    used = set(request.fixturenames)
+    named = {name for mark in request.node.iter_markers("touches") for name in mark.args}
+    servers = [
+        name for name, fixtures in SERVER_FIXTURES.items() if fixtures & used or name in named
+    ]
+    # Properties travel with the report from an xdist worker to the controller.
+    request.node.user_properties.append(("servers", servers))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Ended by a time limit or a service manager, stop the servers as after a Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.addinivalue_line(
+        "markers", "touches(*names): starts real servers of its own: postgres, redis, nats, browser"
+    )
+    config.pluginmanager.register(Overrides(), "wegweiser-overrides")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when != "teardown":
+        return
+    servers = dict(report.user_properties).get("servers", ())
+    assert isinstance(servers, list | tuple)
+    _touched.update(servers)
+    _touched["any"] += bool(servers)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    each = ", ".join(f"{name}: {_touched[name]}" for name in SERVER_FIXTURES)
+    terminalreporter.write_line(f"{_touched['any']} tests touched a real server ({each})")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    _clean_up()

@@ -1,0 +1,56 @@
+"""What the person sees: what takes long while it does, and at the end where to go."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from wegweiser.quickstart.state import Running
+
+
+class Display:
+    """Spinners on a terminal, plain lines elsewhere. A lost terminal is no error."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        with suppress(OSError):
+            self._console.print(text, markup=False)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Something that may take a while; named at once, and with its time when it is done."""
+        started = time.monotonic()
+        if self._console.is_terminal:
+            with self._console.status(f"{name} …"):
+                yield
+        else:
+            self.say(f"{name} ...")
+            yield
+        if self._console.is_terminal:
+            self.say(f"  {name}  {time.monotonic() - started:.1f} s")
+
+    def running(self, running: Running, home: Path) -> None:
+        """The one block to read. Addresses stay on one line, so that they can be clicked on."""
+        password = running.admin_password or "(the one you chose)"
+        lines = [
+            f"Wegweiser is running:  {running.url}",
+            f"User:                  {running.admin_username}",
+            f"Password:              {password}",
+            "",
+            "What to try next:",
+            f"  This computer, live  {running.url}/devices/{running.device_uuid}/",
+            "  On that page         run `ping` or `system_info` and see the result",
+            f"  Tenants and keys     {running.url}/admin/",
+            f"  The API              {running.url}/api/docs/",
+            f"  For scripts          {Running.path(home)}",
+            "",
+            "Ctrl-C stops everything; the next run goes on where this one left off.",
+        ]
+        self.say("")
+        for line in lines:
+            self.say(line)
+        self.say("")
