@@ -52,9 +52,7 @@ class Cutoffs:
 BLIND_AFTER = timedelta(seconds=15)
 
 
-def cutoffs(
-    watch: Watch, now: datetime, online: timedelta, stale: timedelta
-) -> Cutoffs:
+def cutoffs(watch: Watch, now: datetime, online: timedelta, stale: timedelta) -> Cutoffs:
     """`online` and `stale`: how long a device may be silent before it is stale, and offline."""
     blind = watch.last_beat is None or now - watch.last_beat > BLIND_AFTER
     online_since = now - online

@@ -15,3 +15,7 @@ class EnrollmentRefused(TenantsError):
 
 class NotProvisioned(TenantsError):
     """The broker keys asked for do not exist yet."""
+
+
+class StillInUse(TenantsError):
+    """What should go still holds devices."""

@@ -136,7 +136,6 @@ class Membership(models.Model):
 class ApiToken(AbstractAuthToken):
     """A person's key to the API; its role caps the person's own in each tenant."""
 
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="auth_token_set")
     name = models.CharField(max_length=100)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -25,12 +25,14 @@ class Problem:
 
 @dataclass
 class Environment:
-    """Typed look-ups in `variables`; `problems` collects what was wrong."""
+    """Typed look-ups in `variables`; `problems` collects what was wrong, `names` what was asked."""
 
     variables: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
 
     def text(self, name: str, default: str = "") -> str:
+        self.names.add(name)
         return self.variables.get(name, "").strip() or default
 
     def integer(self, name: str, default: int, *, minimum: int = 0) -> int:
@@ -84,6 +86,22 @@ class Environment:
                 "Give postgres://user:password@host:port/database.",
                 dict(environ.Env.db_url_config(default)),
             )
+
+    def redis_url(self, default: str, *, host: str, port: str, database: str) -> str:
+        """`default` with what the three variables say in place of its own."""
+        parts = urlsplit(default)
+        if parts.scheme == "unix":
+            return default
+        own_path = parts.path.lstrip("/")
+        own_database = int(own_path) if own_path.isdecimal() else 0
+        number = self.integer(database, own_database)
+        address = parts._replace(path=f"/{number}")
+        if self.text(host) or self.text(port):
+            name = self.text(host) or parts.hostname
+            credentials = parts.netloc.rpartition("@")[0]
+            netloc = f"{name}:{self.integer(port, parts.port or 6379, minimum=1)}"
+            address = address._replace(netloc=f"{credentials}@{netloc}" if credentials else netloc)
+        return urlunsplit(address)
 
     def choice(self, name: str, default: str, *, allowed: tuple[str, ...]) -> str:
         raw = self.text(name, default)

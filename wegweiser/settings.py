@@ -102,9 +102,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis: ring buffers, watch sets, the channel layer.
 REDIS_URL = read.url("REDIS_URL", "redis://127.0.0.1:6379/0", schemes=("redis", "rediss", "unix"))
-METRICS_REDIS_HOST = read.text("METRICS_REDIS_HOST")
-METRICS_REDIS_PORT = read.integer("METRICS_REDIS_PORT", 6379, minimum=1)
-METRICS_REDIS_DB = read.integer("METRICS_REDIS_DB", 3)
+METRICS_REDIS_URL = read.redis_url(
+    REDIS_URL, host="METRICS_REDIS_HOST", port="METRICS_REDIS_PORT", database="METRICS_REDIS_DB"
+)
 METRICS_REDIS_PREFIX = read.text("METRICS_REDIS_PREFIX", "wegweiser:metrics")
 METRICS_MAX_POINTS = read.integer("METRICS_MAX_POINTS", 300, minimum=1)
 METRICS_TTL_SECONDS = read.integer("METRICS_TTL_SECONDS", 900, minimum=1)
@@ -123,7 +123,7 @@ NATS_REPLICAS = read.integer("NATS_REPLICAS", 1, minimum=1)
 INGEST_MAX_BYTES = read.integer("INGEST_MAX_BYTES", 1024**3, minimum=1024**2)
 INGEST_BATCH = read.integer("INGEST_BATCH", 500, minimum=1)
 INGEST_MAX_DELIVERIES = read.integer("INGEST_MAX_DELIVERIES", 5, minimum=1)
-PARKED_MESSAGES_MAX = read.integer("PARKED_MESSAGES_MAX", 100_000, minimum=1)
+PARKED_MESSAGES_MAX = read.integer("PARKED_MESSAGES_MAX", 10_000, minimum=1)
 DEVICE_JWT_SECONDS = read.integer("DEVICE_JWT_SECONDS", 7 * 86_400, minimum=60)
 
 # Presence and commands.
@@ -169,9 +169,11 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "wegweiser.problems.problem_details",
+    "EXCEPTION_HANDLER": "devices.api.problems.problem_details",
 }
 KNOX_TOKEN_MODEL = "tenants.ApiToken"
+# Knox's own migrations make its own token table, swapped out or not.
+MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {
     "SECURE_HASH_ALGORITHM": "hashlib.sha512",
     "TOKEN_TTL": timedelta(days=90),
@@ -189,8 +191,8 @@ SPECTACULAR_SETTINGS = {
 # Files, language, time.
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = read.path("STATIC_ROOT", BASE_DIR / "staticfiles")
-# Without a collectstatic (first run, development) WhiteNoise serves from the apps themselves.
+# Where `collectstatic` puts them. Without it WhiteNoise serves from the apps themselves.
+STATIC_ROOT = read.text("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = True
 LANGUAGE_CODE = "en-gb"
 USE_I18N = True
@@ -203,11 +205,36 @@ UNFOLD = {
     "SITE_URL": reverse_lazy("fleet"),
     "SITE_ICON": lambda request: static("wegweiser.svg"),
     "SHOW_HISTORY": True,
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("wegweiser.svg"),
+        }
+    ],
+    "SIDEBAR": {"navigation": "devices.admin.navigation.sections"},
+    "DASHBOARD_CALLBACK": "devices.admin.dashboard.overview",
+    # The accent of the live pages, from light to dark.
+    "COLORS": {
+        "primary": {
+            "50": "#eef8fa",
+            "100": "#e3f1f4",
+            "200": "#c3e4ea",
+            "300": "#97d3de",
+            "400": "#63c5d8",
+            "500": "#2f9fb5",
+            "600": "#0b6478",
+            "700": "#09556a",
+            "800": "#0a4554",
+            "900": "#0f3b47",
+            "950": "#08262d",
+        }
+    },
 }
 
 LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = read.choice("LOG_FORMAT", "console", allowed=("console", "json"))
-LOG_PROCESSORS = [
+LOG_PROCESSORS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -8,7 +8,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from devices.models import Device
-from tenants.models import ApiToken, User, hash_token
+from tenants.models import ApiToken, User
 
 
 class PersonTokenAuthentication(TokenAuthentication):
@@ -38,16 +38,14 @@ class DeviceTokenAuthentication(BaseAuthentication):
         scheme, _, token = get_authorization_header(request).partition(b" ")
         if scheme.lower() != b"bearer":
             return None
-        digest = hash_token(token.strip().decode("latin-1"))
-        device = Device.objects.select_related("tenant", "group__organisation").filter(
-            token_digest=digest
+        found = (
+            Device.objects.holding_token(token.strip().decode("latin-1"))
+            .select_related("tenant", "group__organisation", "connectivity")
+            .first()
         )
-        found = device.first()
         if found is None:
             raise AuthenticationFailed("The device token is not valid.")
         return DevicePrincipal(found), None
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
-
-

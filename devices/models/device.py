@@ -5,10 +5,14 @@ from django.db import models
 from django.utils import timezone
 
 from devices.presence import Cutoffs, Status
-from tenants.models import Group, Tenant, TenantOwnedQuerySet
+from tenants.models import Group, Tenant, TenantOwnedQuerySet, hash_token
 
 
 class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
+    def holding_token(self, token: str) -> Self:
+        """The device whose own token this is, if it is any's."""
+        return self.filter(token_digest=hash_token(token))
+
     def with_status(self, status: Status, cutoffs: Cutoffs) -> Self:
         """The devices that `cutoffs.status_of` calls `status`."""
         seen = "connectivity__last_seen_online"

@@ -3,15 +3,25 @@
 from http import HTTPStatus
 from typing import Any
 
+import structlog
+from django.db import OperationalError
 from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+from natsbridge.errors import DependencyAway
+
+log = structlog.get_logger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 
 
 def problem(
-    status: int, detail: str, errors: list[dict[str, str]] | None = None, **headers: str
+    status: int,
+    detail: str,
+    *,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     """`errors` names each wrong field as `{"field": "a.b", "detail": "why"}`."""
     body: dict[str, Any] = {
@@ -27,17 +37,20 @@ def problem(
 
 def problem_details(exception: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: its own answer's status and headers, our body."""
+    if isinstance(exception, DependencyAway | OperationalError):
+        log.warning("a server is away", error=str(exception).strip())
+        return problem(503, "A server that this needs does not answer; try again in a moment.")
     answer = exception_handler(exception, context)
     if answer is None:
         return None
-    headers = {
-        name: answer[name] for name in ("WWW-Authenticate", "Retry-After") if name in answer
-    }
+    headers = {name: answer[name] for name in ("WWW-Authenticate", "Retry-After") if name in answer}
     if isinstance(exception, ValidationError):
         errors = list(_flatten(exception.detail, ""))
-        detail = "; ".join(f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors)
-        return problem(answer.status_code, detail, errors, **headers)
-    return problem(answer.status_code, str(answer.data.get("detail", "")), **headers)
+        detail = "; ".join(
+            f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors
+        )
+        return problem(answer.status_code, detail, errors=errors, headers=headers)
+    return problem(answer.status_code, str(answer.data.get("detail", "")), headers=headers)
 
 
 def _flatten(detail: Any, field: str) -> Any:

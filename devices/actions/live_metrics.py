@@ -1,0 +1,70 @@
+"""Live metrics: from raw messages to the ring buffers and the open pages."""
+
+import time
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from devices import live, metrics
+from devices.actions.ownership import accounts_of
+from devices.metrics import Point
+from natsbridge import envelope, subjects
+from natsbridge.envelope import RawMessage
+from natsbridge.errors import InvalidSubject, MalformedMessage
+from natsbridge.registry import Rejection
+from natsbridge.subjects import MetricSubject
+
+# Beyond this many devices the cache starts afresh, so that made-up ones cannot fill the memory.
+_CACHED_DEVICES = 200_000
+
+
+class Owners:
+    """Which account each device belongs to, looked up at most every `lifetime` seconds: live
+    metrics are too many for a query a batch. Not even an unknown device costs more."""
+
+    def __init__(self, lifetime: float = 30.0) -> None:
+        self._lifetime = lifetime
+        self._accounts: dict[UUID, str | None] = {}
+        self._fresh_until = 0.0
+
+    def of(self, devices: Iterable[UUID]) -> dict[UUID, str | None]:
+        if time.monotonic() > self._fresh_until or len(self._accounts) > _CACHED_DEVICES:
+            self._accounts.clear()
+            self._fresh_until = time.monotonic() + self._lifetime
+        missing = set(devices) - self._accounts.keys()
+        if missing:
+            found = accounts_of(missing)
+            for device in missing:
+                self._accounts[device] = found[device][0] if device in found else None
+        return self._accounts
+
+
+_owners = Owners()
+
+
+def record(messages: Sequence[RawMessage]) -> list[Rejection]:
+    """Raises DependencyAway when Redis is away; then nothing is recorded."""
+    rejected: list[Rejection] = []
+    points: list[tuple[MetricSubject, Point, RawMessage]] = []
+    for message in messages:
+        try:
+            subject = subjects.parse_metric(message.subject)
+            value, timestamp = envelope.decode_metric(message.data, device=subject.device)
+        except InvalidSubject as error:
+            rejected.append(Rejection(message, "bad_subject", str(error)))
+        except MalformedMessage as error:
+            rejected.append(Rejection(message, error.reason, str(error)))
+        else:
+            moment = timestamp or round(message.received_at.timestamp() * 1000)
+            points.append((subject, Point(moment, value), message))
+    owners = _owners.of(subject.device for subject, _, _ in points)
+    series: dict[tuple[UUID, str], list[Point]] = {}
+    for subject, point, message in points:
+        if owners[subject.device] == subject.account:
+            series.setdefault((subject.device, subject.metric_type), []).append(point)
+        else:
+            detail = f"The account's tenant has no device {subject.device}."
+            rejected.append(Rejection(message, "unknown_device", detail))
+    if series:
+        metrics.append(series)
+        live.push_metrics(series)
+    return rejected

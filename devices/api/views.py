@@ -1,0 +1,172 @@
+"""The endpoints under /api/nats/: thin, as the work is the actions'."""
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from devices import health, metrics, representations
+from devices.actions import commands, enrolment
+from devices.api import access
+from devices.api.problems import problem
+from devices.api.serializers import (
+    CommandSerializer,
+    RecentMetricsSerializer,
+    RegistrationSerializer,
+)
+from devices.errors import AlreadyRegistered, CommandRefused, RegistrationRefused
+from devices.models import Device
+from devices.watch import current_cutoffs
+from tenants import broker
+from tenants.errors import EnrollmentRefused
+from tenants.models import Role
+
+
+class RegisterView(APIView):
+    """A computer becomes a device; the enrolment key in the body is its only credential."""
+
+    authentication_classes: list[type] = []
+    permission_classes: list[type] = []
+
+    @extend_schema(request=RegistrationSerializer, responses={201: dict, 200: dict})
+    def post(self, request: Request) -> Response:
+        form = RegistrationSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        data = form.validated_data
+        proof = None
+        if "signature" in data:
+            proof = enrolment.Proof(data["timestamp"], data["signature"])
+        try:
+            registration = enrolment.register(
+                group=data["groupuuid"],
+                name=data["devicename"],
+                enrollment_key=data["enrollment_key"],
+                nkey_public=data["nkey_public"],
+                hardware_info=data["hardwareinfo"],
+                proof=proof,
+            )
+        except (EnrollmentRefused, RegistrationRefused) as error:
+            return problem(401, str(error))
+        except AlreadyRegistered as error:
+            return problem(409, str(error))
+        device = registration.device
+        answer = {
+            "success": True,
+            "deviceuuid": str(device.pk),
+            "tenant_uuid": str(device.tenant_id),
+            "device_token": registration.device_token,
+            "nats_credentials": _credentials(device),
+        }
+        return Response(answer, status=201 if registration.created else 200)
+
+
+class DeviceTenantView(APIView):
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = access.device_for(request, uuid)
+        return Response(
+            {
+                "success": True,
+                "device_uuid": str(device.pk),
+                "tenant_uuid": str(device.tenant_id),
+                "group_uuid": str(device.group_id),
+                "org_uuid": str(device.group.organisation_id),
+                "nats_server": settings.AGENT_NATS_URL,
+            }
+        )
+
+
+class DeviceCredentialsView(APIView):
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = access.own_device(request, uuid)
+        answer = {
+            "success": True,
+            "device_uuid": str(device.pk),
+            "tenant_uuid": str(device.tenant_id),
+            "credentials": _credentials(device),
+        }
+        return Response(answer, headers={"Cache-Control": "no-store"})
+
+
+class DeviceCommandView(APIView):
+    @extend_schema(request=CommandSerializer, responses={202: dict})
+    def post(self, request: Request, uuid: UUID) -> Response:
+        person = access.person_of(request)
+        device = access.device_for(request, uuid, role=Role.OPERATOR)
+        form = CommandSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        try:
+            command = commands.issue(device, by=person, **form.validated_data)
+        except CommandRefused as error:
+            return problem(400, str(error))
+        path = reverse("api-command", args=[command.uuid])
+        return Response(
+            {
+                "success": True,
+                "command_id": str(command.uuid),
+                "status_url": request.build_absolute_uri(path),
+            },
+            status=202,
+        )
+
+
+class CommandView(APIView):
+    def get(self, request: Request, uuid: UUID) -> Response:
+        return Response(representations.command(access.command_for(request, uuid)))
+
+
+class DeviceStatusView(APIView):
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = access.device_for(request, uuid)
+        return Response(representations.status(device, current_cutoffs()))
+
+
+class RecentMetricsView(APIView):
+    @extend_schema(parameters=[RecentMetricsSerializer])
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = access.device_for(request, uuid)
+        form = RecentMetricsSerializer(data=request.query_params)
+        form.is_valid(raise_exception=True)
+        wanted = form.validated_data.get("metric")
+        names = [wanted] if wanted else metrics.LIVE_METRICS
+        points = metrics.recent(device.pk, names, form.validated_data.get("limit"))
+        if wanted:
+            points.setdefault(wanted, [])
+        return Response({"device_uuid": str(device.pk), "metrics": points})
+
+
+class HealthView(APIView):
+    """For load balancers and people alike, without a login; it names no address and no error."""
+
+    authentication_classes: list[type] = []
+    permission_classes: list[type] = []
+
+    def get(self, request: Request) -> Response:
+        components = health.components()
+        healthy = all(state == "ok" for state in components.values())
+        body: dict[str, Any] = {
+            "status": "healthy" if healthy else "unhealthy",
+            "components": components,
+        }
+        return Response(body, status=200 if healthy else 503)
+
+
+class NoSuchEndpointView(APIView):
+    """Anything else below the API's root, so that a typing error gets JSON like all the rest."""
+
+    authentication_classes: list[type] = []
+    permission_classes: list[type] = []
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound("There is no such endpoint; see /api/docs/.")
+
+
+def _credentials(device: Device) -> dict[str, str]:
+    jwt = broker.device_jwt(device.tenant_id, device.pk, device.nkey_public or "")
+    return {"jwt": jwt, "nats_url": settings.AGENT_NATS_URL}

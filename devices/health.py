@@ -1,0 +1,43 @@
+"""Whether the parts that the product stands on are there, each asked with little patience."""
+
+import redis
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from devices.redis import client
+from natsbridge.status import service_state
+
+
+def components() -> dict[str, str]:
+    """`ok`, `down`, or `unknown` (what only the database could tell while it is down)."""
+    database = _database()
+    nats_server = subscriber = "unknown"
+    if database == "ok":
+        state = service_state()
+        subscriber = "ok" if state.running else "down"
+        nats_server = "ok" if state.connected else "down" if state.running else "unknown"
+    return {
+        "nats_server": nats_server,
+        "database": database,
+        "redis": _redis(),
+        "subscriber": subscriber,
+    }
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return "down"
+    return "ok"
+
+
+def _redis() -> str:
+    try:
+        client(settings.REDIS_URL).ping()
+        client(settings.METRICS_REDIS_URL).ping()
+    except redis.RedisError:
+        return "down"
+    return "ok"

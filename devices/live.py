@@ -1,0 +1,133 @@
+"""Frames for the open pages of a device. Only a watched device costs anything.
+
+An open page renews its device's place in a Redis sorted set, scored with the time it lapses.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+import redis
+import structlog
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from devices import metrics, representations
+from devices.models import Command, Device
+from devices.redis import client
+from devices.watch import current_cutoffs
+
+log = structlog.get_logger(__name__)
+
+WATCH_SECONDS = 30
+_WATCHED = "wegweiser:watched"
+
+Frame = dict[str, Any]
+
+
+def group_of(device: UUID) -> str:
+    return f"device.{device}"
+
+
+def watch(device: UUID) -> None:
+    """Called by an open page, more often than every WATCH_SECONDS."""
+    now = time.time()
+    pipeline = _redis().pipeline(transaction=False)
+    pipeline.zadd(_WATCHED, {str(device): now + WATCH_SECONDS})
+    pipeline.zremrangebyscore(_WATCHED, "-inf", now)
+    pipeline.execute()
+
+
+def watched() -> set[UUID]:
+    """The devices that some page shows now; empty when Redis is away."""
+    try:
+        members = _redis().zrangebyscore(_WATCHED, time.time(), "+inf")
+    except redis.RedisError as error:
+        log.warning("live pages wait for Redis", error=str(error))
+        return set()
+    return {UUID(str(member, "ascii")) for member in cast(list[bytes], members)}
+
+
+def snapshot(device: Device) -> Frame:
+    """All that a page shows, as of `seq`; the frames after it have the numbers that follow."""
+    return {
+        "type": "snapshot",
+        "seq": int(_redis().get(_sequence(device.pk)) or 0),
+        "metrics": metrics.recent(device.pk),
+        "connectivity": representations.status(device, current_cutoffs()),
+        "commands": [
+            representations.command(row) for row in Command.objects.filter(device=device)[:20]
+        ],
+    }
+
+
+def connectivity_frame(device: Device) -> Frame:
+    return {
+        "type": "connectivity",
+        "connectivity": representations.status(device, current_cutoffs()),
+    }
+
+
+def push_metrics(series: metrics.Series) -> None:
+    """One frame for each watched device among those of `series`."""
+    by_device: dict[UUID, dict[str, Any]] = {}
+    visible = watched()
+    for (device, metric), points in series.items():
+        if device in visible:
+            by_device.setdefault(device, {})[metric] = [
+                {"timestamp": point.timestamp, "value": point.value} for point in points
+            ]
+    if not by_device:
+        return
+    numbers = _next_numbers(by_device)
+    _send(
+        (device, {"type": "metrics", "seq": numbers[device], "metrics": values})
+        for device, values in by_device.items()
+    )
+
+
+def push_connectivity(devices: Iterable[UUID]) -> None:
+    shown = watched().intersection(devices)
+    if not shown:
+        return
+    rows = Device.objects.filter(pk__in=shown).select_related("connectivity")
+    _send((row.pk, connectivity_frame(row)) for row in rows)
+
+
+def push_commands(commands: Sequence[Command]) -> None:
+    shown = watched() if commands else set()
+    _send(
+        (row.device_id, {"type": "command", "command": representations.command(row)})
+        for row in commands
+        if row.device_id in shown
+    )
+
+
+def _next_numbers(devices: Mapping[UUID, Any]) -> dict[UUID, int]:
+    pipeline = _redis().pipeline(transaction=False)
+    for device in devices:
+        pipeline.incr(_sequence(device))
+        pipeline.expire(_sequence(device), 86_400)
+    return dict(zip(devices, pipeline.execute()[::2], strict=True))
+
+
+def _send(frames: Iterable[tuple[UUID, Frame]]) -> None:
+    """A frame that does not get through is made good by the page's next snapshot."""
+    layer = get_channel_layer()
+    try:
+        for device, frame in frames:
+            async_to_sync(layer.group_send)(
+                group_of(device), {"type": "device.frame", "frame": frame}
+            )
+    except (redis.RedisError, OSError) as error:
+        log.warning("could not push to live pages", error=str(error))
+
+
+def _sequence(device: UUID) -> str:
+    return f"wegweiser:seq:{device}"
+
+
+def _redis() -> redis.Redis:
+    return client(settings.REDIS_URL)

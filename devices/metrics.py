@@ -1,0 +1,74 @@
+"""The ring buffers of live metrics; nothing else knows how they are stored.
+
+One Redis list a device and metric, `{METRICS_REDIS_PREFIX}:{device}:{metric}`, newest first,
+each entry `{"timestamp": epoch milliseconds, "value": number}`. Two subscribers may write one
+device's points, so readers sort.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from devices.redis import metrics_client, redis_needed
+
+
+class Point(msgspec.Struct, frozen=True):
+    timestamp: int
+    value: float
+
+
+# The six that every agent streams; an agent may stream others besides.
+LIVE_METRICS = (
+    "cpu_percent",
+    "memory_percent",
+    "disk_percent",
+    "network_bytes_in",
+    "network_bytes_out",
+    "uptime",
+)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Point).decode
+
+Series = Mapping[tuple[UUID, str], Sequence[Point]]
+
+
+def append(series: Series) -> None:
+    """One round trip, whatever the number of series. Raises DependencyAway."""
+    limit = settings.METRICS_MAX_POINTS
+    pipeline = metrics_client().pipeline(transaction=False)
+    for (device, metric), points in series.items():
+        key = _key(device, metric)
+        pipeline.lpush(key, *[_encode(point) for point in points[-limit:]])
+        pipeline.ltrim(key, 0, limit - 1)
+        pipeline.expire(key, settings.METRICS_TTL_SECONDS)
+    with redis_needed():
+        pipeline.execute()
+
+
+def recent(
+    device: UUID, metrics: Iterable[str] = LIVE_METRICS, limit: int | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """The last `limit` points of each metric that has any, oldest first. Raises DependencyAway."""
+    names = list(metrics)
+    pipeline = metrics_client().pipeline(transaction=False)
+    for metric in names:
+        pipeline.lrange(_key(device, metric), 0, (limit or settings.METRICS_MAX_POINTS) - 1)
+    with redis_needed():
+        entries = pipeline.execute()
+    return {
+        metric: [msgspec.to_builtins(point) for point in _sorted(raw)]
+        for metric, raw in zip(names, entries, strict=True)
+        if raw
+    }
+
+
+def _sorted(entries: Iterable[bytes]) -> list[Point]:
+    return sorted(map(_decode, entries), key=lambda point: point.timestamp)
+
+
+def _key(device: UUID, metric: str) -> str:
+    return f"{settings.METRICS_REDIS_PREFIX}:{device}:{metric}"

@@ -1,0 +1,92 @@
+"""Who the tests are about: Alice runs tenant A, Bob may look at it, Charlie runs tenant B."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
+
+from devices.models import Device
+from devices.redis import client
+from tenants import actions
+from tenants.models import Group, Role, Tenant, User
+from tests.broker import StartNats
+from tests.people import enrol, person
+from tests.system import LoopThread, System
+
+
+@pytest.fixture
+def tenant_a(db: None) -> Tenant:
+    return actions.create_tenant(name="Acme")
+
+
+@pytest.fixture
+def tenant_b(db: None) -> Tenant:
+    return actions.create_tenant(name="Beta")
+
+
+@pytest.fixture
+def group_a(tenant_a: Tenant) -> Group:
+    organisation = actions.create_organisation(tenant_a, name="Acme Ltd")
+    return actions.create_group(organisation, name="Laptops")
+
+
+@pytest.fixture
+def group_b(tenant_b: Tenant) -> Group:
+    organisation = actions.create_organisation(tenant_b, name="Beta GmbH")
+    return actions.create_group(organisation, name="Servers")
+
+
+@pytest.fixture
+def alice(tenant_a: Tenant) -> User:
+    return person("alice", tenant_a, Role.ADMIN)
+
+
+@pytest.fixture
+def bob(tenant_a: Tenant) -> User:
+    return person("bob", tenant_a, Role.VIEWER)
+
+
+@pytest.fixture
+def charlie(tenant_b: Tenant) -> User:
+    return person("charlie", tenant_b, Role.ADMIN)
+
+
+@pytest.fixture
+def device_a(group_a: Group) -> Device:
+    return enrol(group_a, "anna-laptop").device
+
+
+@pytest.fixture
+def device_b(group_b: Group) -> Device:
+    return enrol(group_b, "berta-server").device
+
+
+@pytest.fixture
+def api() -> APIClient:
+    return APIClient()
+
+
+@pytest.fixture(scope="session")
+def loop_thread() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+@pytest.fixture
+def system(
+    transactional_db: None,
+    redis_server: object,
+    start_nats: StartNats,
+    tmp_path: Path,
+    loop_thread: LoopThread,
+    settings: Settings,
+) -> Iterator[System]:
+    """A backend with an empty Redis and no subscriber yet: `system.start_subscriber()`."""
+    settings.NATS_URL = settings.AGENT_NATS_URL = settings.NATS_URL
+    client(settings.REDIS_URL).flushall()
+    whole = System(start_nats, tmp_path, loop_thread)
+    yield whole
+    whole.close()

@@ -1,0 +1,208 @@
+"""When a command goes out, when again, and how it ends without an answer."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from devices.actions import commands, delivery
+from devices.errors import CommandRefused
+from devices.models import Command, CommandState, Connectivity, Device
+from natsbridge import status
+from tenants import actions
+from tenants.models import Group, Membership, Role, Tenant, User
+from tests.people import Enrolled, enrol
+from tests.system import System, eventually
+
+
+@pytest.fixture(autouse=True)
+def listening(db: None, redis_server: object) -> None:
+    status.beat("test", started_at=timezone.now(), connected=True, details={})
+
+
+def online(device: Device, *, receipts: bool = True) -> None:
+    Connectivity.objects.filter(device=device).update(
+        last_seen_online=timezone.now(), capabilities={"receipts": receipts}
+    )
+
+
+def state(row: Command) -> str:
+    return Command.objects.get(pk=row.pk).state
+
+
+def age(row: Command, **changes: timedelta) -> None:
+    """Moves times of the row into the past."""
+    values = {name: timezone.now() - by for name, by in changes.items()}
+    Command.objects.filter(pk=row.pk).update(**values)
+
+
+def test_a_command_waits_until_its_device_is_online(device_a: Device, alice: User) -> None:
+    row = commands.issue(device_a, "ping", {"n": 1}, by=alice)
+    assert delivery.claim_due() == []
+    online(device_a)
+    (outgoing,) = delivery.claim_due()
+    assert outgoing.account == device_a.tenant.broker_account.public_key
+    assert outgoing.payload["payload"]["command_id"] == str(row.uuid)
+    assert outgoing.payload["payload"]["parameters"] == {"n": 1}
+    assert outgoing.payload["payload"]["sender"] == "alice"
+    assert state(row) == CommandState.SENT
+
+
+def test_commands_go_out_oldest_first(device_a: Device, alice: User) -> None:
+    rows = [commands.issue(device_a, "ping", {}, by=alice) for _ in range(3)]
+    online(device_a)
+    sent = [each.payload["payload"]["command_id"] for each in delivery.claim_due()]
+    assert sent == [str(row.uuid) for row in rows]
+
+
+def test_without_a_receipt_it_is_sent_again_to_an_agent_that_gives_them(
+    device_a: Device, alice: User
+) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    online(device_a)
+    assert len(delivery.claim_due()) == 1
+    assert delivery.claim_due() == []
+    age(row, sent_at=timedelta(seconds=11))
+    assert len(delivery.claim_due()) == 1
+    age(row, sent_at=timedelta(seconds=11))
+    assert delivery.claim_due() == [], "the second wait is longer"
+
+
+def test_an_agent_without_receipts_gets_it_once_and_its_silence_is_a_failure(
+    device_a: Device, alice: User
+) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    online(device_a, receipts=False)
+    assert len(delivery.claim_due()) == 1
+    age(row, sent_at=timedelta(minutes=11))
+    assert delivery.claim_due() == []
+    delivery.sweep()
+    row.refresh_from_db()
+    assert (row.state, row.error) == (CommandState.FAILED, "no response")
+
+
+def test_past_its_deadline_a_waiting_command_expires_and_a_sent_one_fails(
+    group_a: Group, device_a: Device, alice: User
+) -> None:
+    waiting = commands.issue(device_a, "ping", {}, by=alice)
+    other = enrol(group_a, "other").device
+    online(other)
+    sent = commands.issue(other, "ping", {}, by=alice)
+    delivery.claim_due()
+    for row in (waiting, sent):
+        age(row, deadline=timedelta(seconds=1))
+    delivery.sweep()
+    assert (state(waiting), state(sent)) == (CommandState.EXPIRED, CommandState.FAILED)
+
+
+@pytest.mark.parametrize("loss", ["demoted", "removed", "deactivated", "deleted"])
+def test_permission_is_checked_again_when_it_is_sent(
+    device_a: Device, tenant_a: Tenant, alice: User, loss: str
+) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    match loss:
+        case "demoted":
+            actions.set_membership(alice, tenant_a, Role.VIEWER)
+        case "removed":
+            Membership.objects.filter(user=alice).delete()
+        case "deactivated":
+            alice.is_active = False
+            alice.save()
+        case "deleted":
+            alice.delete()
+    online(device_a)
+    assert delivery.claim_due() == []
+    row.refresh_from_db()
+    assert row.state == CommandState.FAILED
+    assert "may not" in row.error
+
+
+def test_only_what_waits_can_be_cancelled(device_a: Device, alice: User) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    commands.cancel(row, by=alice)
+    assert state(row) == CommandState.CANCELLED
+    with pytest.raises(CommandRefused, match="cancelled already"):
+        commands.cancel(row, by=alice)
+    online(device_a)
+    assert delivery.claim_due() == []
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=31)])
+def test_a_deadline_lies_ahead_and_within_a_month(
+    device_a: Device, alice: User, ahead: timedelta
+) -> None:
+    with pytest.raises(CommandRefused, match="deadline"):
+        commands.issue(device_a, "ping", {}, by=alice, deadline=timezone.now() + ahead)
+
+
+class TestWithARunningSubscriber:
+    @pytest.fixture
+    def enrolled(self, system: System, group_a: Group) -> Enrolled:
+        return enrol(group_a, "anna-laptop")
+
+    def test_a_command_runs_through_its_states(
+        self, system: System, enrolled: Enrolled, alice: User
+    ) -> None:
+        agent = system.running_agent(enrolled)
+        agent.heartbeat()
+        row = commands.issue(enrolled.device, "ping", {}, by=alice)
+        received = eventually(lambda: agent.received)
+        assert received[0]["payload"]["command_id"] == str(row.uuid)
+        agent.answer(row.uuid, status="received")
+        eventually(lambda: state(row) == CommandState.DELIVERED)
+        agent.answer(row.uuid, result={"pong": True})
+        eventually(lambda: state(row) == CommandState.SUCCEEDED)
+        row.refresh_from_db()
+        assert row.result == {"pong": True}
+        assert row.finished_at
+
+    def test_a_failure_keeps_the_agents_words(
+        self, system: System, enrolled: Enrolled, alice: User
+    ) -> None:
+        agent = system.running_agent(enrolled)
+        row = commands.issue(enrolled.device, "osquery", {}, by=alice)
+        agent.answer(row.uuid, status="error", error="osquery is not installed")
+        eventually(lambda: state(row) == CommandState.FAILED)
+        row.refresh_from_db()
+        assert row.error == "osquery is not installed"
+
+    def test_a_sleeping_device_gets_its_command_when_it_wakes_up(
+        self, system: System, enrolled: Enrolled, alice: User
+    ) -> None:
+        agent = system.running_agent(enrolled)
+        commands.issue(enrolled.device, "ping", {}, by=alice)
+        assert agent.received == []
+        agent.heartbeat()
+        eventually(lambda: agent.received, within=5)
+
+    def test_an_answer_after_it_was_given_up_still_counts(
+        self, system: System, enrolled: Enrolled, alice: User
+    ) -> None:
+        agent = system.running_agent(enrolled)
+        row = commands.issue(enrolled.device, "ping", {}, by=alice)
+        Command.objects.update(state=CommandState.FAILED, error="no response")
+        agent.answer(row.uuid)
+        eventually(lambda: state(row) == CommandState.SUCCEEDED)
+
+    def test_a_second_answer_changes_nothing(
+        self, system: System, enrolled: Enrolled, alice: User
+    ) -> None:
+        agent = system.running_agent(enrolled)
+        row = commands.issue(enrolled.device, "ping", {}, by=alice)
+        agent.answer(row.uuid, result="first")
+        agent.answer(row.uuid, status="error", error="second")
+        agent.heartbeat(session_id="after")
+        eventually(lambda: Connectivity.objects.filter(session_id="after").exists())
+        row.refresh_from_db()
+        assert (row.state, row.result) == (CommandState.SUCCEEDED, "first")
+
+    def test_two_subscribers_share_the_work_and_send_once(
+        self, system: System, enrolled: Enrolled, alice: User
+    ) -> None:
+        agent = system.running_agent(enrolled)
+        system.start_subscriber()
+        agent.heartbeat()
+        rows = [commands.issue(enrolled.device, "ping", {}, by=alice) for _ in range(50)]
+        eventually(lambda: len(agent.received) >= 50)
+        ids = [each["payload"]["command_id"] for each in agent.received]
+        assert sorted(ids) == sorted(str(row.uuid) for row in rows)

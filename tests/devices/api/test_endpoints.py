@@ -1,0 +1,237 @@
+"""The contract of the device endpoints, and who may call each."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from devices import metrics
+from devices.actions import commands
+from devices.metrics import Point
+from devices.models import Command, Connectivity, Device
+from natsbridge import claims, status
+from tenants import actions
+from tenants.models import Group, Role, User
+from tests.people import Enrolled, authorization, enrol
+
+
+@pytest.fixture(autouse=True)
+def platform_keys(db: None) -> None:
+    actions.ensure_platform_keys()
+
+
+@pytest.fixture
+def enrolled(group_a: Group) -> Enrolled:
+    return enrol(group_a, "anna-laptop")
+
+
+@pytest.fixture
+def device(enrolled: Enrolled) -> Device:
+    return enrolled.device
+
+
+@pytest.fixture
+def listening(db: None) -> None:
+    status.beat("test", started_at=timezone.now(), connected=True, details={})
+
+
+def url(device: Device, what: str) -> str:
+    return f"/api/nats/device/{device.pk}/{what}"
+
+
+READS = ("tenant", "status", "metrics/recent")
+
+
+@pytest.mark.parametrize("what", READS)
+def test_a_viewer_reads_what_charlie_and_strangers_may_not(
+    api: APIClient, device: Device, bob: User, charlie: User, redis_server: object, what: str
+) -> None:
+    path = url(device, what)
+    assert api.get(path, **authorization(bob)).status_code == 200
+    assert api.get(path, **authorization(charlie)).status_code == 404
+    assert api.get(path).status_code == 401
+    assert api.get(path, HTTP_AUTHORIZATION="Token nonsense").status_code == 401
+    assert api.get(path, HTTP_AUTHORIZATION="Token \xff\xfe").status_code == 401
+    assert api.get(path, HTTP_AUTHORIZATION="Bearer nonsense").status_code == 401
+
+
+@pytest.mark.parametrize("what", [*READS, "credentials"])
+def test_a_device_reads_its_own_and_no_other(
+    api: APIClient, enrolled: Enrolled, group_a: Group, redis_server: object, what: str
+) -> None:
+    sibling = enrol(group_a, "sibling")
+    path = url(enrolled.device, what)
+    assert api.get(path, **enrolled.authorization).status_code == 200
+    assert api.get(path, **sibling.authorization).status_code == 404
+
+
+def test_nobody_but_the_device_reads_its_credentials(
+    api: APIClient, device: Device, alice: User, charlie: User
+) -> None:
+    assert api.get(url(device, "credentials"), **authorization(alice)).status_code == 403
+    assert api.get(url(device, "credentials"), **authorization(charlie)).status_code == 404
+    assert api.get(url(device, "credentials")).status_code == 401
+
+
+def test_credentials_are_a_fresh_jwt_for_the_registered_key(
+    api: APIClient, enrolled: Enrolled
+) -> None:
+    answer = api.get(url(enrolled.device, "credentials"), **enrolled.authorization).json()
+    assert answer["device_uuid"] == str(enrolled.device.pk)
+    assert claims.decode(answer["credentials"]["jwt"])["sub"] == enrolled.key.public
+    assert answer["credentials"]["nats_url"].startswith("nats://")
+
+
+def test_the_tenant_endpoint_says_where_a_device_belongs(
+    api: APIClient, device: Device, bob: User
+) -> None:
+    answer = api.get(url(device, "tenant"), **authorization(bob)).json()
+    assert answer == {
+        "success": True,
+        "device_uuid": str(device.pk),
+        "tenant_uuid": str(device.tenant_id),
+        "group_uuid": str(device.group_id),
+        "org_uuid": str(device.group.organisation_id),
+        "nats_server": answer["nats_server"],
+    }
+
+
+def test_an_operator_commands_and_a_viewer_may_not(
+    api: APIClient, device: Device, alice: User, bob: User, charlie: User, redis_server: object
+) -> None:
+    body = {"command": "ping", "parameters": {"a": 1}}
+    path = url(device, "command")
+    assert api.post(path, body, "json", **authorization(bob)).status_code == 403
+    assert api.post(path, body, "json", **authorization(charlie)).status_code == 404
+    assert api.post(path, body, "json").status_code == 401
+    weak = authorization(alice, Role.VIEWER)
+    assert api.post(path, body, "json", **weak).status_code == 403
+    answer = api.post(path, body, "json", **authorization(alice))
+    assert answer.status_code == 202
+    row = Command.objects.get()
+    assert answer.json() == {
+        "success": True,
+        "command_id": str(row.uuid),
+        "status_url": f"http://testserver/api/nats/command/{row.uuid}",
+    }
+
+
+def test_a_device_commands_nobody_not_even_itself(api: APIClient, enrolled: Enrolled) -> None:
+    answer = api.post(
+        url(enrolled.device, "command"), {"command": "ping"}, "json", **enrolled.authorization
+    )
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"command": ""}, {"command": "a b"}, {"command": "ping", "parameters": [1]}, [], "x"],
+)
+def test_a_command_that_is_not_one_is_refused(
+    api: APIClient, device: Device, alice: User, body: object
+) -> None:
+    answer = api.post(url(device, "command"), body, "json", **authorization(alice))
+    assert answer.status_code == 400
+    assert not Command.objects.exists()
+
+
+def test_a_commands_state_is_for_its_tenant_only(
+    api: APIClient, enrolled: Enrolled, alice: User, bob: User, charlie: User, redis_server: object
+) -> None:
+    row = commands.issue(enrolled.device, "ping", {"n": 1}, by=alice)
+    path = f"/api/nats/command/{row.uuid}"
+    answer = api.get(path, **authorization(bob)).json()
+    assert answer["state"] == "queued"
+    assert answer["parameters"] == {"n": 1}
+    assert answer["created_at"] == pytest.approx(row.created_at.timestamp(), abs=0.01)
+    assert [answer[name] for name in ("sent_at", "finished_at", "result", "error")] == [None] * 4
+    assert api.get(path, **authorization(charlie)).status_code == 404
+    assert api.get(path, **enrolled.authorization).status_code == 404
+    assert api.get(path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("silent_for", "expected"),
+    [(10, "Online"), (300, "Stale"), (900, "Offline"), (None, "Offline")],
+)
+def test_status_follows_the_last_sign_of_life(
+    api: APIClient,
+    device: Device,
+    bob: User,
+    listening: None,
+    silent_for: int | None,
+    expected: str,
+) -> None:
+    seen = None if silent_for is None else timezone.now() - timedelta(seconds=silent_for)
+    Connectivity.objects.filter(device=device).update(last_heartbeat=seen, last_seen_online=seen)
+    answer = api.get(url(device, "status"), **authorization(bob)).json()
+    assert answer["status"] == expected
+    assert answer["is_online"] is (expected == "Online")
+    assert answer["last_heartbeat"] == (pytest.approx(seen.timestamp(), abs=0.01) if seen else None)
+
+
+def test_status_is_unknown_when_nobody_listens(api: APIClient, device: Device, bob: User) -> None:
+    Connectivity.objects.filter(device=device).update(last_seen_online=timezone.now())
+    assert api.get(url(device, "status"), **authorization(bob)).json()["status"] == "Unknown"
+
+
+def test_recent_metrics_are_oldest_first_filtered_and_limited(
+    api: APIClient, device: Device, bob: User, redis_server: object
+) -> None:
+    metrics.append({(device.pk, "cpu_percent"): [Point(n, n / 2) for n in range(5)]})
+    metrics.append({(device.pk, "uptime"): [Point(1, 1.0)]})
+    path, key = url(device, "metrics/recent"), authorization(bob)
+    assert set(api.get(path, **key).json()["metrics"]) == {"cpu_percent", "uptime"}
+    answer = api.get(path, {"metric": "cpu_percent", "limit": 2}, **key).json()
+    assert answer["metrics"] == {
+        "cpu_percent": [{"timestamp": 3, "value": 1.5}, {"timestamp": 4, "value": 2.0}]
+    }
+    assert api.get(path, {"metric": "other"}, **key).json()["metrics"] == {"other": []}
+    for bad in ({"limit": "x"}, {"limit": 0}, {"metric": "a b"}):
+        assert api.get(path, bad, **key).status_code == 400
+
+
+def test_metrics_without_redis_are_a_503_and_not_a_traceback(
+    api: APIClient, device: Device, bob: User, redis_server: object
+) -> None:
+    redis_server.stop()  # type: ignore[attr-defined]
+    try:
+        answer = api.get(url(device, "metrics/recent"), **authorization(bob))
+    finally:
+        redis_server.start()  # type: ignore[attr-defined]
+    assert answer.status_code == 503
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_health_is_for_anyone_and_says_what_is_missing(
+    api: APIClient, db: None, redis_server: object
+) -> None:
+    answer = api.get("/api/nats/health")
+    assert answer.status_code == 503
+    assert answer.json()["components"] == {
+        "nats_server": "unknown",
+        "database": "ok",
+        "redis": "ok",
+        "subscriber": "down",
+    }
+    status.beat("test", started_at=timezone.now(), connected=False, details={})
+    assert api.get("/api/nats/health").json()["components"]["nats_server"] == "down"
+    status.beat("test", started_at=timezone.now(), connected=True, details={})
+    answer = api.get("/api/nats/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
+
+
+def test_what_does_not_exist_is_a_problem_in_json(api: APIClient, alice: User) -> None:
+    missing = f"/api/nats/device/{uuid.uuid4()}/status"
+    for path in (missing, "/api/nats/device/not-a-uuid/status", "/api/nats/nothing"):
+        answer = api.get(path, **authorization(alice))
+        assert answer.status_code == 404
+        assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_the_documentation_of_the_api_lists_every_endpoint(api: APIClient, db: None) -> None:
+    answer = api.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi")
+    assert answer.status_code == 200
+    assert b"/api/nats/agent/register" in answer.content

@@ -1,0 +1,189 @@
+"""Enrolment over HTTP: what the key buys, what the proof proves, what is refused."""
+
+import base64
+import time
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+
+from devices.models import Device
+from natsbridge import claims
+from natsbridge.claims import KeyPair
+from tenants import actions
+from tenants.models import EnrollmentKey, Group, Tenant
+
+URL = "/api/nats/agent/register"
+
+
+@pytest.fixture(autouse=True)
+def platform_keys(db: None) -> None:
+    actions.ensure_platform_keys()
+
+
+@pytest.fixture
+def key(group_a: Group) -> str:
+    _, plain = actions.create_enrollment_key(group_a, name="office", max_uses=2)
+    return plain
+
+
+@pytest.fixture
+def pair() -> KeyPair:
+    return claims.generate("user")
+
+
+def body(group: Group, key: str, pair: KeyPair, **changes: Any) -> dict[str, Any]:
+    return {
+        "groupuuid": str(group.pk),
+        "devicename": "anna-laptop",
+        "enrollment_key": key,
+        "nkey_public": pair.public,
+        "hardwareinfo": {"cpu": "x"},
+    } | changes
+
+
+def signed(group: Group, pair: KeyPair, timestamp: int | None = None) -> dict[str, Any]:
+    moment = int(time.time()) if timestamp is None else timestamp
+    text = f"enroll:{group.pk}:{pair.public}:{moment}".encode()
+    signature = base64.urlsafe_b64encode(claims.sign(pair.seed, text)).decode()
+    return {"timestamp": moment, "signature": signature}
+
+
+def register(api: APIClient, body: dict[str, Any]) -> Response:
+    return api.post(URL, body, format="json")
+
+
+def test_a_new_key_pair_becomes_a_device(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    answer = register(api, body(group_a, key, pair))
+    assert answer.status_code == 201
+    device = Device.objects.get()
+    assert answer.json()["deviceuuid"] == str(device.pk)
+    assert answer.json()["tenant_uuid"] == str(group_a.tenant_id)
+    assert device.tenant_id == group_a.tenant_id
+    jwt = claims.decode(answer.json()["nats_credentials"]["jwt"])
+    assert (jwt["name"], jwt["sub"]) == (str(device.pk), pair.public)
+    assert jwt["exp"] - jwt["iat"] == 7 * 86_400
+
+
+def test_the_tokens_of_a_registration_are_not_stored_in_plain_text(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    token = register(api, body(group_a, key, pair)).json()["device_token"]
+    device = Device.objects.get()
+    assert token not in str(vars(device))
+    assert key not in str(vars(EnrollmentKey.objects.get()))
+
+
+def test_the_same_key_pair_with_a_proof_is_the_same_device_with_a_fresh_token(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    first = register(api, body(group_a, key, pair)).json()
+    again = register(api, body(group_a, key, pair, **signed(group_a, pair)))
+    assert again.status_code == 200
+    assert again.json()["deviceuuid"] == first["deviceuuid"]
+    assert again.json()["device_token"] != first["device_token"]
+    old = api.get(
+        f"/api/nats/device/{first['deviceuuid']}/status",
+        HTTP_AUTHORIZATION=f"Bearer {first['device_token']}",
+    )
+    assert old.status_code == 401
+
+
+def test_the_same_key_pair_without_a_proof_is_refused(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    register(api, body(group_a, key, pair))
+    answer = register(api, body(group_a, key, pair))
+    assert answer.status_code == 409
+    assert answer["Content-Type"] == "application/problem+json"
+    assert Device.objects.count() == 1
+
+
+def test_a_proof_that_is_wrong_old_or_no_base64_is_refused(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    good = signed(group_a, pair)
+    other = claims.generate("user")
+    for proof in (
+        good | {"signature": signed(group_a, other)["signature"]},
+        signed(group_a, pair, int(time.time()) - 301),
+        good | {"signature": "not base64!"},
+        good | {"signature": "QUJD"},
+    ):
+        answer = register(api, body(group_a, key, pair, **proof))
+        assert answer.status_code == 401, answer.json()
+    assert not Device.objects.exists()
+
+
+@pytest.mark.parametrize("spoil", ["wrong", "expired", "revoked", "used up", "other group"])
+def test_a_key_that_is_no_good_creates_nothing_and_says_why(
+    api: APIClient, group_a: Group, group_b: Group, key: str, pair: KeyPair, spoil: str
+) -> None:
+    row = EnrollmentKey.objects.get()
+    match spoil:
+        case "expired":
+            EnrollmentKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        case "revoked":
+            actions.revoke_enrollment_key(row)
+        case "used up":
+            EnrollmentKey.objects.update(uses=2)
+    answer = register(
+        api,
+        body(
+            group_b if spoil == "other group" else group_a,
+            "wge_nonsense" if spoil == "wrong" else key,
+            pair,
+        ),
+    )
+    assert answer.status_code == 401
+    reason = {"other group": "wrong", "used up": "used up"}.get(spoil, spoil)
+    assert reason in answer.json()["detail"]
+    assert not Device.objects.exists()
+
+
+def test_a_key_buys_as_many_registrations_as_it_says(
+    api: APIClient, group_a: Group, key: str
+) -> None:
+    codes = [
+        register(api, body(group_a, key, claims.generate("user"))).status_code for _ in range(3)
+    ]
+    assert codes == [201, 201, 401]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"groupuuid": "x"}, "groupuuid"),
+        ({"devicename": ""}, "devicename"),
+        ({"devicename": "x" * 300}, "devicename"),
+        ({"nkey_public": "UNONSENSE"}, "nkey_public"),
+        ({"hardwareinfo": "text"}, "hardwareinfo"),
+        ({"hardwareinfo": {"a": "\0"}}, "hardwareinfo"),
+        ({"signature": "abc"}, "timestamp"),
+    ],
+)
+def test_bad_input_names_the_field(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair, changes: dict[str, Any], field: str
+) -> None:
+    answer = register(api, body(group_a, key, pair, **changes))
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"].startswith(field)
+
+
+def test_what_is_not_json_is_a_problem(api: APIClient) -> None:
+    answer = api.post(URL, b"{", content_type="application/json")
+    assert answer.status_code == 400
+    assert answer.json()["title"] == "Bad Request"
+
+
+def test_an_unknown_group_is_as_good_as_a_wrong_key(
+    api: APIClient, tenant_a: Tenant, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    answer = register(api, body(group_a, key, pair, groupuuid=str(uuid.uuid4())))
+    assert answer.status_code == 401

@@ -1,0 +1,201 @@
+"""Live metrics and frames: from the broker into the ring buffers and an open page."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.test import Client
+
+from devices import live, metrics
+from devices.actions import commands
+from devices.models import Device
+from natsbridge.models import ParkedMessage
+from tenants.models import Group, User
+from tests.people import Enrolled, enrol
+from tests.system import Agent, System, eventually
+from wegweiser.asgi import application
+
+
+@pytest.fixture
+def enrolled(system: System, group_a: Group) -> Enrolled:
+    return enrol(group_a, "anna-laptop")
+
+
+@pytest.fixture
+def agent(system: System, enrolled: Enrolled) -> Agent:
+    return system.running_agent(enrolled)
+
+
+def now_ms() -> int:
+    return round(time.time() * 1000)
+
+
+def values(device: Device, metric: str) -> list[float]:
+    return [point["value"] for point in metrics.recent(device.pk).get(metric, [])]
+
+
+def test_points_reach_the_ring_buffer_oldest_first(agent: Agent, enrolled: Enrolled) -> None:
+    start = now_ms()
+    for offset in (2, 0, 1):
+        body = {"value": offset, "timestamp_ms": start + offset, "metric_type": "cpu_percent"}
+        agent.stream_metric("cpu_percent", body)
+    eventually(lambda: values(enrolled.device, "cpu_percent") == [0, 1, 2])
+
+
+def test_a_ring_buffer_is_bounded(agent: Agent, enrolled: Enrolled) -> None:
+    for number in range(400):
+        agent.stream_metric("uptime", {"value": number, "timestamp_ms": now_ms() + number})
+    eventually(lambda: values(enrolled.device, "uptime")[-1:] == [399])
+    assert len(values(enrolled.device, "uptime")) == 300
+
+
+def test_seconds_and_milliseconds_mean_the_same_moment(agent: Agent, enrolled: Enrolled) -> None:
+    agent.stream_metric("uptime", {"value": 1, "timestamp": 1_700_000_000})
+    agent.stream_metric("disk_percent", {"value": 1, "timestamp": 1_700_000_000_000})
+    eventually(lambda: len(metrics.recent(enrolled.device.pk)) == 2)
+    points = metrics.recent(enrolled.device.pk)
+    assert points["uptime"] == points["disk_percent"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"value": NaN}', "malformed_json"),
+        ({"value": "12"}, "wrong_type"),
+        ({"value": True}, "wrong_type"),
+        ({}, "wrong_type"),
+        (b'{"value": 1e999}', "wrong_type"),
+        ({"value": 1, "device_uuid": "someone else"}, "foreign_identity"),
+        ({"value": 1, "timestamp": -1}, "wrong_type"),
+    ],
+)
+def test_a_bad_point_is_parked_and_its_neighbours_are_stored(
+    agent: Agent, enrolled: Enrolled, body: object, reason: str
+) -> None:
+    agent.stream_metric("cpu_percent", body)
+    agent.stream_metric("cpu_percent", {"value": 7})
+    eventually(lambda: values(enrolled.device, "cpu_percent") == [7])
+    eventually(lambda: ParkedMessage.objects.filter(reason=reason).count() == 1)
+
+
+class Page:
+    """An open device page's websocket, driven on the test's loop."""
+
+    def __init__(self, system: System, device: Device, user: User | None) -> None:
+        headers = [(b"origin", b"http://127.0.0.1"), (b"host", b"127.0.0.1")]
+        if user is not None:
+            browser = Client()
+            browser.force_login(user)
+            headers.append((b"cookie", f"sessionid={browser.cookies['sessionid'].value}".encode()))
+        self._run = system.thread.run
+        self._socket = WebsocketCommunicator(
+            application, f"/ws/devices/{device.pk}/", headers=headers
+        )
+        self.connected, _ = self._run(self._socket.connect(timeout=5))
+
+    def frame(self, kind: str) -> dict[str, object]:
+        """The next frame of this kind."""
+        while True:
+            frame = json.loads(self._run(self._socket.receive_from(timeout=5)))
+            if frame["type"] == kind:
+                return frame  # type: ignore[no-any-return]
+
+    def send(self, text: str) -> None:
+        self._run(self._socket.send_to(text))
+
+    def close_code(self) -> int:
+        message = self._run(self._socket.receive_output(timeout=5))
+        assert message["type"] == "websocket.close"
+        self.close()
+        return int(message["code"])
+
+    def close(self) -> None:
+        self._run(self._socket.disconnect())
+
+
+@pytest.fixture
+def page(system: System, enrolled: Enrolled, alice: User) -> Iterator[Page]:
+    opened = Page(system, enrolled.device, alice)
+    yield opened
+    opened.close()
+
+
+def test_a_page_gets_a_snapshot_and_then_frames_whose_numbers_grow_by_one(
+    agent: Agent, page: Page
+) -> None:
+    snapshot = page.frame("snapshot")
+    agent.stream_metric("cpu_percent", {"value": 1, "timestamp_ms": 1_700_000_000_000})
+    first = page.frame("metrics")
+    agent.stream_metric("cpu_percent", {"value": 2})
+    second = page.frame("metrics")
+    assert first["metrics"] == {"cpu_percent": [{"timestamp": 1_700_000_000_000, "value": 1.0}]}
+    assert [first["seq"], second["seq"]] == [snapshot["seq"] + 1, snapshot["seq"] + 2]  # type: ignore[operator]
+
+
+def test_a_page_that_missed_a_frame_asks_for_a_snapshot(agent: Agent, page: Page) -> None:
+    page.frame("snapshot")
+    agent.stream_metric("cpu_percent", {"value": 1})
+    page.frame("metrics")
+    page.send('{"type": "snapshot"}')
+    assert page.frame("snapshot")["seq"] == 1
+
+
+def test_what_is_not_json_does_no_harm(page: Page) -> None:
+    page.frame("snapshot")
+    page.send("{nonsense")
+    page.send("[]")
+    page.send('{"type": "snapshot"}')
+    assert page.frame("snapshot")["type"] == "snapshot"
+
+
+def test_heartbeats_and_commands_show_as_they_come(
+    agent: Agent, page: Page, enrolled: Enrolled, alice: User
+) -> None:
+    page.frame("snapshot")
+    agent.heartbeat()
+    assert page.frame("connectivity")["connectivity"]["status"] == "Online"  # type: ignore[index]
+    row = commands.issue(enrolled.device, "ping", {}, by=alice)
+    states = [page.frame("command")["command"]["state"] for _ in range(2)]  # type: ignore[index]
+    assert states == ["queued", "sent"]
+    agent.answer(row.uuid, result="pong")
+    assert page.frame("command")["command"]["result"] == "pong"  # type: ignore[index]
+
+
+def test_only_a_watched_device_costs_a_push(agent: Agent, enrolled: Enrolled) -> None:
+    agent.stream_metric("cpu_percent", {"value": 1})
+    eventually(lambda: values(enrolled.device, "cpu_percent") == [1])
+    assert live.watched() == set()
+    assert live.snapshot(enrolled.device)["seq"] == 0
+
+
+def test_charlie_of_another_tenant_is_told_that_there_is_no_such_device(
+    system: System, enrolled: Enrolled, charlie: User
+) -> None:
+    outsider = Page(system, enrolled.device, charlie)
+    assert outsider.close_code() == 4404
+
+
+def test_somebody_who_is_not_logged_in_is_told_to(system: System, enrolled: Enrolled) -> None:
+    anonymous = Page(system, enrolled.device, None)
+    assert anonymous.close_code() == 4401
+
+
+def test_a_page_of_a_foreign_origin_is_refused(system: System, enrolled: Enrolled) -> None:
+    headers = [(b"origin", b"http://evil.example"), (b"host", b"127.0.0.1")]
+    socket = WebsocketCommunicator(
+        application, f"/ws/devices/{enrolled.device.pk}/", headers=headers
+    )
+    connected, _ = system.thread.run(socket.connect(timeout=5))
+    assert not connected
+
+
+def test_redis_away_keeps_the_points_until_it_is_back(
+    system: System, agent: Agent, enrolled: Enrolled, redis_server: object
+) -> None:
+    redis_server.stop()  # type: ignore[attr-defined]
+    agent.stream_metric("cpu_percent", {"value": 5})
+    time.sleep(0.5)
+    redis_server.start()  # type: ignore[attr-defined]
+    eventually(lambda: values(enrolled.device, "cpu_percent") == [5], within=15)

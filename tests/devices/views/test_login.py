@@ -1,0 +1,43 @@
+"""The log-in pages; the views are Django's, the templates ours."""
+
+import pytest
+from django.test import Client, RequestFactory
+from django.test.utils import override_settings
+from django.views.defaults import server_error
+
+from tenants.models import User
+
+
+def log_in(client: Client, password: str) -> object:
+    return client.post("/login/", {"username": "alice", "password": password})
+
+
+def test_logging_in_leads_to_the_fleet_and_logging_out_back(client: Client, alice: User) -> None:
+    answer = client.post("/login/", {"username": "alice", "password": "alice-password"})
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+    answer = client.post("/logout/", {"next": "/login/?logged-out"}, follow=True)
+    assert "You are logged out." in answer.content.decode()
+    assert client.get("/").status_code == 302
+
+
+def test_a_wrong_password_is_said_and_the_name_is_kept(client: Client, alice: User) -> None:
+    answer = client.post("/login/", {"username": "alice", "password": "wrong"})
+    assert "do not go together" in answer.content.decode()
+    assert 'value="alice"' in answer.content.decode()
+
+
+@pytest.mark.usefixtures("alice")
+def test_too_many_attempts_lock_the_name_and_say_so(client: Client) -> None:
+    with override_settings(AXES_FAILURE_LIMIT=2):
+        log_in(client, "wrong")
+        answer = client.post("/login/", {"username": "alice", "password": "wrong"})
+        assert answer.status_code == 429
+        assert "Too many attempts" in answer.content.decode()
+        assert "15 min" in answer.content.decode()
+        answer = client.post("/login/", {"username": "alice", "password": "alice-password"})
+        assert answer.status_code == 429
+
+
+def test_the_error_page_needs_neither_database_nor_person() -> None:
+    answer = server_error(RequestFactory().get("/"))
+    assert b"Something went wrong here" in answer.content

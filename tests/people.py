@@ -1,0 +1,53 @@
+"""Makes people and devices for tests, through the actions that make the real ones."""
+
+from dataclasses import dataclass
+
+from devices.actions import enrolment
+from devices.models import Device
+from natsbridge import claims
+from natsbridge.claims import KeyPair
+from tenants import actions, broker
+from tenants.models import Group, Role, Tenant, User
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A device with what its agent would hold."""
+
+    device: Device
+    token: str
+    key: KeyPair
+
+    @property
+    def jwt(self) -> str:
+        return broker.device_jwt(self.device.tenant_id, self.device.pk, self.key.public)
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        return {"HTTP_AUTHORIZATION": f"Bearer {self.token}"}
+
+
+def person(name: str, tenant: Tenant, role: Role) -> User:
+    user = User.objects.create_user(name, password=f"{name}-password")
+    actions.set_membership(user, tenant, role)
+    return user
+
+
+def authorization(user: User, role: Role = Role.ADMIN) -> dict[str, str]:
+    """The header of a new API token of this role."""
+    _, token = actions.create_api_token(user, name="test", role=role, expires_at=None)
+    return {"HTTP_AUTHORIZATION": f"Token {token}"}
+
+
+def enrol(group: Group, name: str) -> Enrolled:
+    _, key = actions.create_enrollment_key(group, name=name, max_uses=1)
+    pair = claims.generate("user")
+    registration = enrolment.register(
+        group=group.pk,
+        name=name,
+        enrollment_key=key,
+        nkey_public=pair.public,
+        hardware_info={},
+        proof=None,
+    )
+    return Enrolled(registration.device, registration.device_token, pair)

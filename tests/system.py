@@ -1,0 +1,264 @@
+"""A whole backend for tests: broker, Redis, Postgres and a running subscriber, all real."""
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.module_loading import autodiscover_modules
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from natsbridge import claims
+from natsbridge.connection import connect
+from natsbridge.registry import registry
+from natsbridge.server_config import render
+from natsbridge.subscriber import Subscriber
+from tenants import actions, broker
+from tenants.models import BrokerAccount, Tenant
+from tests.broker import StartNats
+from tests.people import Enrolled
+from tests.plugin import allot_port
+
+R = TypeVar("R")
+
+
+def eventually(check: Callable[[], R], *, within: float = 10.0) -> R:
+    """The first truthy answer of `check`; fails with its last answer when there is none."""
+    deadline = time.monotonic() + within
+    while not (answer := check()):
+        assert time.monotonic() < deadline, f"not within {within} s: {answer!r}"
+        time.sleep(0.05)
+    return answer
+
+
+class LoopThread:
+    """An event loop in a thread, so that a test stays synchronous."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="test loop")
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, R], timeout: float = 20.0) -> R:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+
+class Agent:
+    """A connection to the broker that reports as a device."""
+
+    def __init__(self, thread: LoopThread, device: UUID, tenant: UUID, jwt: str, seed: str) -> None:
+        self._thread = thread
+        self.device = device
+        self.tenant = tenant
+        self.received: list[dict[str, Any]] = []
+        self.refusals: list[str] = []
+        self.client = Client()
+        thread.run(self._open(jwt, seed))
+
+    async def _open(self, jwt: str, seed: str) -> None:
+        async def refused(error: Exception) -> None:
+            self.refusals.append(str(error))
+
+        async def received(message: Msg) -> None:
+            if message.data:
+                self.received.append(json.loads(message.data))
+
+        await self.client.connect(
+            settings.NATS_URL,
+            user_jwt_cb=lambda: jwt.encode(),
+            signature_cb=lambda nonce: base64.b64encode(claims.sign(seed, nonce.encode())),
+            inbox_prefix=f"_INBOX_{self.device}",
+            error_cb=refused,
+            allow_reconnect=False,
+        )
+        await self.client.subscribe(self.subject("command"), cb=received)
+        await self.client.flush()
+
+    def subject(self, kind: str, device: UUID | None = None) -> str:
+        return f"tenant.{self.tenant}.device.{device or self.device}.{kind}"
+
+    def report(self, kind: str, body: Any) -> str:
+        """Publishes and waits for the PubAck; the name of the stream that gave it."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self._thread.run(self._report(self.subject(kind), data))
+
+    async def _report(self, subject: str, data: bytes) -> str:
+        ack = await self.client.jetstream(timeout=2).publish(subject, data)
+        return ack.stream
+
+    def report_all(self, kind: str, bodies: Sequence[Any]) -> None:
+        """Publishes all, and waits until the stream has them all."""
+        self._thread.run(self._report_all(self.subject(kind), bodies), timeout=60)
+
+    async def _report_all(self, subject: str, bodies: Sequence[Any]) -> None:
+        jetstream = self.client.jetstream(timeout=30)
+        for start in range(0, len(bodies), 500):
+            part = bodies[start : start + 500]
+            await asyncio.gather(
+                *(jetstream.publish(subject, json.dumps(body).encode()) for body in part)
+            )
+
+    def publish_raw(self, subject: bytes) -> None:
+        """A subject as bytes, which no client library would send."""
+        self._thread.run(self._publish_raw(b"PUB " + subject + b" 2\r\n{}\r\n"))
+
+    async def _publish_raw(self, frame: bytes) -> None:
+        await self.client._send_command(frame)
+        await self.client.flush()
+
+    def publish_with_headers(self, kind: str, data: bytes, headers: dict[str, str]) -> None:
+        self._thread.run(self.client.publish(self.subject(kind), data, headers=headers))
+        self._thread.run(self.client.flush())
+
+    def heartbeat(self, **fields: Any) -> None:
+        body = {"agent_version": "1.0", "session_id": "s", "timestamp": time.time()}
+        self.report("heartbeat", body | {"capabilities": {"receipts": True}} | fields)
+
+    def answer(self, command: Any, status: str = "success", **fields: Any) -> None:
+        body = {"command_id": str(command), "timestamp": time.time()}
+        self.report("response", body | {"result": {"status": status, **fields}})
+
+    def stream_metric(self, metric: str, body: Any, *, device: UUID | None = None) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.publish(f"demo.system.{device or self.device}.{metric}", data)
+
+    def publish(self, subject: str, data: bytes = b"{}") -> None:
+        """Core publish; returns when the server has taken or refused it."""
+        self._thread.run(self._publish(subject, data))
+
+    async def _publish(self, subject: str, data: bytes) -> None:
+        await self.client.publish(subject, data)
+        await self.client.flush()
+
+    def close(self) -> None:
+        if not self.client.is_closed:
+            self._thread.run(self.client.close())
+
+
+class System:
+    """nats-server trusts the operator in the test's database; NATS_URL points to it."""
+
+    def __init__(self, start_nats: StartNats, directory: Path, thread: LoopThread) -> None:
+        actions.ensure_platform_keys()
+        self.thread = thread
+        self._port, self._monitor_port = allot_port(), allot_port()
+        settings.NATS_URL = f"nats://127.0.0.1:{self._port}"
+        settings.AGENT_NATS_URL = settings.NATS_URL
+        self._configuration = render(
+            broker.server_config(
+                server_name="test",
+                port=self._port,
+                monitor_port=self._monitor_port,
+                directory=directory / "nats",
+            )
+        )
+        self._start_nats = start_nats
+        self.server = self.start_server()
+        self._agents: list[Agent] = []
+        self._running: list[tuple[asyncio.Event, Future[None]]] = []
+
+    def start_server(self) -> Any:
+        self.server = self._start_nats(
+            self._configuration, port=self._port, monitor_port=self._monitor_port
+        )
+        return self.server
+
+    def start_subscriber(self) -> None:
+        """One more each time."""
+        autodiscover_modules("handlers")
+        login = broker.platform_login()
+        subscriber = Subscriber(
+            registry,
+            lambda: connect(
+                settings.NATS_URL, user_jwt=lambda: login.jwt, seed=login.seed, name="test"
+            ),
+        )
+        stop = asyncio.Event()
+        running = asyncio.run_coroutine_threadsafe(subscriber.run(stop), self.thread.loop)
+        self._running.append((stop, running))
+
+    def stop_subscriber(self) -> None:
+        """As SIGTERM does: what has been received is finished."""
+        for stop, running in self._running:
+            self.thread.loop.call_soon_threadsafe(stop.set)
+            running.result(20)
+        self._running.clear()
+
+    def delete_ingest(self) -> None:
+        self._as_platform_owner(lambda js: js.delete_stream("INGEST"))
+
+    def ingest_exists(self) -> bool:
+        try:
+            self._as_platform_owner(lambda js: js.stream_info("INGEST"))
+        except NotFoundError:
+            return False
+        return True
+
+    def _as_platform_owner(self, use: Callable[[JetStreamContext], Awaitable[Any]]) -> None:
+        """With every right in the platform's account, which the subscriber has not."""
+        user = claims.generate("user")
+        jwt = claims.account_user_jwt(
+            broker.key_pair(broker.Purpose.PLATFORM),
+            name="owner",
+            user_public=user.public,
+            issued_at=int(time.time()),
+        )
+
+        async def connected() -> None:
+            async with connect(
+                settings.NATS_URL, user_jwt=lambda: jwt, seed=user.seed, name="owner"
+            ) as connection:
+                await use(connection.client.jetstream())
+
+        self.thread.run(connected())
+
+    def agent(self, enrolled: Enrolled) -> Agent:
+        device = enrolled.device
+        return self._remember(
+            Agent(self.thread, device.pk, device.tenant_id, enrolled.jwt, enrolled.key.seed)
+        )
+
+    def _remember(self, agent: Agent) -> Agent:
+        self._agents.append(agent)
+        return agent
+
+    def running_agent(self, enrolled: Enrolled) -> Agent:
+        """With a subscriber running and the device's tenant provisioned."""
+        self.start_subscriber()
+        accounts = BrokerAccount.objects.filter(tenant=enrolled.device.tenant_id)
+        eventually(accounts.exclude(provisioned_at=None).exists)
+        return self.agent(enrolled)
+
+    def tenant_agent(self, agent: Agent) -> Agent:
+        """The tenant's own credential, in the same account as the agent's."""
+        credentials = broker.tenant_credentials(Tenant.objects.get(pk=agent.tenant))
+        return self._remember(Agent(self.thread, agent.device, agent.tenant, *_parse(credentials)))
+
+    def close(self) -> None:
+        for agent in self._agents:
+            agent.close()
+        self.stop_subscriber()
+
+
+def _parse(credentials: str) -> tuple[str, str]:
+    """JWT and seed out of a `.creds` file."""
+    lines = [line for line in credentials.splitlines() if line and not line.startswith(("-", "*"))]
+    jwt = next(line for line in lines if line.startswith("ey"))
+    seed = next(line for line in lines if line.startswith("SU"))
+    return jwt, seed

@@ -1,0 +1,181 @@
+"""`manage.py quickstart` from outside, as `make run` starts it."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.plugin import allot_port
+from wegweiser.quickstart.loopback import get
+from wegweiser.quickstart.ports import LOOPBACK
+from wegweiser.quickstart.state import Ports, Running, write_private
+
+PROJECT = Path(__file__).resolve().parents[3]
+KEYS = {
+    "url",
+    "admin_username",
+    "admin_password",
+    "api_token",
+    "tenant_uuid",
+    "group_uuid",
+    "enrollment_key",
+    "device_uuid",
+    "nats_url",
+    "nats_monitor_url",
+}
+
+pytestmark = pytest.mark.touches("postgres", "redis", "nats")
+
+
+class Quickstart:
+    """One run on a home, with nothing in the environment but what `make run` needs."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.started = time.monotonic()
+        self._before = self._written_at()
+        environment = {
+            "PATH": os.defpath,
+            "HOME": str(home.parent),
+            "WEGWEISER_HOME": str(home),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, PROJECT / "manage.py", "quickstart"],
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_until_up(self) -> dict[str, str]:
+        """The content of quickstart.json."""
+        path = Running.path(self.home)
+        while self._written_at() in (None, self._before):
+            assert self.process.poll() is None, self.output()
+            assert time.monotonic() - self.started < 60, "not up after a minute"
+            time.sleep(0.05)
+        self.seconds = time.monotonic() - self.started
+        self.parts = psutil.Process(self.process.pid).children(recursive=True)
+        content: dict[str, str] = json.loads(path.read_text())
+        return content
+
+    def _written_at(self) -> int | None:
+        path = Running.path(self.home)
+        return path.stat().st_mtime_ns if path.exists() else None
+
+    def pid_of(self, name: str) -> int:
+        content = json.loads((self.home / "run" / f"{name}.pid").read_text())
+        return int(content["pid"])
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(40)
+
+    def output(self) -> str:
+        """Until it ends."""
+        return self.process.communicate(timeout=40)[0]
+
+    def parts_left(self) -> list[psutil.Process]:
+        _, left = psutil.wait_procs(self.parts, timeout=2)
+        return left
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    # As if they were those of an earlier run: the usual ones are for the person at this machine.
+    ports = Ports(*[allot_port() for _ in range(5)])
+    write_private(home / "ports.json", asdict(ports))
+    return home
+
+
+@pytest.fixture
+def run(home: Path) -> Iterator[Callable[[], Quickstart]]:
+    """Starts a run on the home; what still runs at the end of the test is stopped."""
+    started: list[Quickstart] = []
+
+    def start() -> Quickstart:
+        started.append(Quickstart(home))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.stop()
+        each.process.communicate(timeout=40)
+
+
+def metrics_of(running: dict[str, str]) -> dict[str, list[object]]:
+    port = int(running["url"].rpartition(":")[2])
+    path = f"/api/nats/device/{running['device_uuid']}/metrics/recent"
+    answer = get(port, path, {"Authorization": f"Token {running['api_token']}"})
+    assert answer.status == 200, answer
+    metrics: dict[str, list[object]] = answer.json()["metrics"]
+    return metrics
+
+
+def test_it_runs_until_sigterm_and_goes_on_where_it_left_off(
+    home: Path, run: Callable[[], Quickstart]
+) -> None:
+    first = run()
+    running = first.wait_until_up()
+    assert running.keys() == KEYS
+    assert all(running.values())
+    assert stat.S_IMODE(Running.path(home).stat().st_mode) == 0o600
+    listening = {
+        connection.laddr.ip
+        for part in first.parts
+        for connection in part.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {LOOPBACK}
+    while "cpu_percent" not in metrics_of(running):
+        time.sleep(0.1)
+
+    refused = run()
+    assert f"already runs on {home}" in refused.output()
+    assert refused.process.returncode != 0
+
+    assert first.stop() == 0
+    assert first.parts_left() == []
+    assert {each.name for each in home.parent.iterdir()} == {"home"}, "nothing beside the home"
+    output = first.output()
+    assert running["admin_password"] in output
+    assert output.index("Stopping agent") < output.index("Stopping Postgres")
+
+    second = run()
+    assert second.wait_until_up() == running
+    assert metrics_of(running)["cpu_percent"]
+    # 10 s on a machine that does nothing else.
+    assert second.seconds < 25
+
+
+def test_after_sigkill_the_next_run_cleans_up_and_a_part_that_dies_is_named(
+    home: Path, run: Callable[[], Quickstart]
+) -> None:
+    first = run()
+    running = first.wait_until_up()
+    first.process.kill()
+
+    second = run()
+    assert second.wait_until_up()["device_uuid"] == running["device_uuid"]
+    assert first.parts_left() == []
+
+    os.kill(second.pid_of("web"), signal.SIGKILL)
+    output = second.output()
+    assert second.process.returncode != 0
+    assert "web ended by itself (signal SIGKILL)" in output
+    assert str(home / "logs" / "web.log") in output
+    assert second.parts_left() == []

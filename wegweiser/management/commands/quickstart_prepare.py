@@ -1,0 +1,47 @@
+"""The part of `quickstart` that needs the database: one process, because each costs a second."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from natsbridge.server_config import render
+from tenants import broker
+from tenants.actions import ensure_platform_keys
+from wegweiser.quickstart.bootstrap import bootstrap
+
+
+class Command(BaseCommand):
+    help = (
+        "Used by `quickstart`: migrates, makes the first rows and the broker's keys, and writes "
+        "the configuration of a nats-server."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--nats-configuration", type=Path, required=True)
+        parser.add_argument("--nats-port", type=int, required=True)
+        parser.add_argument("--nats-monitor-port", type=int, required=True)
+
+    def handle(
+        self,
+        *args: Any,
+        nats_configuration: Path,
+        nats_port: int,
+        nats_monitor_port: int,
+        **options: Any,
+    ) -> None:
+        call_command("migrate", interactive=False, verbosity=1)
+        bootstrap(settings.WEGWEISER_HOME)
+        ensure_platform_keys()
+        directory = nats_configuration.parent
+        directory.mkdir(exist_ok=True)
+        configuration = broker.server_config(
+            server_name="wegweiser",
+            port=nats_port,
+            monitor_port=nats_monitor_port,
+            directory=directory,
+        )
+        nats_configuration.write_text(render(configuration))
