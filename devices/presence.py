@@ -57,10 +57,10 @@ def cutoffs(watch: Watch, now: datetime, online: timedelta, stale: timedelta) ->
     blind = watch.last_beat is None or now - watch.last_beat > BLIND_AFTER
     online_since = now - online
     offline_before = now - stale
-    unknown_before = offline_before
+    recently_blind = False
     if watch.gap_started and watch.gap_ended and watch.gap_ended > offline_before:
         # Time in the gap does not count as silence.
         offline_before -= watch.gap_ended - watch.gap_started
-        if now - watch.gap_ended < online:
-            unknown_before = watch.gap_ended
+        recently_blind = now - watch.gap_ended < online
+    unknown_before = watch.gap_ended if watch.gap_ended and recently_blind else offline_before
     return Cutoffs(blind, online_since, offline_before, unknown_before)

@@ -107,7 +107,8 @@ class Ingest:
             await self._answer(client, message, answer)
 
     async def _still_working(self, messages: Sequence[Msg]) -> None:
-        for message in messages:
+        """Keeps the server from giving them to somebody else, who would wait as well."""
+        for message in (*messages, *self._pull.waiting):
             await self._answer(self._runtime.connection.client, message, b"+WPI")
 
     async def _answer(self, client: Client, message: Msg, answer: bytes) -> None:

@@ -76,6 +76,11 @@ class PullConsumer:
         await self._keep_requested()
         return taken
 
+    @property
+    def waiting(self) -> tuple[Msg, ...]:
+        """What has arrived and was not handed over yet."""
+        return tuple(self._buffer)
+
     async def stop(self) -> None:
         """Asks for no more. Messages not handed over yet are redelivered to somebody."""
         if self._subscription and self._client and not self._client.is_closed:

@@ -109,7 +109,9 @@ def _ingest(max_bytes: int, num_replicas: int) -> StreamDeclaration:
             ConsumerConfig(
                 durable_name=INGEST_WRITER,
                 ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=30.0,
+                # A batch takes milliseconds, and one that waits for the database says so meanwhile:
+                # this is how long what a killed subscriber had taken is nobody's.
+                ack_wait=10.0,
                 # In a work queue a message out of deliveries would stay for ever; the consumer
                 # parks it and TERMs instead.
                 max_deliver=-1,

@@ -25,6 +25,9 @@ from wegweiser.quickstart.servers import Nats
 
 StartNats = Callable[..., Nats]
 
+# How long a test listens for what must not come, once what must come has.
+SILENCE = 0.15
+
 
 async def eventually(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
     """Whether `condition` came true in time."""

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -15,6 +16,7 @@ from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
@@ -160,12 +162,13 @@ class System:
         self._port, self._monitor_port = allot_port(), allot_port()
         settings.NATS_URL = f"nats://127.0.0.1:{self._port}"
         settings.AGENT_NATS_URL = settings.NATS_URL
+        self._directory = directory / "nats"
         self._configuration = render(
             broker.server_config(
                 server_name="test",
                 port=self._port,
                 monitor_port=self._monitor_port,
-                directory=directory / "nats",
+                directory=self._directory,
             )
         )
         self._start_nats = start_nats
@@ -227,6 +230,19 @@ class System:
                 await use(connection.client.jetstream())
 
         self.thread.run(connected())
+
+    def lose_disk(self) -> None:
+        """The server restarts without the accounts and streams it had."""
+        self.server.stop()
+        shutil.rmtree(self._directory)
+        self.start_server()
+
+    def lets_in(self, enrolled: Enrolled) -> bool:
+        try:
+            self.agent(enrolled)
+        except NatsError:
+            return False
+        return True
 
     def agent(self, enrolled: Enrolled) -> Agent:
         device = enrolled.device

@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from devices.actions import commands
@@ -12,6 +13,7 @@ from natsbridge.models import ParkedMessage
 from tenants.models import Group, User
 from tests.people import Enrolled, enrol
 from tests.system import Agent, System, eventually
+from wegweiser.quickstart.servers import Postgres
 
 
 @pytest.fixture
@@ -202,3 +204,19 @@ def test_a_restarted_server_is_found_again(
     again = eventually(lambda: system.agent(enrolled))
     again.heartbeat(session_id="after")
     eventually(lambda: connectivity(enrolled.device).session_id == "after", within=15)
+
+
+def test_postgres_away_costs_nothing_but_time(
+    agent: Agent, enrolled: Enrolled, postgres_server: Postgres
+) -> None:
+    agent.heartbeat(session_id="before")
+    eventually(lambda: connectivity(enrolled.device).session_id == "before")
+    connection.close()
+    postgres_server.stop()
+    for number in range(20):
+        agent.report("monitoring", {"monitoring_type": f"m{number}"})
+    agent.heartbeat(session_id="meanwhile")
+    postgres_server.start()
+    eventually(lambda: connectivity(enrolled.device).session_id == "meanwhile", within=20)
+    eventually(lambda: enrolled.device.realtime_data.count() == 20, within=20)
+    assert not ParkedMessage.objects.exists()

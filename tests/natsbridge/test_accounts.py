@@ -1,7 +1,7 @@
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import nats.errors
@@ -216,8 +216,14 @@ async def test_a_push_reaches_every_server_of_a_cluster(
         assert await accounts.lookup(there.client, tenant.account.public) == jwt
     assert await accounts.lookup(there.client, claims.generate("account").public) is None
     assert await accounts.listing(there.client) == await accounts.listing(here.client)
+
+    # A server that cannot keep the claims says so, and whoever pushed must hear it.
+    shutil.rmtree(other.resolver_dir)
+    other.resolver_dir.touch()
+    with pytest.raises(ClaimsRefused):
+        await broker.push(tenant)
     second.stop()
-    await accounts.push(here.client, broker.account_jwt(tenant))
+    await broker.push(tenant)
     await broker.disconnect()
 
 

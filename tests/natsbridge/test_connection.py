@@ -2,6 +2,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import nats.errors
@@ -12,8 +13,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from natsbridge import accounts, claims
+from natsbridge import connection as connection_module
 from natsbridge.connection import Connection, State, connect
-from tests.broker import Broker, eventually
+from tests.broker import Broker, StartNats, eventually
+from tests.natsbridge.certificates import self_signed
 
 SUBJECT = "tests.connection"
 
@@ -122,8 +125,8 @@ async def test_it_waits_for_a_server_that_is_away_and_says_for_which(
 async def test_after_a_restart_of_the_server_a_fresh_client_is_subscribed(
     own_broker: Broker,
 ) -> None:
-    keeper = Keeper(own_broker)
-    async with keeper() as connection:
+    keeper, errors = Keeper(own_broker), list[Exception]()
+    async with keeper(on_error=errors.append) as connection:
         await connection.on_client(keeper.subscribe)
         for round_ in (1, 2):
             assert connection.is_connected
@@ -137,6 +140,7 @@ async def test_after_a_restart_of_the_server_a_fresh_client_is_subscribed(
             own_broker.start()
             assert await eventually(lambda: connection.is_connected, 10)
             assert connection.client is not lost
+    assert errors == []
     assert [state for state in keeper.states if state != "waiting"] == [
         *("connected", "disconnected") * 2,
         "connected",
@@ -188,6 +192,21 @@ async def test_a_refused_login_is_tried_again_until_it_is_allowed(
     await refused.__aexit__(None, None, None)
 
 
+async def test_a_certificate_that_it_does_not_trust_is_tried_again(
+    start_nats: StartNats, tmp_path: Path, logs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_CLOSE_SECONDS", 0.1)
+    broker = Broker(start_nats, tmp_path / "broker", tls=self_signed(tmp_path))
+    keeper = Keeper(broker)
+    waiting = asyncio.create_task(keeper(broker.url.replace("nats:", "tls:")).__aenter__())
+    assert await eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in str(logs))
+    before = broker.monitor("/varz")["total_connections"]
+    assert await eventually(lambda: broker.monitor("/varz")["total_connections"] > before)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 async def test_it_finds_the_server_that_is_up_among_several(own_broker: Broker) -> None:
     keeper = Keeper(own_broker)
     async with keeper(f"nats://127.0.0.1:1,{own_broker.url}") as connection:
@@ -234,7 +253,10 @@ async def test_a_callback_that_fails_with_the_network_is_called_again(broker: Br
         assert await heard_over(connection, keeper)
 
 
-async def test_a_programming_error_in_a_callback_is_not_hidden(broker: Broker) -> None:
+@pytest.mark.parametrize("watched", [True, False])
+async def test_a_programming_error_in_a_callback_is_not_hidden(
+    broker: Broker, watched: bool
+) -> None:
     keeper = Keeper(broker)
     calls = 0
 
@@ -248,7 +270,9 @@ async def test_a_programming_error_in_a_callback_is_not_hidden(broker: Broker) -
         async with keeper() as connection:
             await connection.on_client(faulty)
             await kick(broker, connection)
-            await asyncio.wait_for(connection.watch(), 5)
+            if watched:
+                await asyncio.wait_for(connection.watch(), 5)
+            assert await eventually(lambda: calls == 2)
 
     with pytest.raises(ZeroDivisionError):
         await use()

@@ -15,6 +15,7 @@ from redis.retry import Retry
 from tests.plugin import allot_port
 from wegweiser.quickstart.errors import ChildDied
 from wegweiser.quickstart.ports import LOOPBACK, accepts_connections
+from wegweiser.quickstart.processes import Directories, spawn
 from wegweiser.quickstart.servers import Nats, Postgres, Redis, Server, remove_stale_lock
 
 
@@ -94,17 +95,25 @@ def test_a_half_made_data_folder_is_made_again(home: Path) -> None:
 
 @pytest.mark.touches("postgres")
 def test_postgres_starts_although_a_crashed_ones_pid_belongs_to_another_process(
-    home: Path,
+    home: Path, tmp_path: Path
 ) -> None:
     postgres = Postgres(home, allot_port(), "secret", durable=False)
+    # Of the same user: about a process of another Postgres knows that it is none of its kind.
+    stranger = spawn(
+        "stranger", ["/bin/sleep", "60"], Directories(tmp_path), environment={}, unprivileged=[]
+    )
     try:
         postgres.start()
         postgres.stop()
+        stranger.wait_until(
+            lambda: psutil.Process(stranger.process.pid).name() == "sleep", limit=10
+        )
         lock = postgres.data / "postmaster.pid"
-        lock.write_text(f"{os.getppid()}\n{postgres.data}\n1\n{postgres.port}\n\n\n\n")
+        lock.write_text(f"{stranger.process.pid}\n{postgres.data}\n1\n{postgres.port}\n\n\n\n")
         postgres.start()
     finally:
         postgres.stop()
+        stranger.stop()
 
 
 @pytest.mark.touches("postgres")

@@ -1,0 +1,161 @@
+"""What agents send, in both shapes, and what is refused with which word."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from natsbridge import envelope
+from natsbridge.envelope import Heartbeat, Response
+from natsbridge.errors import MalformedMessage
+
+TENANT, DEVICE = uuid4(), uuid4()
+
+
+def decode(kind: str, body: Any) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return envelope.decode(kind, data, tenant=TENANT, device=DEVICE)
+
+
+def reason(kind: str, body: Any) -> str:
+    with pytest.raises(MalformedMessage) as refused:
+        decode(kind, body)
+    assert str(refused.value)
+    return refused.value.reason
+
+
+def wrapped(payload: Any, **changes: Any) -> dict[str, Any]:
+    return {
+        "tenant_uuid": str(TENANT),
+        "device_uuid": str(DEVICE),
+        "message_type": "heartbeat",
+        "payload": payload,
+        "timestamp": 1_700_000_000,
+        "message_id": "m",
+    } | changes
+
+
+def test_bare_and_wrapped_bodies_mean_the_same() -> None:
+    body = {"agent_version": "1", "session_id": "s", "status": {"uptime": 1}}
+    assert decode("heartbeat", body) == decode("heartbeat", wrapped(body))
+    assert decode("heartbeat", body) == Heartbeat("1", "s", status={"uptime": 1})
+
+
+def test_a_body_that_merely_has_a_payload_is_not_a_wrapper() -> None:
+    assert decode("monitoring", {"payload": {"a": 1}}) == {"payload": {"a": 1}}
+    assert decode("monitoring", {"payload": 5, "message_type": "x"})["payload"] == 5
+
+
+def test_a_response_keeps_its_result_whatever_it_is() -> None:
+    command = uuid4()
+    body = {"command_id": str(command), "result": {"status": "success", "result": [1, {"a": None}]}}
+    decoded = decode("response", body)
+    assert isinstance(decoded, Response)
+    assert (decoded.command_id, decoded.result.result) == (command, [1, {"a": None}])
+
+
+@pytest.mark.parametrize(
+    "claim", [{"device_uuid": str(uuid4())}, {"tenant_uuid": str(uuid4())}, {"device_uuid": "x"}]
+)
+def test_a_body_may_not_claim_another_identity_in_either_shape(claim: dict[str, str]) -> None:
+    assert reason("heartbeat", claim) == "foreign_identity"
+    assert reason("heartbeat", wrapped({}, **claim)) == "foreign_identity"
+    assert reason("heartbeat", wrapped(claim)) == "foreign_identity"
+
+
+def test_identities_are_compared_without_case() -> None:
+    assert decode("status", {"device_uuid": str(DEVICE).upper()})
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"", "malformed_json"),
+        (b"{", "malformed_json"),
+        (b"\xff\xfe{}", "malformed_json"),
+        (b'{"a": "\xff"}', "malformed_json"),
+        (b'{"a": NaN}', "malformed_json"),
+        (b"{} x", "malformed_json"),
+        (b"[]", "wrong_type"),
+        (b"null", "wrong_type"),
+        (b'{"a":' + b"[" * 101 + b"]" * 101 + b"}", "too_deep"),
+        (b'{"a":' + b"[" * 500_000, "too_deep"),
+        (b'{"device_uuid": 5}', "wrong_type"),
+    ],
+)
+def test_what_is_no_object_is_refused_with_a_word(body: bytes, word: str) -> None:
+    assert reason("monitoring", body) == word
+
+
+def test_brackets_in_strings_are_not_depth() -> None:
+    text = "[" * 5000 + '"' + "{" * 5000
+    assert decode("monitoring", {"a": text}) == {"a": text}
+    assert decode("monitoring", {"rows": [[1]] * 1000})
+
+
+def test_nul_is_replaced_wherever_it_stands() -> None:
+    body = {"a\0": ["\0", {"b": "x\0y"}], "c": "\\u0000 stays"}
+    clean = decode("monitoring", body)
+    assert clean == {"a\ufffd": ["\ufffd", {"b": "x\ufffdy"}], "c": "\\u0000 stays"}
+    beat = decode("heartbeat", {"agent_version": "\0", "system_info": {"\0": 1}})
+    assert beat == Heartbeat("\ufffd", system_info={"\ufffd": 1})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(1_700_000_000, None), (1_700_000_000_000, None), (None, 1_700_000_000_000)],
+)
+def test_seconds_and_milliseconds_are_told_apart(
+    seconds: float | None, milliseconds: float | None
+) -> None:
+    expected = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    assert envelope.timestamp(seconds, milliseconds) == expected
+
+
+@pytest.mark.parametrize("value", [-1.0, 1e18, 1e300])
+def test_a_number_that_is_no_time_is_refused(value: float) -> None:
+    with pytest.raises(MalformedMessage):
+        envelope.timestamp(value)
+
+
+def test_a_metric_has_a_value_and_perhaps_a_time() -> None:
+    assert envelope.decode_metric(b'{"value": 1}', device=DEVICE) == (1.0, None)
+    body = b'{"value": 1.5, "timestamp": 1700000000}'
+    assert envelope.decode_metric(body, device=DEVICE) == (1.5, 1_700_000_000_000)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_object_or_malformed_and_nothing_else(data: bytes) -> None:
+    for kind in ("heartbeat", "response", "monitoring"):
+        try:
+            envelope.decode(kind, data, tenant=TENANT, device=DEVICE)
+        except MalformedMessage as error:
+            assert error.reason in {"malformed_json", "wrong_type", "too_deep", "foreign_identity"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*Heartbeat.__struct_fields__, "payload", "x"]), json_values)
+)
+def test_any_object_is_a_heartbeat_or_malformed_and_nothing_else(body: dict[str, Any]) -> None:
+    try:
+        decoded = decode("heartbeat", body)
+    except MalformedMessage:
+        return
+    assert isinstance(decoded, Heartbeat)
+    assert "\0" not in decoded.agent_version
+
+
+def test_a_uuid_is_read_in_any_spelling() -> None:
+    command = UUID("5d6d6d3e-55cb-4b2d-8a58-35f4a7c44d7c")
+    body = {"command_id": str(command).upper(), "result": {"status": "received"}}
+    assert decode("response", body).command_id == command

@@ -1,0 +1,118 @@
+"""A tenant's place at the broker: made, repaired, and the credential that opens it."""
+
+import io
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from natsbridge.errors import BrokerUnavailable
+from tenants import actions, provisioning
+from tenants.models import BrokerAccount, Group, Tenant
+from tests.people import enrol
+from tests.system import System, eventually
+
+
+def provision(tenant: Tenant | str, *arguments: str) -> tuple[str, str]:
+    """What the command wrote to standard output and to standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    name = str(tenant.pk) if isinstance(tenant, Tenant) else tenant
+    call_command("provision_tenant_creds", name, *arguments, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+def test_it_says_what_it_changed_and_the_second_time_that_nothing_did(
+    system: System, tenant_a: Tenant
+) -> None:
+    credentials, said = provision(tenant_a)
+    assert "created" in said
+    assert "BEGIN NATS USER JWT" in credentials
+    assert BrokerAccount.objects.get(tenant=tenant_a).provisioned_at
+    assert "nothing to change" in provision(tenant_a)[1]
+    assert "nothing to change" in provision("Acme")[1]
+
+
+def test_the_credential_goes_to_a_file_that_only_its_owner_reads(
+    system: System, tenant_a: Tenant, tmp_path: Path
+) -> None:
+    path = tmp_path / "tenant.creds"
+    out, _ = provision(tenant_a, "--out", str(path))
+    assert out == ""
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "BEGIN USER NKEY SEED" in path.read_text()
+    assert list(tmp_path.glob(".tenant.creds*")) == []
+
+
+def test_the_credential_opens_the_tenants_space_and_nothing_else(
+    system: System, group_a: Group, tenant_b: Tenant
+) -> None:
+    agent = system.running_agent(enrol(group_a, "anna-laptop"))
+    tenant = system.tenant_agent(agent)
+    tenant.publish(f"tenant.{agent.tenant}.note")
+    assert tenant.refusals == []
+    for forbidden in (
+        f"tenant.{tenant_b.pk}.note",
+        f"tenant.{agent.tenant}.device.{agent.device}.command",
+        "$JS.API.STREAM.LIST",
+        "command.x.y",
+    ):
+        tenant.refusals.clear()
+        tenant.publish(forbidden)
+        assert "permissions violation" in str(tenant.refusals), forbidden
+
+
+def test_an_account_that_the_server_lost_is_made_again(system: System, tenant_a: Tenant) -> None:
+    provision(tenant_a)
+    system.lose_disk()
+    assert "created" in provision(tenant_a)[1]
+
+
+def test_a_tenant_made_in_the_admin_is_provisioned_by_the_running_subscriber(
+    system: System,
+) -> None:
+    system.start_subscriber()
+    tenant = actions.create_tenant(name="Gamma")
+    eventually(BrokerAccount.objects.filter(tenant=tenant).exclude(provisioned_at=None).exists)
+
+
+def test_a_subscriber_that_starts_repairs_what_the_server_lost(
+    system: System, group_a: Group
+) -> None:
+    enrolled = enrol(group_a, "anna-laptop")
+    system.running_agent(enrolled)
+    system.stop_subscriber()
+    system.lose_disk()
+    system.start_subscriber()
+    eventually(lambda: system.lets_in(enrolled))
+
+
+def test_without_a_server_it_says_so_and_the_row_keeps_the_reason(
+    system: System, tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provisioning, "PATIENCE_SECONDS", 0.5)
+    system.server.stop()
+    with pytest.raises(CommandError, match="did not answer") as failed:
+        provision(tenant_a)
+    assert isinstance(failed.value.__cause__, BrokerUnavailable)
+    account = BrokerAccount.objects.get(tenant=tenant_a)
+    assert account.provisioned_at is None
+    assert "did not answer" in account.last_error
+
+
+@pytest.mark.parametrize("name", ["nobody", "00000000-0000-0000-0000-000000000000"])
+def test_an_unknown_tenant_is_an_error_in_words(db: None, name: str) -> None:
+    with pytest.raises(CommandError, match="no tenant"):
+        provision(name)
+
+
+def test_a_file_that_cannot_be_written_is_an_error_in_words(
+    system: System, tenant_a: Tenant, tmp_path: Path
+) -> None:
+    with pytest.raises(CommandError, match="Cannot write"):
+        provision(tenant_a, "--out", str(tmp_path / "missing" / "tenant.creds"))
+
+
+def test_seeds_are_encrypted_at_rest(tenant_a: Tenant) -> None:
+    for key in tenant_a.broker_keys.all():
+        assert key.seed.startswith("SA")
+        assert key.seed not in key.seed_encrypted
