@@ -21,7 +21,7 @@ lint: .venv/dev.stamp
 	.venv/bin/mypy
 
 bench: .venv/dev.stamp
-	.venv/bin/python -m tests.bench
+	.venv/bin/pytest -q -s --log-disable=root tests/bench/bench_*.py
 
 .venv/%.stamp: requirements/%.txt requirements/base.txt requirements/constraints.txt
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv

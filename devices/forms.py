@@ -24,7 +24,7 @@ SORTS = {
 }
 
 
-class GroupChoice(forms.ModelChoiceField):  # type: ignore[type-arg]  # none at run time
+class GroupChoice(forms.ModelChoiceField):
     def label_from_instance(self, group: Group) -> str:
         return f"{group.tenant.name} / {group.organisation.name} / {group.name}"
 

@@ -13,7 +13,7 @@ from knox.models import AbstractAuthToken
 from tenants import secrets
 
 
-class User(AbstractUser):
+class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no types
     """A person who logs in; what they may do in a tenant is their Membership."""
 
 
@@ -139,6 +139,9 @@ class ApiToken(AbstractAuthToken):
     name = models.CharField(max_length=100)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
 
+    class Meta:
+        verbose_name = "API token"
+
     def __str__(self) -> str:
         return f"{self.name} ({self.token_key}…)"
 
@@ -177,6 +180,7 @@ class EnrollmentKey(models.Model):
     objects = EnrollmentKeyQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "enrolment key"
         ordering = ["-created_at"]
 
     def __str__(self) -> str:

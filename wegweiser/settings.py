@@ -195,6 +195,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = read.text("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = True
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["wegweiser.formats"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"

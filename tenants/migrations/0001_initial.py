@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='auth_token_set', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'abstract': False,
+                'verbose_name': 'API token',
             },
         ),
         migrations.CreateModel(
@@ -106,6 +106,7 @@ class Migration(migrations.Migration):
                 ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='enrollment_keys', to='tenants.group')),
             ],
             options={
+                'verbose_name': 'enrolment key',
                 'ordering': ['-created_at'],
             },
         ),

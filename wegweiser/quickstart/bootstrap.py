@@ -1,12 +1,12 @@
 """The first rows of a new home: someone to log in as, a tenant, and keys to begin with."""
 
-import secrets
 from pathlib import Path
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.crypto import get_random_string
 from knox.crypto import hash_token
 
 from tenants import actions
@@ -48,7 +48,7 @@ def _admin(known: Accounts | None) -> tuple[User, str]:
     """The user, and the password unless it has been changed."""
     user = User.objects.filter(username=ADMIN).first()
     if user is None:
-        password = secrets.token_urlsafe(12)
+        password = get_random_string(16)
         return User.objects.create_superuser(ADMIN, password=password), password
     if known and known.admin_password and user.check_password(known.admin_password):
         return user, known.admin_password

@@ -10,11 +10,20 @@ from rich.console import Console
 from wegweiser.quickstart.state import Running
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Instead of rich's exit, in the middle of whatever is being done."""
+        raise
+
+
 class Display:
-    """Spinners on a terminal, plain lines elsewhere. A lost terminal is no error."""
+    """Spinners on a terminal, plain lines elsewhere.
+
+    A lost terminal or a closed pipe is no error: what has been started must still be stopped.
+    """
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = _Console(highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         with suppress(OSError):
@@ -23,15 +32,20 @@ class Display:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Something that may take a while; named at once, and with its time when it is done."""
-        started = time.monotonic()
-        if self._console.is_terminal:
-            with self._console.status(f"{name} …"):
-                yield
-        else:
+        if not self._console.is_terminal:
             self.say(f"{name} ...")
             yield
-        if self._console.is_terminal:
-            self.say(f"  {name}  {time.monotonic() - started:.1f} s")
+            return
+        started = time.monotonic()
+        spinner = self._console.status(f"{name} …")
+        with suppress(OSError):
+            spinner.start()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                spinner.stop()
+        self.say(f"  {name}  {time.monotonic() - started:.1f} s")
 
     def running(self, running: Running, home: Path) -> None:
         """The one block to read. Addresses stay on one line, so that they can be clicked on."""

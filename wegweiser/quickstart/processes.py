@@ -17,6 +17,7 @@ from wegweiser.quickstart.errors import ChildDied, NotReady, SetupFailed
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 UNPRIVILEGED_USER = "nobody"
+# Start times, in seconds, are reckoned from a boot time that is not always read the same.
 CLOCK_TOLERANCE = 1.0
 TAIL_LINES = 20
 # A log that has grown beyond this many bytes makes room at the next start.

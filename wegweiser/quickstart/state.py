@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import secrets
+import shlex
 import tempfile
 from collections.abc import Mapping, Set
 from contextlib import suppress
@@ -29,6 +30,13 @@ def write_private(path: Path, content: Mapping[str, Any]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_environment(path: Path, variables: Mapping[str, str]) -> None:
+    """Write a shell script that only we can read, and that sets the variables."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
+    path.touch(mode=0o600)
+    path.write_text("".join(lines))
 
 
 def read_object(path: Path) -> dict[str, Any]:

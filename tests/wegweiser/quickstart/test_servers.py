@@ -1,5 +1,6 @@
 import os
 import pwd
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -142,6 +143,19 @@ def test_redis_keeps_its_data_through_a_restart_and_wants_the_password(home: Pat
     finally:
         server.stop()
     assert stat.S_IMODE((home / "redis" / "valkey.conf").stat().st_mode) == 0o600
+
+
+@pytest.mark.touches("redis")
+def test_redis_stops_although_its_last_snapshot_cannot_be_written(home: Path) -> None:
+    server = Redis(home, allot_port(), "secret")
+    try:
+        server.start()
+        redis.Redis.from_url(server.url).set("lost", "42")
+        shutil.rmtree(home / "redis")
+    finally:
+        server.stop()
+    assert server.child is not None
+    assert server.child.process.returncode == 0, "by itself, without SIGKILL"
 
 
 def nats(home: Path, configuration: str) -> Nats:

@@ -1,0 +1,79 @@
+import time
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from devices import metrics
+from devices.models import Device
+from devices.representations import status as status_representation
+from devices.views.page import PersonRequest, page
+from devices.views.parts import find_device, form_context, history_of
+from devices.watch import current_cutoffs
+from natsbridge.errors import DependencyAway
+
+# Metric type, heading, unit as in templatetags/presentation.py, and the chart's fixed maximum.
+METRICS = (
+    ("cpu_percent", "CPU", "percent", 100),
+    ("memory_percent", "Memory", "percent", 100),
+    ("disk_percent", "Disk", "percent", 100),
+    ("network_bytes_in", "Network in", "bytes per second", None),
+    ("network_bytes_out", "Network out", "bytes per second", None),
+    ("uptime", "Uptime", "seconds", None),
+)
+
+
+@page
+@require_safe
+def device(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
+    found = find_device(request, device_uuid)
+    return render_device(request, found, form_context(request, found))
+
+
+def render_device(
+    request: PersonRequest, found: Device, form: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """The whole page; `form` is a `form_context`."""
+    context = form | _status_context(found)
+    points: dict[str, list[dict[str, Any]]] = {}
+    try:
+        points = metrics.recent(found.pk)
+    except DependencyAway:
+        context["metrics_away"] = True
+    context |= {
+        "history": history_of(request, found, request.GET.get("page")),
+        "metrics": [
+            {
+                "type": metric_type,
+                "heading": heading,
+                "unit": unit,
+                "maximum": maximum,
+                "value": points[metric_type][-1]["value"] if points.get(metric_type) else None,
+            }
+            for metric_type, heading, unit, maximum in METRICS
+        ],
+        "snapshot": {"metrics": points, "now": round(time.time() * 1000)},
+    }
+    return render(request, "devices/device.html", context, status=status)
+
+
+@page
+@require_safe
+def device_status(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
+    """The fragments that change with the device's connectivity."""
+    context = _status_context(find_device(request, device_uuid))
+    return render(request, "devices/_status.html", context)
+
+
+def _status_context(found: Device) -> dict[str, Any]:
+    status = status_representation(found, current_cutoffs())
+    return {
+        "device": found,
+        "status": status,
+        "information": status["connection_info"] or {},
+        "online_minutes": settings.ONLINE_SECONDS // 60,
+        "stale_minutes": settings.STALE_SECONDS // 60,
+    }

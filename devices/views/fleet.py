@@ -1,0 +1,58 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from devices.forms import FleetFilters
+from devices.models import Device
+from devices.presence import Status
+from devices.views.page import PersonRequest, page, wants_fragment
+from devices.watch import current_cutoffs
+from tenants.models import Group, Role, Tenant
+
+DEVICES_PER_PAGE = 50
+
+
+@page
+@require_safe
+def fleet(request: PersonRequest) -> HttpResponse:
+    filters = FleetFilters(request.GET, request.user)
+    cutoffs = current_cutoffs()
+    matching = filters.matching()
+    counts = {status: matching.with_status(status, cutoffs).count() for status in Status}
+    devices = filters.narrowed_and_sorted(matching, cutoffs)
+    chosen = filters.cleaned_data.get("status")
+    paginator = Paginator(
+        devices.select_related("connectivity", "tenant", "group__organisation").defer(
+            "hardware_info", "connectivity__capabilities"
+        ),
+        DEVICES_PER_PAGE,
+    )
+    # Known already; and a page would otherwise count a third time.
+    paginator.count = counts[Status(chosen)] if chosen else sum(counts.values())
+    shown = paginator.get_page(request.GET.get("page"))
+    context = {
+        "filters": filters,
+        "counts": [(status, counts[status]) for status in Status],
+        "total": sum(counts.values()),
+        "chosen": chosen,
+        "sort": filters.cleaned_data.get("sort") or "name",
+        "page": shown,
+        "rows": [(each, cutoffs.status_of(_last_seen(each))) for each in shown],
+    }
+    if not wants_fragment(request) or not paginator.count:
+        context |= {
+            "may_add": Group.objects.visible_to(request.user, Role.ADMIN).exists(),
+            "is_member": Tenant.objects.visible_to(request.user).exists(),
+            "public_url": settings.PUBLIC_URL,
+        }
+    template = "devices/_fleet_swapped.html" if wants_fragment(request) else "devices/fleet.html"
+    return render(request, template, context)
+
+
+def _last_seen(device: Device) -> Any:
+    connectivity = getattr(device, "connectivity", None)
+    return connectivity.last_seen_online if connectivity else None

@@ -1,0 +1,66 @@
+"""What every page asks first: who is it, and do they want all of it?"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlsplit
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
+
+from tenants.models import User
+
+P = ParamSpec("P")
+
+# All scripts and styles are files of our own; Chart.js styles its canvas through the DOM.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+
+class PersonRequest(HttpRequest):
+    """A request of somebody who is logged in."""
+
+    user: User
+
+
+def page(
+    view: Callable[Concatenate[PersonRequest, P], HttpResponse],
+) -> Callable[Concatenate[Any, P], HttpResponse]:
+    """For people who are logged in; never stored, so nothing is left to see after logging out."""
+
+    @wraps(view)
+    def answer(request: Any, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return _to_login(request)
+        response = view(request, *args, **kwargs)
+        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        add_never_cache_headers(response)
+        patch_vary_headers(response, ["HX-Request"])
+        return response
+
+    return answer
+
+
+def wants_fragment(request: HttpRequest) -> bool:
+    return request.headers.get("HX-Request") == "true"
+
+
+def _to_login(request: HttpRequest) -> HttpResponse:
+    if not wants_fragment(request):
+        return redirect_to_login(request.get_full_path())
+    # A redirect would put the login page into the fragment's place.
+    target = redirect_to_login(_current_path(request))
+    return HttpResponse(status=401, headers={"HX-Redirect": target["Location"]})
+
+
+def _current_path(request: HttpRequest) -> str:
+    """Of the page that the browser shows, as htmx says it."""
+    try:
+        current = urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:
+        return "/"
+    path = "/" + current.path.lstrip("/")
+    return f"{path}?{current.query}" if current.query else path

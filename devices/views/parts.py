@@ -1,0 +1,60 @@
+"""What the device's page and its fragments are made of."""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.paginator import Page, Paginator
+from django.shortcuts import get_object_or_404
+
+from devices.forms import CommandForm
+from devices.models import Command, Device
+from devices.models.command import CommandQuerySet
+from devices.offers import Offer, offers
+from devices.views.page import PersonRequest
+from tenants.models import Role, role_in
+
+COMMANDS_PER_PAGE = 20
+
+
+def find_device(request: PersonRequest, device_uuid: UUID) -> Device:
+    visible = Device.objects.visible_to(request.user)
+    return get_object_or_404(
+        visible.select_related("connectivity", "tenant", "group__organisation"), pk=device_uuid
+    )
+
+
+def may_command(request: PersonRequest, device: Device) -> bool:
+    role = role_in(request.user, device.tenant_id)
+    return role is not None and role.includes(Role.OPERATOR)
+
+
+def offers_of(device: Device) -> list[Offer]:
+    connectivity = getattr(device, "connectivity", None)
+    return offers(connectivity.capabilities if connectivity else {})
+
+
+def form_context(
+    request: PersonRequest, found: Device, form: CommandForm | None = None
+) -> dict[str, Any]:
+    available = offers_of(found)
+    chosen = request.GET.get("command", available[0].name if available else "")
+    offer = next((each for each in available if each.name == chosen), None)
+    return {
+        "device": found,
+        "offers": available,
+        "offer": offer,
+        "form": form or CommandForm(chosen, offer),
+        "may_command": may_command(request, found),
+    }
+
+
+def commands_of(request: PersonRequest, found: Device) -> CommandQuerySet:
+    visible = Command.objects.visible_to(request.user)
+    return visible.filter(device=found).select_related("created_by")
+
+
+def history_of(request: PersonRequest, found: Device, number: str | None) -> Page[Command]:
+    """Without the results, which may be large and are fetched one by one."""
+    return Paginator(commands_of(request, found).defer("result"), COMMANDS_PER_PAGE).get_page(
+        number
+    )

@@ -1,0 +1,3 @@
+from natsbridge.admin.pages import ParkedMessageAdmin, SubscriberStatusAdmin
+
+__all__ = ["ParkedMessageAdmin", "SubscriberStatusAdmin"]

@@ -1,0 +1,146 @@
+// One small line chart for each metric: a window of ten minutes that moves with the device's clock.
+import { FORMATS } from "./quantities.js";
+import { spell } from "./times.js";
+
+const WINDOW = 600_000;
+const MOST_POINTS = 300;
+const TICK = 120_000;
+// Agents send every two seconds; a pause this long is worth a word.
+const SILENT_AFTER = 10_000;
+
+Chart.defaults.font.family = "Inter, system-ui, sans-serif";
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+const clockWithSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+
+// Long values close together would all read the same.
+function tickLabel(format) {
+  const label = (value) => format(value).replace(".0 ", " ");
+  return (value, index, ticks) =>
+    index > 0 && label(ticks[index - 1].value) === label(value) ? "" : label(value);
+}
+
+export class MetricChart {
+  constructor(figure) {
+    this.figure = figure;
+    this.format = FORMATS[figure.dataset.unit];
+    this.points = [];
+    // When the newest point arrived, by the browser's clock.
+    this.arrived = null;
+    this.chart = new Chart(figure.querySelector("canvas"), this.configuration());
+    this.paint();
+  }
+
+  configuration() {
+    const { format } = this;
+    const maximum = Number(this.figure.dataset.maximum) || undefined;
+    return {
+      type: "line",
+      data: { datasets: [{ data: this.points, fill: "start", borderWidth: 1.5, pointRadius: 0, pointHitRadius: 8 }] },
+      options: {
+        animation: false,
+        parsing: false,
+        normalized: true,
+        responsive: true,
+        maintainAspectRatio: false,
+        interaction: { mode: "nearest", axis: "x", intersect: false },
+        plugins: {
+          legend: { display: false },
+          tooltip: {
+            displayColors: false,
+            callbacks: {
+              title: (items) => clockWithSeconds.format(items[0].parsed.x),
+              label: (item) => format(item.parsed.y),
+            },
+          },
+        },
+        scales: {
+          x: {
+            type: "linear",
+            afterBuildTicks: (axis) => {
+              const first = Math.ceil(axis.min / TICK) * TICK;
+              axis.ticks = [];
+              for (let value = first; value <= axis.max; value += TICK) axis.ticks.push({ value });
+            },
+            ticks: { callback: (value) => clock.format(value), maxRotation: 0, font: { size: 10 } },
+            border: { display: false },
+            grid: { display: false },
+          },
+          y: {
+            min: this.figure.dataset.unit === "seconds" ? undefined : 0,
+            max: maximum,
+            suggestedMax: maximum ? undefined : 1000,
+            ticks: { callback: tickLabel(format), maxTicksLimit: 4, font: { size: 10 } },
+            border: { display: false },
+          },
+        },
+      },
+    };
+  }
+
+  // Chart.js paints on a canvas, so the stylesheet's colours have to be asked for.
+  paint() {
+    const { color, outlineColor, borderTopColor } = getComputedStyle(this.figure.querySelector("canvas"));
+    const [dataset] = this.chart.data.datasets;
+    dataset.borderColor = color;
+    dataset.backgroundColor = color.replace(/rgb\((.*)\)/, "rgba($1, 0.12)");
+    const { x, y } = this.chart.options.scales;
+    x.ticks.color = y.ticks.color = outlineColor;
+    y.grid.color = borderTopColor;
+    this.chart.update();
+  }
+
+  // points: [{timestamp, value}, ...]; age: how many milliseconds ago the newest of them was new.
+  replace(points, age) {
+    const newest = this.newest;
+    this.points.length = 0;
+    this.insertAll(points);
+    if (this.newest !== newest) this.arrived = Date.now() - age;
+  }
+
+  add(points) {
+    const newest = this.newest;
+    this.insertAll(points);
+    if (newest === undefined || this.newest > newest) this.arrived = Date.now();
+  }
+
+  get newest() {
+    return this.points.at(-1)?.x;
+  }
+
+  insertAll(points) {
+    for (const { timestamp, value } of points) this.insert({ x: timestamp, y: value });
+    this.points.splice(0, this.points.length - MOST_POINTS);
+  }
+
+  insert(point) {
+    let index = this.points.length;
+    while (index > 0 && this.points[index - 1].x > point.x) index -= 1;
+    if (index > 0 && this.points[index - 1].x === point.x) this.points[index - 1] = point;
+    else this.points.splice(index, 0, point);
+  }
+
+  // The device's own clock, as far as its points tell.
+  get edge() {
+    return this.points.length ? this.newest + (Date.now() - this.arrived) : Date.now();
+  }
+
+  draw(edge) {
+    const { x } = this.chart.options.scales;
+    x.max = edge;
+    x.min = edge - WINDOW;
+    this.chart.update("none");
+    this.figure.dataset.points = this.points.length;
+    this.describe();
+  }
+
+  describe() {
+    const last = this.points.at(-1);
+    const silence = this.figure.querySelector("[data-silence]");
+    silence.hidden = Boolean(last) && Date.now() - this.arrived < SILENT_AFTER;
+    if (!silence.hidden) {
+      silence.textContent = last ? `no data for ${spell(Date.now() - this.arrived)}` : "no data yet";
+    }
+    if (last) this.figure.querySelector("[data-value]").textContent = this.format(last.y);
+  }
+}

@@ -1,0 +1,80 @@
+// What every page has: times, the user menu, copy buttons, and a word when a request fails.
+import { showTimes } from "./times.js";
+
+function prepare(root) {
+  showTimes(root);
+  for (const button of root.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
+}
+
+async function copy(button) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  } catch {
+    // Only pages of a secure origin may write to the clipboard; selecting works everywhere.
+    getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
+    button.textContent = "Selected";
+  }
+  setTimeout(() => { button.textContent = label; }, 2000);
+}
+
+let hiding;
+export function notify(text) {
+  const notice = document.getElementById("notice");
+  notice.textContent = text;
+  notice.hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => { notice.hidden = true; }, 8000);
+}
+
+function explain(status) {
+  if (status === 403) return "Your role does not allow this.";
+  if (status === 404) return "That is gone. Reload the page.";
+  return `The server answered ${status}.`;
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(button);
+  for (const menu of document.querySelectorAll("[data-menu][open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  const menu = document.querySelector("[data-menu][open]");
+  if (event.key !== "Escape" || !menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
+document.addEventListener("htmx:afterSwap", () => prepare(document));
+
+// Whether somebody asked for it, rather than a timer.
+const isPersons = (event) => event.detail.requestConfig.triggeringEvent?.isTrusted;
+
+// A request that somebody made and that failed; polling speaks through the page's freshness.
+document.addEventListener("htmx:responseError", (event) => {
+  if (isPersons(event)) notify(explain(event.detail.xhr.status));
+});
+document.addEventListener("htmx:sendError", (event) => {
+  if (isPersons(event)) notify("The server cannot be reached.");
+});
+
+// A click is lost when what is under the pointer is replaced before it is let go.
+let pressed = false;
+addEventListener("pointerdown", (event) => { pressed = event.button === 0; });
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; });
+
+// Polled, the same answer again would only take away selection and focus.
+const latest = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, xhr } = event.detail;
+  if (!("steady" in target.dataset)) return;
+  if (pressed || latest.get(target) === xhr.responseText) event.detail.shouldSwap = false;
+  else if (event.detail.shouldSwap) latest.set(target, xhr.responseText);
+});
+
+prepare(document);
+setInterval(() => showTimes(), 1000);

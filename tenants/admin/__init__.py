@@ -1,0 +1,16 @@
+from tenants.admin.keys import EnrollmentKeyAdmin
+from tenants.admin.owners import GroupAdmin, OrganisationAdmin, TenantAdmin
+from tenants.admin.people import ApiTokenAdmin, UserAdmin
+from tenants.admin.sign_in import AccessAttemptAdmin, AccessFailureLogAdmin, AccessLogAdmin
+
+__all__ = [
+    "AccessAttemptAdmin",
+    "AccessFailureLogAdmin",
+    "AccessLogAdmin",
+    "ApiTokenAdmin",
+    "EnrollmentKeyAdmin",
+    "GroupAdmin",
+    "OrganisationAdmin",
+    "TenantAdmin",
+    "UserAdmin",
+]

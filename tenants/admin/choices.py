@@ -1,0 +1,29 @@
+"""Groups to choose from, told apart by whose they are."""
+
+from django.db.models import QuerySet
+from django.forms import ModelChoiceField
+from unfold.widgets import UnfoldAdminSelect2Widget
+
+from tenants.models import Group
+
+
+def groups_to_choose() -> QuerySet[Group]:
+    return Group.objects.select_related("tenant", "organisation").order_by(
+        "tenant__name", "organisation__name", "name"
+    )
+
+
+def full_name(group: Group) -> str:
+    return f"{group.tenant.name} / {group.organisation.name} / {group.name}"
+
+
+class GroupChoiceField(ModelChoiceField):
+    """Every group unless `queryset` says less."""
+
+    widget = UnfoldAdminSelect2Widget
+
+    def __init__(self) -> None:
+        super().__init__(queryset=groups_to_choose())
+
+    def label_from_instance(self, obj: Group) -> str:
+        return full_name(obj)

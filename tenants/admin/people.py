@@ -1,0 +1,157 @@
+"""Staff, members and their API tokens."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth import models as auth
+from django.contrib.auth.admin import GroupAdmin as AuthGroupAdmin
+from django.contrib.auth.admin import UserAdmin as AuthUserAdmin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from knox.settings import knox_settings
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from natsbridge.admin.base import label, moment
+from tenants import actions
+from tenants.admin.issuing import IssuingAdmin
+from tenants.admin.members import MembershipInline
+from tenants.admin.writing import InlinesByAction
+from tenants.models import ApiToken, Role, User
+
+# What makes somebody powerful in this admin; only superusers hand it out.
+POWERS = ("is_staff", "is_superuser", "groups")
+
+
+@admin.register(User)
+class UserAdmin(AuthUserAdmin, InlinesByAction):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "email", "full_name", "is_active", "is_staff", "last_login")
+    list_filter = (
+        ("is_active", BooleanRadioFilter),
+        ("is_staff", BooleanRadioFilter),
+        ("is_superuser", BooleanRadioFilter),
+        ("memberships__role", ChoicesDropdownFilter),
+    )
+    list_filter_submit = True
+    fieldsets = (
+        (None, {"fields": ("username", "password", "is_active")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        ("This admin", {"fields": POWERS}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+    readonly_fields = ("last_login", "date_joined")
+    filter_horizontal = ()
+    inlines = (MembershipInline,)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            kwargs |= {
+                "label": "Staff roles",
+                "help_text": "What this member of staff may do here.",
+            }
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def get_inlines(
+        self, request: HttpRequest, obj: User | None
+    ) -> tuple[type[MembershipInline], ...]:
+        return self.inlines if obj else ()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        return self.readonly_fields if is_superuser(request) else (*self.readonly_fields, *POWERS)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        allowed: bool = super().has_change_permission(request, obj)
+        return allowed and may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        allowed: bool = super().has_delete_permission(request, obj)
+        return allowed and may_touch(request, obj)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        # Whether a person may be deleted depends on who it is, and is asked on their own page.
+        found: dict[str, Any] = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    @admin.display(description="Name", ordering="last_name")
+    def full_name(self, user: User) -> str:
+        return user.get_full_name()
+
+
+def is_superuser(request: HttpRequest) -> bool:
+    return isinstance(request.user, User) and request.user.is_superuser
+
+
+def may_touch(request: HttpRequest, user: User | None) -> bool:
+    """A superuser's password in other hands would be a superuser's power in other hands."""
+    return is_superuser(request) or user is None or not user.is_superuser
+
+
+admin.site.unregister(auth.Group)
+
+
+@admin.register(auth.Group)
+class StaffRoleAdmin(AuthGroupAdmin, ModelAdmin):
+    """Django's groups of permissions, for staff; not to be taken for groups of devices."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return is_superuser(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return is_superuser(request)
+
+    has_change_permission = has_delete_permission = has_view_permission
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_superuser(request)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(IssuingAdmin):
+    issued_title = "API token created"
+    list_display = ("name", "start", "user", "role", "state", "expires", "created")
+    list_select_related = ("user",)
+    list_filter = (("role", ChoicesDropdownFilter),)
+    list_filter_submit = True
+    search_fields = ("name", "token_key", "user__username")
+    autocomplete_fields = ("user",)
+    add_fieldsets = ((None, {"fields": ("user", "name", "role", "expiry")}),)
+    fields = ("name", "start", "user", "role", "state", "expires", "created")
+    readonly_fields = ("start", "state", "expires", "created")
+    ordering = ("-created",)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        usual = timezone.now() + knox_settings.TOKEN_TTL
+        return {"expiry": usual, **super().get_changeform_initial_data(request)}
+
+    def issue(self, request: HttpRequest, draft: ApiToken) -> tuple[ApiToken, str]:
+        return actions.create_api_token(
+            draft.user, name=draft.name, role=Role(draft.role), expires_at=draft.expiry
+        )
+
+    def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
+        actions.revoke_api_token(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        for token in queryset:
+            actions.revoke_api_token(token)
+
+    @admin.display(description="Begins with", ordering="token_key")
+    def start(self, token: ApiToken) -> str:
+        return f"{token.token_key}…"
+
+    @admin.display(description="Expires", ordering="expiry")
+    def expires(self, token: ApiToken) -> str:
+        return moment(token.expiry, otherwise="never")
+
+    @admin.display(description="State")
+    def state(self, token: ApiToken) -> SafeString:
+        if token.expiry and token.expiry <= timezone.now():
+            return label("Expired", "danger")
+        return label("Valid", "success")

@@ -1,0 +1,23 @@
+"""The records that django-axes keeps of sign-ins, in the looks of the other pages."""
+
+from axes import admin as axes
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.contrib import admin
+from unfold.admin import ModelAdmin
+
+admin.site.unregister([AccessAttempt, AccessFailureLog, AccessLog])
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(ModelAdmin, axes.AccessAttemptAdmin):
+    """Deleting an attempt lets its author try again."""
+
+
+@admin.register(AccessFailureLog)
+class AccessFailureLogAdmin(ModelAdmin, axes.AccessFailureLogAdmin):
+    pass
+
+
+@admin.register(AccessLog)
+class AccessLogAdmin(ModelAdmin, axes.AccessLogAdmin):
+    pass

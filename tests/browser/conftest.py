@@ -1,0 +1,160 @@
+"""Pages in a real Chromium, served by a daphne process on the test's database.
+
+Playwright's synchronous API keeps an event loop running in the test's thread, where Django
+refuses to touch the database: once a page is open, the test does that with `backend(...)`.
+"""
+
+import os
+import shutil
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from devices.redis import client
+from natsbridge.models import Coverage
+from tenants.models import User
+from tests.plugin import HOME, POSTGRES, allot_port
+from wegweiser.quickstart.processes import Child, Directories, spawn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Open = Callable[..., Page]
+Backend = Callable[..., Any]
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+
+
+class Web:
+    """A daphne process; started again, it has the same port."""
+
+    def __init__(self) -> None:
+        self.port = allot_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.child: Child | None = None
+
+    def start(self) -> None:
+        database = POSTGRES.url.rpartition("/")[0] + f"/{connection.settings_dict['NAME']}"
+        daphne = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port)]
+        self.child = spawn(
+            "web",
+            [*daphne, "wegweiser.asgi:application"],
+            Directories(HOME),
+            environment=os.environ | {"DATABASE_URL": database, "PUBLIC_URL": self.url},
+            working_directory=settings.BASE_DIR,
+        )
+        self.child.wait_until(self._answers, 60)
+
+    def stop(self) -> None:
+        if self.child is not None:
+            self.child.stop()
+
+    def _answers(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{self.url}/login/", timeout=2) as answer:
+            return bool(answer.status == 200)
+        return False
+
+
+@pytest.fixture(scope="session")
+def web(django_db_setup: None, redis_server: object) -> Iterator[Web]:
+    web = Web()
+    try:
+        web.start()
+        yield web
+    finally:
+        web.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium")
+    if found is None:
+        if os.environ.get("WEGWEISER_REQUIRE_BROWSER"):
+            pytest.fail("no chromium on the PATH, and WEGWEISER_REQUIRE_BROWSER is set")
+        pytest.skip("no chromium on the PATH")
+    return found
+
+
+@pytest.fixture
+def browser(chromium: str, transactional_db: None, web: Web) -> Iterator[Browser]:
+    """Ended before the next test, so that no event loop is left in this thread."""
+    client(settings.REDIS_URL).flushall()
+    Coverage.objects.create(last_beat=timezone.now() + timedelta(hours=1))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    """`backend(function, *arguments)` runs it in a thread of its own, with its own connection."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+
+        def run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+            return thread.submit(function, *args, **kwargs).result()
+
+        yield run
+        # Asked for in that thread, since each has a connection of its own.
+        run(lambda: connection.close())
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser's console complained about; a test that expects any clears it."""
+    return []
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, web: Web, backend: Backend, complaints: list[str]
+) -> Iterator[Open]:
+    """`open_page(user, path, **context_options) -> Page`, logged in unless `user` is None."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(user: User | None, path: str, **options: Any) -> Page:
+        context = browser.new_context(base_url=web.url, locale="en-GB", **options)
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        if user is not None:
+            session = backend(_session_of, user)
+            context.add_cookies([{"name": "sessionid", "value": session, "url": web.url}])
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type == "error" and complaints.append(message.text),
+        )
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _session_of(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value

@@ -1,0 +1,143 @@
+"""What holds on every page: keyboard, phone, light and dark."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from devices.actions.commands import issue
+from devices.models import Command, CommandState, Connectivity, Device
+from tenants.models import User
+from tests.browser.conftest import Backend, Open
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture
+def device(device_a: Device, alice: User) -> Device:
+    """A device with much to show."""
+    device_a.name = "a-device-with-an-uncommonly-long-name." * 3
+    device_a.save()
+    Connectivity.objects.update_or_create(
+        device=device_a,
+        defaults={
+            "last_seen_online": timezone.now(),
+            "last_heartbeat": timezone.now(),
+            "clock_offset_seconds": 900,
+            "capabilities": {"commands": [{"name": "ping", "parameters": []}]},
+            "connection_info": {"system_info": {"cpu_model": "x" * 120, "hostname": "h" * 60}},
+        },
+    )
+    processes = [{"name": "process" * 5, "pid": pid, "user": "u" * 30} for pid in range(40)]
+    for state in CommandState:
+        command = issue(device_a, "ping", {"argument": "y" * 90}, by=alice)
+        Command.objects.filter(pk=command.pk).update(
+            state=state, result=processes, error="failed " + "z" * 80, sent_at=timezone.now()
+        )
+    return device_a
+
+
+def paths(device: Device) -> list[str]:
+    return ["/", "/?q=nothing", "/devices/add/", f"/devices/{device.pk}/", "/nothing/here/"]
+
+
+def open_results(page: Page) -> None:
+    for summary in page.locator(".history li > details > summary").all()[:7]:
+        summary.click()
+    if page.locator(".history li").count():
+        expect(page.locator(".history .scroll").first).to_be_visible()
+
+
+def test_a_person_logs_in_and_sends_a_command_with_the_keyboard_alone(
+    alice: User, device: Device, open_page: Open
+) -> None:
+    page = open_page(None, "/")
+    page.keyboard.type("alice")
+    page.keyboard.press("Tab")
+    page.keyboard.type("alice-password")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#fleet")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    tab_to(page, f"#device-{device.pk}")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/devices/{device.pk}/")
+    tab_to(page, "#command-box .primary")
+    page.keyboard.press("Enter")
+    expect(page.locator(".history li")).to_have_count(len(CommandState) + 1)
+    expect(page.get_by_role("button", name="Send")).to_be_focused()
+    page.locator("[data-menu] summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("You are logged out.")).to_be_visible()
+
+
+def tab_to(page: Page, selector: str) -> None:
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    pytest.fail(f"{selector} is not reached with Tab")
+
+
+def test_no_page_scrolls_sideways_on_a_phone(
+    alice: User, device: Device, open_page: Open, complaints: list[str]
+) -> None:
+    page = open_page(alice, "/login/?next=/", viewport=PHONE)
+    for path in paths(device):
+        page.goto(path)
+        if "/devices/" in path:
+            open_results(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+    complaints.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(
+    alice: User, device: Device, open_page: Open, complaints: list[str], scheme: str
+) -> None:
+    page = open_page(alice, "/", color_scheme=scheme)
+    for path in paths(device):
+        page.goto(path)
+        if "/devices/" in path:
+            open_results(page)
+        assert page.evaluate(CONTRAST) == [], path
+    logged_out = open_page(None, "/login/?logged-out", color_scheme=scheme)
+    assert logged_out.evaluate(CONTRAST) == []
+    red = logged_out.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.slice(4))")
+    assert (red < 128) == (scheme == "dark")
+    complaints.clear()
+
+
+def test_the_theme_is_toggled_and_remembered(alice: User, open_page: Open) -> None:
+    page = open_page(alice, "/", color_scheme="light")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.get_by_role("button", name="Dark theme").click()
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(background) == dark
+    expect(page.get_by_role("button", name="Dark theme")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Dark theme").click()
+    assert page.evaluate(background) == light
+
+
+def test_times_are_those_of_the_browsers_zone(
+    bob: User, device: Device, open_page: Open, backend: Backend
+) -> None:
+    at = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
+    backend(Device.objects.update, created_at=at)
+    page = open_page(bob, f"/devices/{device.pk}/", timezone_id="Asia/Tokyo")
+    expect(page.get_by_text("3 Jan 2026, 08:30:00")).to_be_visible()
+    backend(Connectivity.objects.update, last_seen_online=timezone.now() - timedelta(minutes=7))
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("7 min ago")
