@@ -81,15 +81,22 @@ class Agent:
             if message.data:
                 self.received.append(json.loads(message.data))
 
-        await self.client.connect(
-            settings.NATS_URL,
-            user_jwt_cb=lambda: jwt.encode(),
-            signature_cb=lambda nonce: base64.b64encode(claims.sign(seed, nonce.encode())),
-            inbox_prefix=f"_INBOX_{self.device}",
-            error_cb=refused,
-            allow_reconnect=False,
-        )
+        try:
+            await self.client.connect(
+                settings.NATS_URL,
+                user_jwt_cb=lambda: jwt.encode(),
+                signature_cb=lambda nonce: base64.b64encode(claims.sign(seed, nonce.encode())),
+                inbox_prefix=f"_INBOX_{self.device}",
+                error_cb=refused,
+                allow_reconnect=False,
+            )
+        except NatsError:
+            # One that was refused keeps its socket until it is closed.
+            await asyncio.wait_for(self.client.close(), 2)
+            raise
         await self.client.subscribe(self.subject("command"), cb=received)
+        # nats-py sends the first PING ahead of what is still in its own buffer.
+        await self.client.flush()
         await self.client.flush()
 
     def subject(self, kind: str, device: UUID | None = None) -> str:
