@@ -9,10 +9,10 @@ run: .venv/quickstart.stamp
 	exec .venv/bin/python manage.py quickstart
 
 test: lint
-	.venv/bin/pytest -n $(WORKERS) -m "not long"
+	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m "not long"
 
 test-long: .venv/dev.stamp
-	.venv/bin/pytest -n $(WORKERS)
+	.venv/bin/pytest -n $(WORKERS) --dist loadgroup
 
 lint: .venv/dev.stamp
 	.venv/bin/ruff check .

@@ -70,10 +70,15 @@ def device_status(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
 
 def _status_context(found: Device) -> dict[str, Any]:
     status = status_representation(found, current_cutoffs())
+    information = status["connection_info"] or {}
+    current = information.get("system_info") or {}
     return {
         "device": found,
         "status": status,
-        "information": status["connection_info"] or {},
+        "information": information,
+        "different_at_enrolment": {
+            name: value for name, value in found.hardware_info.items() if current.get(name) != value
+        },
         "online_minutes": settings.ONLINE_SECONDS // 60,
         "stale_minutes": settings.STALE_SECONDS // 60,
     }

@@ -1,10 +1,15 @@
-// One small line chart for each metric: a window of ten minutes that moves with the device's clock.
+// One small line chart for each metric; all show the same window, which moves with the device's
+// clock and widens with what there is to show, to ten minutes.
 import { FORMATS } from "./quantities.js";
 import { spell } from "./times.js";
 
-const WINDOW = 600_000;
+// Widths in milliseconds, each with the distance of its ticks.
+const WINDOWS = [
+  [60_000, 15_000],
+  [180_000, 60_000],
+  [600_000, 120_000],
+];
 const MOST_POINTS = 300;
-const TICK = 120_000;
 // Agents send every two seconds; a pause this long is worth a word.
 const SILENT_AFTER = 10_000;
 
@@ -12,6 +17,11 @@ Chart.defaults.font.family = "Inter, system-ui, sans-serif";
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const clockWithSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+
+// The narrowest that shows all from `first` to `edge`.
+export function windowFor(first, edge) {
+  return WINDOWS.find(([width]) => edge - first <= width) ?? WINDOWS.at(-1);
+}
 
 // Long values close together would all read the same.
 function tickLabel(format) {
@@ -27,6 +37,7 @@ export class MetricChart {
     this.points = [];
     // When the newest point arrived, by the browser's clock.
     this.arrived = null;
+    this.tick = WINDOWS.at(-1)[1];
     this.chart = new Chart(figure.querySelector("canvas"), this.configuration());
     this.paint();
   }
@@ -58,11 +69,12 @@ export class MetricChart {
           x: {
             type: "linear",
             afterBuildTicks: (axis) => {
-              const first = Math.ceil(axis.min / TICK) * TICK;
+              const { tick } = this;
+              const first = Math.ceil(axis.min / tick) * tick;
               axis.ticks = [];
-              for (let value = first; value <= axis.max; value += TICK) axis.ticks.push({ value });
+              for (let value = first; value <= axis.max; value += tick) axis.ticks.push({ value });
             },
-            ticks: { callback: (value) => clock.format(value), maxRotation: 0, font: { size: 10 } },
+            ticks: { callback: (value) => (this.tick < 60_000 ? clockWithSeconds : clock).format(value), maxRotation: 0, font: { size: 10 } },
             border: { display: false },
             grid: { display: false },
           },
@@ -125,10 +137,11 @@ export class MetricChart {
     return this.points.length ? this.newest + (Date.now() - this.arrived) : Date.now();
   }
 
-  draw(edge) {
+  draw(edge, [width, tick]) {
     const { x } = this.chart.options.scales;
+    this.tick = tick;
     x.max = edge;
-    x.min = edge - WINDOW;
+    x.min = edge - width;
     this.chart.update("none");
     this.figure.dataset.points = this.points.length;
     this.describe();

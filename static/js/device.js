@@ -1,5 +1,5 @@
 // The device page: charts and history fed by the websocket; without it, the page still polls.
-import { MetricChart } from "./charts.js";
+import { MetricChart, windowFor } from "./charts.js";
 import { History } from "./history.js";
 import { Live } from "./live.js";
 
@@ -12,8 +12,10 @@ const charts = new Map(
 
 function draw() {
   if (document.hidden) return;
-  const edge = Math.max(...[...charts.values()].map((chart) => (chart.points.length ? chart.edge : 0))) || Date.now();
-  for (const chart of charts.values()) chart.draw(edge);
+  const drawn = [...charts.values()].filter((chart) => chart.points.length);
+  const edge = drawn.length ? Math.max(...drawn.map((chart) => chart.edge)) : Date.now();
+  const first = drawn.length ? Math.min(...drawn.map((chart) => chart.points[0].x)) : edge;
+  for (const chart of charts.values()) chart.draw(edge, windowFor(first, edge));
 }
 
 function showSnapshot(series, now) {

@@ -1,25 +1,20 @@
 """`manage.py quickstart` from outside, as `make run` starts it."""
 
-import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.plugin import allot_port
+from tests.wegweiser.quickstart.running import Quickstart, remember_free_ports
 from wegweiser.quickstart.loopback import get
 from wegweiser.quickstart.ports import LOOPBACK
-from wegweiser.quickstart.state import Ports, Running, write_private
+from wegweiser.quickstart.state import Running
 
-PROJECT = Path(__file__).resolve().parents[3]
 KEYS = {
     "url",
     "admin_username",
@@ -36,68 +31,11 @@ KEYS = {
 pytestmark = pytest.mark.touches("postgres", "redis", "nats")
 
 
-class Quickstart:
-    """One run on a home, with nothing in the environment but what `make run` needs."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.started = time.monotonic()
-        self._before = self._written_at()
-        environment = {
-            "PATH": os.defpath,
-            "HOME": str(home.parent),
-            "WEGWEISER_HOME": str(home),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, PROJECT / "manage.py", "quickstart"],
-            env=environment,
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def wait_until_up(self) -> dict[str, str]:
-        """The content of quickstart.json."""
-        path = Running.path(self.home)
-        while self._written_at() in (None, self._before):
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() - self.started < 60, "not up after a minute"
-            time.sleep(0.05)
-        self.seconds = time.monotonic() - self.started
-        self.parts = psutil.Process(self.process.pid).children(recursive=True)
-        content: dict[str, str] = json.loads(path.read_text())
-        return content
-
-    def _written_at(self) -> int | None:
-        path = Running.path(self.home)
-        return path.stat().st_mtime_ns if path.exists() else None
-
-    def pid_of(self, name: str) -> int:
-        content = json.loads((self.home / "run" / f"{name}.pid").read_text())
-        return int(content["pid"])
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(40)
-
-    def output(self) -> str:
-        """Until it ends."""
-        return self.process.communicate(timeout=40)[0]
-
-    def parts_left(self) -> list[psutil.Process]:
-        _, left = psutil.wait_procs(self.parts, timeout=2)
-        return left
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     home = tmp_path / "home"
     home.mkdir()
-    # As if they were those of an earlier run: the usual ones are for the person at this machine.
-    ports = Ports(*[allot_port() for _ in range(5)])
-    write_private(home / "ports.json", asdict(ports))
+    remember_free_ports(home)
     return home
 
 
