@@ -95,9 +95,7 @@ class Agent:
             await asyncio.wait_for(self.client.close(), 2)
             raise
         await self.client.subscribe(self.subject("command"), cb=received)
-        # nats-py sends the first PING ahead of what is still in its own buffer.
-        await self.client.flush()
-        await self.client.flush()
+        await self._settle()
 
     def subject(self, kind: str, device: UUID | None = None) -> str:
         return f"tenant.{self.tenant}.device.{device or self.device}.{kind}"
@@ -153,6 +151,11 @@ class Agent:
 
     async def _publish(self, subject: str, data: bytes) -> None:
         await self.client.publish(subject, data)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Twice: nats-py sends the first PING ahead of what is still in its own buffer."""
+        await self.client.flush()
         await self.client.flush()
 
     def close(self) -> None:

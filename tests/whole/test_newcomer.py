@@ -66,7 +66,7 @@ def test_a_command_shows_its_result(
     newest = page.locator("#history details").first
     expect(newest).to_contain_text("Succeeded")
     if newest.get_attribute("open") is None:
-        newest.locator("summary").click()
+        newest.locator("> summary").click()
     expect(newest).to_contain_text(shown, ignore_case=True)
 
 
