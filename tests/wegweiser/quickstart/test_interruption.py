@@ -53,7 +53,11 @@ def test_the_end_of_make_counts_although_it_cannot_pass_on_a_sigkill(tmp_path: P
     (tmp_path / "Makefile").write_text(f"run:\n\t@:; {sys.executable} {program}\n")
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     with subprocess.Popen(
-        [make, "--no-print-directory", "run"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        [make, "--no-print-directory", "run"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
