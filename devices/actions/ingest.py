@@ -15,12 +15,16 @@ from django.db import connection, transaction
 from devices import live
 from devices.actions.commands import wake_delivery
 from devices.actions.ownership import reject_foreign
-from devices.models import OPEN_STATES, Command, CommandState
+from devices.models import OPEN_STATES, Command, CommandState, RealtimeData
 from devices.models.command import NO_RESPONSE
 from natsbridge import envelope
 from natsbridge.envelope import Heartbeat, Message, Response
 from natsbridge.errors import MalformedMessage
 from natsbridge.registry import Rejection
+
+
+# How many kinds of data one device may have: each is a row.
+MAX_KINDS = 100
 
 
 def record_heartbeats(messages: Sequence[Message]) -> list[Rejection]:
@@ -42,13 +46,20 @@ def record_heartbeats(messages: Sequence[Message]) -> list[Rejection]:
 def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
     """The latest of each kind; what a device says of itself also shows that it is there."""
     accepted, rejected = reject_foreign(messages)
+    kinds = _known_kinds(message.device for message in accepted)
     rows: dict[tuple[UUID, str], tuple[Any, ...]] = {}
     seen: dict[UUID, tuple[Any, ...]] = {}
     for message in sorted(accepted, key=lambda message: message.raw.received_at):
         received_at = message.raw.received_at
         kind = _realtime_kind(message)
-        rows[message.device, kind] = (message.device, kind, _json(message.body), received_at)
         seen[message.device] = (message.device, received_at)
+        known = kinds.setdefault(message.device, set())
+        if kind not in known and len(known) >= MAX_KINDS:
+            detail = f"A device may have {MAX_KINDS} kinds of monitoring data."
+            rejected.append(Rejection(message.raw, "too_many_kinds", detail))
+            continue
+        known.add(kind)
+        rows[message.device, kind] = (message.device, kind, _json(message.body), received_at)
     with transaction.atomic():
         _execute_many(_UPSERT_SEEN, [seen[device] for device in sorted(seen)])
         _execute_many(_UPSERT_REALTIME, [rows[key] for key in sorted(rows)])
@@ -127,6 +138,14 @@ def _result_row(message: Message, body: Response) -> tuple[Any, ...]:
         error,
         message.raw.received_at,
     )
+
+
+def _known_kinds(devices: Iterable[UUID]) -> dict[UUID, set[str]]:
+    kinds: dict[UUID, set[str]] = {}
+    rows = RealtimeData.objects.filter(device__in=set(devices)).values_list("device", "kind")
+    for device, kind in rows:
+        kinds.setdefault(device, set()).add(kind)
+    return kinds
 
 
 def _realtime_kind(message: Message) -> str:

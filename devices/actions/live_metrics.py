@@ -17,18 +17,25 @@ from natsbridge.subjects import MetricSubject
 _CACHED_DEVICES = 200_000
 
 
+# How many metrics one device may have: each is a list in Redis.
+MAX_METRICS = 64
+
+
 class Owners:
-    """Which account each device belongs to, looked up at most every `lifetime` seconds: live
-    metrics are too many for a query a batch. Not even an unknown device costs more."""
+    """Which account each device belongs to, and which metrics it has sent; looked up, and
+    counted, afresh every `lifetime` seconds: live metrics are too many for a query a batch. Not
+    even an unknown device costs more."""
 
     def __init__(self, lifetime: float = 30.0) -> None:
         self._lifetime = lifetime
         self._accounts: dict[UUID, str | None] = {}
+        self._metrics: dict[UUID, set[str]] = {}
         self._fresh_until = 0.0
 
     def of(self, devices: Iterable[UUID]) -> dict[UUID, str | None]:
         if time.monotonic() > self._fresh_until or len(self._accounts) > _CACHED_DEVICES:
             self._accounts.clear()
+            self._metrics.clear()
             self._fresh_until = time.monotonic() + self._lifetime
         missing = set(devices) - self._accounts.keys()
         if missing:
@@ -36,6 +43,13 @@ class Owners:
             for device in missing:
                 self._accounts[device] = found[device][0] if device in found else None
         return self._accounts
+
+    def admits(self, device: UUID, metric_type: str) -> bool:
+        known = self._metrics.setdefault(device, set())
+        if metric_type not in known and len(known) >= MAX_METRICS:
+            return False
+        known.add(metric_type)
+        return True
 
 
 _owners = Owners()
@@ -59,11 +73,14 @@ def record(messages: Sequence[RawMessage]) -> list[Rejection]:
     owners = _owners.of(subject.device for subject, _, _ in points)
     series: dict[tuple[UUID, str], list[Point]] = {}
     for subject, point, message in points:
-        if owners[subject.device] == subject.account:
-            series.setdefault((subject.device, subject.metric_type), []).append(point)
-        else:
+        if owners[subject.device] != subject.account:
             detail = f"The account's tenant has no device {subject.device}."
             rejected.append(Rejection(message, "unknown_device", detail))
+        elif not _owners.admits(subject.device, subject.metric_type):
+            detail = f"A device may have {MAX_METRICS} metrics."
+            rejected.append(Rejection(message, "too_many_metrics", detail))
+        else:
+            series.setdefault((subject.device, subject.metric_type), []).append(point)
     if series:
         metrics.append(series)
         live.push_metrics(series)

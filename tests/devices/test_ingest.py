@@ -100,6 +100,14 @@ def test_ten_thousand_responses_and_heartbeats_of_a_stopped_subscriber_are_caugh
     eventually(lambda: connectivity(enrolled.device).session_id == "last one")
 
 
+def test_a_device_cannot_invent_kinds_without_end(agent: Agent, enrolled: Enrolled) -> None:
+    agent.report_all("monitoring", [{"monitoring_type": f"m{number}"} for number in range(150)])
+    eventually(lambda: parked("too_many_kinds") == 50)
+    assert RealtimeData.objects.filter(device=enrolled.device).count() == 100
+    agent.report("monitoring", {"monitoring_type": "m1", "free": 1})
+    eventually(lambda: RealtimeData.objects.filter(data__free=1).exists())
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "reason"),
     [

@@ -51,6 +51,14 @@ def test_a_ring_buffer_is_bounded(agent: Agent, enrolled: Enrolled) -> None:
     assert len(values(enrolled.device, "uptime")) == 300
 
 
+def test_a_device_cannot_invent_metrics_without_end(agent: Agent, enrolled: Enrolled) -> None:
+    for number in range(80):
+        agent.stream_metric(f"invented_{number}", {"value": number})
+    eventually(lambda: ParkedMessage.objects.filter(reason="too_many_metrics").count() == 16)
+    names = [f"invented_{number}" for number in range(80)]
+    assert len(metrics.recent(enrolled.device.pk, names)) == 64
+
+
 def test_seconds_and_milliseconds_mean_the_same_moment(agent: Agent, enrolled: Enrolled) -> None:
     agent.stream_metric("uptime", {"value": 1, "timestamp": 1_700_000_000})
     agent.stream_metric("disk_percent", {"value": 1, "timestamp": 1_700_000_000_000})
