@@ -24,6 +24,7 @@ bench: .venv/dev.stamp
 	.venv/bin/pytest -q -s --log-disable=root tests/bench/bench_*.py
 
 .venv/%.stamp: requirements/%.txt requirements/base.txt requirements/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wegweiser needs Python 3.11 or later; name one: make PYTHON=python3.11")'
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet -r $< -c requirements/constraints.txt
 	touch $@

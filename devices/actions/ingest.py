@@ -22,7 +22,6 @@ from natsbridge.envelope import Heartbeat, Message, Response
 from natsbridge.errors import MalformedMessage
 from natsbridge.registry import Rejection
 
-
 # How many kinds of data one device may have: each is a row.
 MAX_KINDS = 100
 
