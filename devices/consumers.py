@@ -1,7 +1,7 @@
 """The websocket of an open device page."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
+from django.db import Error as DatabaseError
 
 from devices import live
 from devices.models import Device
@@ -51,15 +52,24 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
         else:
             await self._open()
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """However the page ends, nothing of it stays behind."""
+        try:
+            await super().__call__(scope, receive, send)
+        except redis.RedisError as error:
+            # Leaving the group, and the channel layer's own last words, need Redis too.
+            log.warning("live page ended without Redis", error=str(error))
+        finally:
+            if self.renewal:
+                self.renewal.cancel()
+
     async def disconnect(self, code: int) -> None:
-        if self.renewal:
-            self.renewal.cancel()
         if self.group:
             await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         if isinstance(content, dict) and content.get("type") == "snapshot":
-            await self._send_snapshot()
+            await self._or_try_again(self._send_snapshot())
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
@@ -73,22 +83,30 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json(event["frame"])
 
     async def _open(self) -> None:
+        self.group = live.group_of(self.uuid)
+        await self._or_try_again(self._join())
+
+    async def _join(self) -> None:
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await _in_thread(live.watch, self.uuid)
+        await self._send_snapshot()
+        self.renewal = asyncio.create_task(self._or_try_again(self._renew()))
+
+    async def _or_try_again(self, work: Coroutine[Any, Any, None]) -> None:
+        """While a server is away the page is closed; its browser comes back by itself."""
         try:
-            self.group = live.group_of(self.uuid)
-            await self.channel_layer.group_add(self.group, self.channel_name)
-            await _in_thread(live.watch, self.uuid)
-            await self._send_snapshot()
-        except (redis.RedisError, DependencyAway, OSError) as error:
-            log.warning("live page waits for Redis", error=str(error))
+            await work
+        except (redis.RedisError, DependencyAway, DatabaseError, OSError) as error:
+            log.warning("live page closed", device=str(self.uuid), error=str(error).strip())
             await self.close(TRY_AGAIN)
-            return
-        self.renewal = asyncio.create_task(self._renew())
-        self.renewal.add_done_callback(self._renewal_ended)
 
     async def _renew(self) -> None:
         """Keeps the device watched, and ends the page of somebody who may no longer see it."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
+            if not await _in_thread(self._still_logged_in):
+                await self.close(LOGIN_NEEDED)
+                return
             device = await self._device()
             if device is None:
                 await self.close(NO_SUCH_DEVICE)
@@ -96,10 +114,10 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
             await _in_thread(live.watch, self.uuid)
             await self.send_json(await _in_thread(live.connectivity_frame, device))
 
-    def _renewal_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.error("live page lost its renewal", device=str(self.uuid), exc_info=error)
-            self.closing = asyncio.ensure_future(self.close(TRY_AGAIN))
+    def _still_logged_in(self) -> bool:
+        """Logging out ends the session, in whichever tab it is done."""
+        session = self.scope["session"]
+        return bool(session.session_key and session.exists(session.session_key))
 
     async def _send_snapshot(self) -> None:
         device = await self._device()

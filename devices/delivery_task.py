@@ -8,6 +8,7 @@ from nats.errors import Error as NatsError
 
 from devices.actions import delivery
 from devices.actions.commands import COMMANDS_CHANNEL
+from devices.actions.delivery import Outgoing
 from natsbridge import subjects
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 
@@ -42,13 +43,18 @@ async def _publish_due(runtime: Runtime, worker: Worker, wake: asyncio.Event) ->
     """Straight on while there is more than one claim takes."""
     client = runtime.connection.client
     outgoing = await worker.run(delivery.claim_due)
+    if not outgoing:
+        return
+    unsent: list[Outgoing] = []
     for each in outgoing:
         subject = subjects.command_export(each.account, each.device)
         try:
             await client.publish(subject, msgspec.json.encode(each.payload))
         except NatsError as error:
-            log.warning("command not sent", device=str(each.device), error=str(error))
-    if outgoing:
-        runtime.counters["commands.sent"] += len(outgoing)
-        await client.flush()
+            unsent.append(each)
+            log.warning("command waits again", device=str(each.device), error=str(error))
+    sent = [each for each in outgoing if each not in unsent]
+    await worker.run(delivery.settle, sent, unsent)
+    runtime.counters["commands.sent"] += len(sent)
+    if sent:
         wake.set()

@@ -4,7 +4,7 @@ An open page renews its device's place in a Redis sorted set, scored with the ti
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -23,8 +23,21 @@ log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 30
 _WATCHED = "wegweiser:watched"
-
 Frame = dict[str, Any]
+
+
+class _Rest:
+    """After Redis failed, pages are left alone for a while: a batch must not wait for it anew."""
+
+    seconds = 5.0
+    until = 0.0
+
+    def begin(self, error: Exception) -> None:
+        self.until = time.monotonic() + self.seconds
+        log.warning("live pages wait for Redis", error=str(error))
+
+
+_resting = _Rest()
 
 
 def group_of(device: UUID) -> str:
@@ -41,11 +54,13 @@ def watch(device: UUID) -> None:
 
 
 def watched() -> set[UUID]:
-    """The devices that some page shows now; empty when Redis is away."""
+    """The devices that some page shows now; empty while Redis is away."""
+    if time.monotonic() < _resting.until:
+        return set()
     try:
         members = _redis().zrangebyscore(_WATCHED, time.time(), "+inf")
     except redis.RedisError as error:
-        log.warning("live pages wait for Redis", error=str(error))
+        _resting.begin(error)
         return set()
     return {UUID(str(member, "ascii")) for member in cast(list[bytes], members)}
 
@@ -58,7 +73,8 @@ def snapshot(device: Device) -> Frame:
         "metrics": metrics.recent(device.pk),
         "connectivity": representations.status(device, current_cutoffs()),
         "commands": [
-            representations.command(row) for row in Command.objects.filter(device=device)[:20]
+            representations.command_summary(row)
+            for row in Command.objects.filter(device=device).defer("result")[:20]
         ],
     }
 
@@ -79,13 +95,8 @@ def push_metrics(series: metrics.Series) -> None:
             by_device.setdefault(device, {})[metric] = [
                 {"timestamp": point.timestamp, "value": point.value} for point in points
             ]
-    if not by_device:
-        return
-    numbers = _next_numbers(by_device)
-    _send(
-        (device, {"type": "metrics", "seq": numbers[device], "metrics": values})
-        for device, values in by_device.items()
-    )
+    if by_device:
+        _send(_metrics_frames(by_device))
 
 
 def push_connectivity(devices: Iterable[UUID]) -> None:
@@ -105,6 +116,12 @@ def push_commands(commands: Sequence[Command]) -> None:
     )
 
 
+def _metrics_frames(by_device: Mapping[UUID, Any]) -> Iterator[tuple[UUID, Frame]]:
+    numbers = _next_numbers(by_device)
+    for device, values in by_device.items():
+        yield device, {"type": "metrics", "seq": numbers[device], "metrics": values}
+
+
 def _next_numbers(devices: Mapping[UUID, Any]) -> dict[UUID, int]:
     pipeline = _redis().pipeline(transaction=False)
     for device in devices:
@@ -122,7 +139,7 @@ def _send(frames: Iterable[tuple[UUID, Frame]]) -> None:
                 group_of(device), {"type": "device.frame", "frame": frame}
             )
     except (redis.RedisError, OSError) as error:
-        log.warning("could not push to live pages", error=str(error))
+        _resting.begin(error)
 
 
 def _sequence(device: UUID) -> str:

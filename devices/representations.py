@@ -30,6 +30,11 @@ def status(device: Device, cutoffs: Cutoffs) -> dict[str, Any]:
 
 
 def command(row: Command) -> dict[str, Any]:
+    return command_summary(row) | {"result": row.result}
+
+
+def command_summary(row: Command) -> dict[str, Any]:
+    """Without the result, which may be large: twenty of these stand in each snapshot."""
     return {
         "command_id": str(row.uuid),
         "device_uuid": str(row.device_id),
@@ -39,6 +44,5 @@ def command(row: Command) -> dict[str, Any]:
         "created_at": epoch(row.created_at),
         "sent_at": epoch(row.sent_at),
         "finished_at": epoch(row.finished_at),
-        "result": row.result,
         "error": row.error or None,
     }

@@ -117,6 +117,8 @@ def revoke_enrollment_key(key: EnrollmentKey) -> None:
 def redeem_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
     """Counts one use, in the caller's transaction. Raises EnrollmentRefused with the reason."""
     found = find_enrollment_key(plain, group_uuid)
+    if found.refusal:
+        raise EnrollmentRefused(found.refusal)
     counted = EnrollmentKey.objects.usable().filter(pk=found.pk).update(uses=F("uses") + 1)
     if not counted:
         found.refresh_from_db()
@@ -125,7 +127,8 @@ def redeem_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
 
 
 def find_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
-    """The usable key, not counted as used. Raises EnrollmentRefused with the reason."""
+    """The key, of which `refusal` says whether it opens anything. Raises EnrollmentRefused when
+    there is none."""
     found = (
         EnrollmentKey.objects.select_related("group__organisation")
         .filter(digest=hash_token(plain), group=group_uuid)
@@ -133,8 +136,6 @@ def find_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
     )
     if found is None:
         raise EnrollmentRefused("The enrolment key is wrong, or is not one of this group.")
-    if found.refusal:
-        raise EnrollmentRefused(found.refusal)
     return found
 
 

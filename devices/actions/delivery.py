@@ -32,8 +32,8 @@ _SWEEP_LOCK = 0x7765_6777
 class Outgoing:
     """A command to publish now: to this account's device, with this payload."""
 
+    command: int
     account: str
-    tenant: UUID
     device: UUID
     payload: dict[str, Any]
 
@@ -51,8 +51,18 @@ def claim_due(limit: int = 200) -> list[Outgoing]:
         refused = [row for row in rows if row.pk not in allowed]
         _mark_sent(due)
         _finish(refused, CommandState.FAILED, "whoever issued it may not command this device now")
-    live.push_commands(due + refused)
-    return [_outgoing(row) for row in due]
+        outgoing = [_outgoing(row) for row in due]
+    live.push_commands(refused)
+    return outgoing
+
+
+def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
+    """After publishing: what certainly did not leave waits again, the rest shows on the pages."""
+    commands = [each.command for each in unsent]
+    Command.objects.filter(pk__in=commands, state=CommandState.SENT).update(
+        state=CommandState.QUEUED, sent_at=None, sends=F("sends") - 1
+    )
+    live.push_commands(list(Command.objects.filter(pk__in=[each.command for each in sent])))
 
 
 def sweep() -> None:
@@ -91,6 +101,7 @@ def _due() -> QuerySet[Command]:
             queued | unreceipted,
             deadline__gt=now,
             device__connectivity__last_seen_online__gte=current_cutoffs().online_since,
+            device__tenant__broker_account__isnull=False,
         )
         .select_related("device__tenant__broker_account", "created_by")
         .select_for_update(skip_locked=True, of=("self",))
@@ -145,7 +156,7 @@ def _outgoing(row: Command) -> Outgoing:
         "timestamp": sent_at,
         "message_id": f"{row.uuid}:{row.sends}",
     }
-    return Outgoing(row.device.tenant.broker_account.public_key, tenant, device, body)
+    return Outgoing(row.pk, row.device.tenant.broker_account.public_key, device, body)
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from devices.errors import AlreadyRegistered, DeviceCannotMove, RegistrationRefused
 from devices.models import Connectivity, Device
 from natsbridge import claims
 from tenants import secrets
 from tenants.actions import find_enrollment_key, redeem_enrollment_key
+from tenants.errors import EnrollmentRefused
 from tenants.models import Group, hash_token
 
 PROOF_SECONDS = 300
@@ -54,16 +55,10 @@ def register(
     """
     if proof is not None:
         _check(proof, group, nkey_public)
+    _one_at_a_time(nkey_public)
     existing = Device.objects.select_for_update().filter(nkey_public=nkey_public).first()
     if existing is not None:
-        find_enrollment_key(enrollment_key, group)
-        if proof is None:
-            raise AlreadyRegistered(
-                "This key pair is registered already; sign the request to register it again."
-            )
-        if existing.group_id != group:
-            raise AlreadyRegistered("This key pair is registered in another group.")
-        return Registration(existing, _fresh_token(existing), created=False)
+        return _register_again(existing, group, enrollment_key, proof)
     redeemed = redeem_enrollment_key(enrollment_key, group)
     device = Device(
         group=redeemed.group, name=name, nkey_public=nkey_public, hardware_info=hardware_info
@@ -71,6 +66,29 @@ def register(
     device.save(force_insert=True)
     Connectivity.objects.create(device=device)
     return Registration(device, _fresh_token(device), created=True)
+
+
+def _register_again(
+    device: Device, group: UUID, enrollment_key: str, proof: Proof | None
+) -> Registration:
+    """The answer to the first time may have been lost, so a key that is used up serves as well."""
+    key = find_enrollment_key(enrollment_key, group)
+    if key.revoked_at:
+        raise EnrollmentRefused(key.refusal)
+    if proof is None:
+        raise AlreadyRegistered(
+            "This key pair is registered already; sign the request to register it again."
+        )
+    if device.group_id != group:
+        raise AlreadyRegistered("This key pair is registered in another group.")
+    return Registration(device, _fresh_token(device), created=False)
+
+
+def _one_at_a_time(nkey_public: str) -> None:
+    """Two registrations of one key pair at once take turns; until there is a row, nothing else
+    could be locked."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [nkey_public])
 
 
 @transaction.atomic

@@ -12,14 +12,18 @@ MAX_JSON_BYTES = 512 * 1024
 
 
 class JsonObjectField(serializers.DictField):
-    """A JSON object of limited size, without the NUL that Postgres cannot store."""
+    """A JSON object of limited size, without what Postgres cannot store: NUL, half a surrogate
+    pair, a number that is not finite."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         value: dict[str, Any] = super().to_internal_value(data)
-        text = json.dumps(value)
-        if len(text) > MAX_JSON_BYTES:
+        try:
+            encoded = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except ValueError as error:
+            raise serializers.ValidationError(f"Cannot be stored: {error}") from error
+        if len(encoded) > MAX_JSON_BYTES:
             raise serializers.ValidationError(f"Larger than {MAX_JSON_BYTES} bytes.")
-        if "\\u0000" in text:
+        if b"\\u0000" in encoded:
             raise serializers.ValidationError("NUL characters are not allowed.")
         return value
 

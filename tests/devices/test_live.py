@@ -1,21 +1,24 @@
 """Live metrics and frames: from the broker into the ring buffers and an open page."""
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.contrib.sessions.models import Session
 from django.test import Client
 
-from devices import live, metrics
+from devices import consumers, live, metrics
 from devices.actions import commands
 from devices.models import Device
 from natsbridge.models import ParkedMessage
-from tenants.models import Group, User
+from tenants.models import Group, Membership, User
 from tests.people import Enrolled, enrol
 from tests.system import Agent, System, eventually
 from wegweiser.asgi import application
+from wegweiser.quickstart.servers import Redis
 
 
 @pytest.fixture
@@ -114,8 +117,10 @@ class Page:
         self._run(self._socket.send_to(text))
 
     def close_code(self) -> int:
-        message = self._run(self._socket.receive_output(timeout=5))
-        assert message["type"] == "websocket.close"
+        while (message := self._run(self._socket.receive_output(timeout=5)))["type"] != (
+            "websocket.close"
+        ):
+            pass
         self.close()
         return int(message["code"])
 
@@ -190,6 +195,57 @@ def test_somebody_who_is_not_logged_in_is_told_to(system: System, enrolled: Enro
     assert anonymous.close_code() == 4401
 
 
+@pytest.mark.parametrize(
+    ("loss", "code"), [("deactivated", 4404), ("removed", 4404), ("logged out", 4401)]
+)
+def test_a_page_ends_when_its_person_may_no_longer_see_the_device(
+    system: System,
+    enrolled: Enrolled,
+    alice: User,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(consumers, "RENEW_SECONDS", 0.2)
+    page = Page(system, enrolled.device, alice)
+    page.frame("snapshot")
+    match loss:
+        case "deactivated":
+            User.objects.filter(pk=alice.pk).update(is_active=False)
+        case "removed":
+            Membership.objects.filter(user=alice).delete()
+        case "logged out":
+            Session.objects.all().delete()
+    assert page.close_code() == code
+
+
+def test_a_page_whose_redis_goes_away_is_told_to_try_again(
+    system: System, enrolled: Enrolled, alice: User, redis_server: Redis
+) -> None:
+    page = Page(system, enrolled.device, alice)
+    page.frame("snapshot")
+    redis_server.stop()
+    try:
+        page.send('{"type": "snapshot"}')
+        assert page.close_code() == 4503
+    finally:
+        redis_server.start()
+
+
+def test_redis_that_hangs_costs_one_batch_its_patience_and_not_each(
+    system: System, redis_server: Redis
+) -> None:
+    assert redis_server.child is not None
+    redis_server.child.process.send_signal(signal.SIGSTOP)
+    try:
+        assert live.watched() == set()
+        started = time.monotonic()
+        assert [live.watched() for _ in range(50)] == [set()] * 50
+        assert time.monotonic() - started < 1
+    finally:
+        redis_server.child.process.send_signal(signal.SIGCONT)
+
+
 def test_a_page_of_a_foreign_origin_is_refused(system: System, enrolled: Enrolled) -> None:
     headers = [(b"origin", b"http://evil.example"), (b"host", b"127.0.0.1")]
     socket = WebsocketCommunicator(
@@ -200,10 +256,10 @@ def test_a_page_of_a_foreign_origin_is_refused(system: System, enrolled: Enrolle
 
 
 def test_redis_away_keeps_the_points_until_it_is_back(
-    system: System, agent: Agent, enrolled: Enrolled, redis_server: object
+    system: System, agent: Agent, enrolled: Enrolled, redis_server: Redis
 ) -> None:
-    redis_server.stop()  # type: ignore[attr-defined]
+    redis_server.stop()
     agent.stream_metric("cpu_percent", {"value": 5})
     time.sleep(0.5)
-    redis_server.start()  # type: ignore[attr-defined]
+    redis_server.start()
     eventually(lambda: values(enrolled.device, "cpu_percent") == [5], within=15)

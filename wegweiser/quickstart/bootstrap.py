@@ -1,5 +1,6 @@
 """The first rows of a new home: someone to log in as, a tenant, and keys to begin with."""
 
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -87,11 +88,8 @@ def _api_token(known: Accounts | None, admin: User) -> str:
 
 def _enrollment_key(known: Accounts | None, group: Group, admin: User) -> str:
     if known:
-        try:
-            actions.find_enrollment_key(known.enrollment_key, group.uuid)
-        except EnrollmentRefused:
-            pass
-        else:
-            return known.enrollment_key
+        with suppress(EnrollmentRefused):
+            if not actions.find_enrollment_key(known.enrollment_key, group.uuid).refusal:
+                return known.enrollment_key
     _, key = actions.create_enrollment_key(group, name=KEY_NAME, max_uses=None, created_by=admin)
     return key

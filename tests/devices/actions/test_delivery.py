@@ -68,6 +68,18 @@ def test_without_a_receipt_it_is_sent_again_to_an_agent_that_gives_them(
     assert delivery.claim_due() == [], "the second wait is longer"
 
 
+def test_what_did_not_leave_waits_again_as_if_it_had_never_been_sent(
+    device_a: Device, alice: User
+) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    online(device_a, receipts=False)
+    unsent = delivery.claim_due()
+    delivery.settle([], unsent)
+    row.refresh_from_db()
+    assert (row.state, row.sends, row.sent_at) == (CommandState.QUEUED, 0, None)
+    assert len(delivery.claim_due()) == 1
+
+
 def test_an_agent_without_receipts_gets_it_once_and_its_silence_is_a_failure(
     device_a: Device, alice: User
 ) -> None:

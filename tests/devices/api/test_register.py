@@ -3,10 +3,12 @@
 import base64
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.test import APIClient
@@ -121,6 +123,17 @@ def test_a_proof_that_is_wrong_old_or_no_base64_is_refused(
     assert not Device.objects.exists()
 
 
+def test_a_used_up_key_still_serves_an_agent_that_missed_the_first_answer(
+    api: APIClient, group_a: Group, pair: KeyPair
+) -> None:
+    _, once = actions.create_enrollment_key(group_a, name="once", max_uses=1)
+    first = register(api, body(group_a, once, pair))
+    again = register(api, body(group_a, once, pair, **signed(group_a, pair)))
+    assert (first.status_code, again.status_code) == (201, 200)
+    actions.revoke_enrollment_key(EnrollmentKey.objects.get(name="once"))
+    assert register(api, body(group_a, once, pair, **signed(group_a, pair))).status_code == 401
+
+
 @pytest.mark.parametrize("spoil", ["wrong", "expired", "revoked", "used up", "other group"])
 def test_a_key_that_is_no_good_creates_nothing_and_says_why(
     api: APIClient, group_a: Group, group_b: Group, key: str, pair: KeyPair, spoil: str
@@ -180,6 +193,38 @@ def test_what_is_not_json_is_a_problem(api: APIClient) -> None:
     answer = api.post(URL, b"{", content_type="application/json")
     assert answer.status_code == 400
     assert answer.json()["title"] == "Bad Request"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"hardwareinfo": {"a": 1e999}}',
+        b'{"hardwareinfo": {"a": "\\ud800"}}',
+        b'{"a":' + b"[" * 50_000,
+    ],
+)
+def test_json_that_nothing_can_store_is_a_problem_and_no_error_of_ours(
+    api: APIClient, data: bytes
+) -> None:
+    answer = api.post(URL, data, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_registrations_of_one_key_pair_at_once_make_one_device(
+    group_a: Group, key: str, pair: KeyPair
+) -> None:
+    def once(_: int) -> int:
+        try:
+            return register(APIClient(), body(group_a, key, pair)).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        codes = sorted(threads.map(once, range(4)))
+    assert codes == [201, 409, 409, 409]
+    assert Device.objects.count() == 1
 
 
 def test_an_unknown_group_is_as_good_as_a_wrong_key(
