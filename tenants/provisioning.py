@@ -1,30 +1,32 @@
-"""A tenant's account and stream at the broker: planned from rows, carried out over NATS."""
+"""A tenant's account and stream at the broker: planned from rows, carried out over NATS.
+
+Pushes of one account must not overtake each other, so whoever provisions a tenant holds that
+tenant's advisory lock meanwhile.
+"""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import structlog
 from django.conf import settings
+from django.db import connection as database
 from nats.errors import Error as NatsError
 
 from natsbridge import accounts, claims, streams
 from natsbridge.connection import connect
 from natsbridge.errors import BridgeError, BrokerUnavailable
-from natsbridge.runtime import Runtime, Worker
 from tenants import actions, broker
-from tenants.models import BrokerAccount, Tenant
+from tenants.errors import TenantsError
+from tenants.models import Tenant
 
-log = structlog.get_logger(__name__)
-
-# How long one step may wait for the broker.
+# How long one tenant may wait for the broker.
 PATIENCE_SECONDS = 15.0
-# A NOTIFY that was lost, and a tenant that could not be provisioned, are looked at again.
-POLL_SECONDS = 15.0
 
 # What can stop a tenant's provisioning for now; it is recorded and tried again.
-REFUSALS = (BridgeError, NatsError, OSError)
+REFUSALS = (BridgeError, NatsError, OSError, TenantsError)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,33 @@ class Plan:
     account_jwt: str = field(repr=False)
     system: broker.Login = field(repr=False)
     provisioner: broker.Login = field(repr=False)
+
+
+def provision(tenant: Tenant) -> list[str]:
+    """What changed at the broker, fit to be printed; empty when all was as it should be.
+
+    Blocks until it is done, and records how it went. Raises one of REFUSALS.
+    """
+    with _one_at_a_time(tenant):
+        try:
+            changes = asyncio.run(carry_out(plan(tenant)))
+        except REFUSALS as error:
+            actions.record_provisioning_failed(tenant, str(error))
+            raise
+        actions.record_provisioned(tenant)
+        return changes
+
+
+@contextmanager
+def _one_at_a_time(tenant: Tenant) -> Iterator[None]:
+    name = f"provision {tenant.pk}"
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+    try:
+        yield
+    finally:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
 def plan(tenant: Tenant) -> Plan:
@@ -96,44 +125,3 @@ async def _ensure_stream(plan: Plan) -> list[str]:
 
 def _meaning(decoded: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in decoded.items() if name not in ("iat", "jti")}
-
-
-async def keep_provisioned(runtime: Runtime) -> None:
-    """A side task: every account at the broker as the rows have it.
-
-    All of them are looked at when the subscriber starts, afterwards those that are announced,
-    and now and then those that are still not provisioned.
-    """
-    announced = runtime.wakeups.on(actions.ACCOUNTS_CHANNEL)
-    worker = Worker("accounts")
-    try:
-        await _provision_each(runtime, worker, await worker.run(_all_tenants))
-        while not runtime.stopping.is_set():
-            await _provision_each(runtime, worker, await worker.run(_unprovisioned_tenants))
-            await runtime.pause(POLL_SECONDS, wake=announced)
-    finally:
-        await worker.close()
-
-
-async def _provision_each(runtime: Runtime, worker: Worker, tenants: list[Tenant]) -> None:
-    for tenant in tenants:
-        if runtime.stopping.is_set():
-            return
-        try:
-            changes = await carry_out(await worker.run(plan, tenant))
-        except REFUSALS as error:
-            log.warning("tenant not provisioned", tenant=str(tenant.pk), error=str(error))
-            await worker.run(actions.record_provisioning_failed, tenant, str(error))
-        else:
-            if changes:
-                log.info("tenant provisioned", tenant=str(tenant.pk), changes=changes)
-            await worker.run(actions.record_provisioned, tenant)
-
-
-def _all_tenants() -> list[Tenant]:
-    return list(Tenant.objects.all())
-
-
-def _unprovisioned_tenants() -> list[Tenant]:
-    waiting = BrokerAccount.objects.filter(provisioned_at=None).select_related("tenant")
-    return [account.tenant for account in waiting]

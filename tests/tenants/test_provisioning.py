@@ -1,10 +1,12 @@
 """A tenant's place at the broker: made, repaired, and the credential that opens it."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from natsbridge.errors import BrokerUnavailable
 from tenants import actions, provisioning
@@ -84,6 +86,26 @@ def test_a_subscriber_that_starts_repairs_what_the_server_lost(
     system.lose_disk()
     system.start_subscriber()
     eventually(lambda: system.lets_in(enrolled))
+
+
+def test_a_running_subscriber_repairs_what_the_server_lost(system: System, group_a: Group) -> None:
+    enrolled = enrol(group_a, "anna-laptop")
+    system.running_agent(enrolled)
+    system.lose_disk()
+    eventually(lambda: system.lets_in(enrolled), within=20)
+
+
+def test_two_who_provision_one_tenant_at_once_take_turns(system: System, tenant_a: Tenant) -> None:
+    def once(_: int) -> list[str]:
+        try:
+            return provisioning.provision(tenant_a)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as threads:
+        changes = sorted(map(len, threads.map(once, range(3))))
+    assert changes == [0, 0, 2]
+    assert BrokerAccount.objects.get(tenant=tenant_a).last_error == ""
 
 
 def test_without_a_server_it_says_so_and_the_row_keeps_the_reason(

@@ -1,6 +1,5 @@
 """Gives a tenant its place at the broker, and its credential."""
 
-import asyncio
 import os
 from argparse import ArgumentParser
 from pathlib import Path
@@ -11,8 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from tenants import actions, broker, provisioning
-from tenants.errors import TenantsError
+from tenants import broker, provisioning
 from tenants.models import Tenant
 
 
@@ -33,14 +31,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = _find(options["tenant"])
         try:
-            changes = asyncio.run(provisioning.carry_out(provisioning.plan(tenant)))
+            changes = provisioning.provision(tenant)
             credentials = broker.tenant_credentials(tenant)
-        except TenantsError as error:
-            raise CommandError(str(error)) from error
         except provisioning.REFUSALS as error:
-            actions.record_provisioning_failed(tenant, str(error))
             raise CommandError(f"{tenant} is not provisioned: {error}") from error
-        actions.record_provisioned(tenant)
         for change in changes or ["nothing to change at the broker"]:
             self.stderr.write(change)
         if options["out"] is None:
