@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-long lint bench
+.PHONY: run test test-long lint bench attack
 
 run: .venv/quickstart.stamp
 	exec .venv/bin/python manage.py quickstart
@@ -22,6 +22,10 @@ lint: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	.venv/bin/pytest -q -s --log-disable=root tests/bench/bench_*.py
+
+attack: .venv/dev.stamp
+	.venv/bin/pytest -q tests/attacks
+	.venv/bin/python -m tests.attacks
 
 .venv/%.stamp: requirements/%.txt requirements/base.txt requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wegweiser needs Python 3.11 or later; name one: make PYTHON=python3.11")'

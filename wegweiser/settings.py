@@ -95,7 +95,15 @@ DATABASES = {
         "DATABASE_URL", "postgres://wegweiser:wegweiser@127.0.0.1:5432/wegweiser"
     )
 }
-DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5, "application_name": "wegweiser"}
+DATABASES["default"]["OPTIONS"] = {
+    "application_name": "wegweiser",
+    "connect_timeout": 5,
+    # A server that has vanished without a word is noticed within half a minute.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 if DATABASE_POOL_MAX:
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_MAX}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -124,6 +132,7 @@ INGEST_MAX_BYTES = read.integer("INGEST_MAX_BYTES", 1024**3, minimum=1024**2)
 INGEST_BATCH = read.integer("INGEST_BATCH", 500, minimum=1)
 INGEST_MAX_DELIVERIES = read.integer("INGEST_MAX_DELIVERIES", 5, minimum=1)
 PARKED_MESSAGES_MAX = read.integer("PARKED_MESSAGES_MAX", 10_000, minimum=1)
+PARKED_BYTES_MAX = read.integer("PARKED_BYTES_MAX", 256 * 1024**2, minimum=1)
 DEVICE_JWT_SECONDS = read.integer("DEVICE_JWT_SECONDS", 7 * 86_400, minimum=60)
 
 # Presence and commands.
@@ -167,7 +176,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["devices.api.parsers.ShallowJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "devices.api.problems.problem_details",
 }

@@ -93,6 +93,14 @@ def test_the_table_of_parked_messages_is_bounded_and_keeps_the_newest(settings: 
     assert details == [f"{number}.{each}" for number in (4, 3) for each in (4, 3, 2, 1, 0)]
 
 
+def test_the_parked_messages_are_bounded_in_bytes_too(settings: object) -> None:
+    settings.PARKED_BYTES_MAX = 2_500  # type: ignore[attr-defined]
+    park([Rejection(raw(data=b"x" * 1_000), "test", str(number)) for number in range(5)])
+    assert list(ParkedMessage.objects.values_list("detail", flat=True)) == ["4", "3"]
+    park([Rejection(raw(data=b"x" * 5_000), "test", "large")])
+    assert ParkedMessage.objects.get().detail == "large"
+
+
 def test_what_postgres_cannot_hold_is_parked_all_the_same() -> None:
     hostile = RawMessage("a\0b" * 400, b"\0\xff", {"h\0": "\ud800"}, datetime.now(UTC))
     park([Rejection(hostile, "word" * 30, "why\0")])
