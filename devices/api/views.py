@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from devices import health, metrics, representations
 from devices.actions import commands, enrolment
-from devices.api import access
+from devices.api import access, answers
 from devices.api.problems import problem
 from devices.api.serializers import (
     CommandSerializer,
@@ -34,7 +34,10 @@ class RegisterView(APIView):
     authentication_classes: list[type] = []
     permission_classes: list[type] = []
 
-    @extend_schema(request=RegistrationSerializer, responses={201: dict, 200: dict})
+    @extend_schema(
+        request=RegistrationSerializer,
+        responses={201: answers.RegistrationAnswer, 200: answers.RegistrationAnswer},
+    )
     def post(self, request: Request) -> Response:
         form = RegistrationSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -67,6 +70,7 @@ class RegisterView(APIView):
 
 
 class DeviceTenantView(APIView):
+    @extend_schema(responses=answers.DeviceTenantAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         device = access.device_for(request, uuid)
         return Response(
@@ -82,6 +86,7 @@ class DeviceTenantView(APIView):
 
 
 class DeviceCredentialsView(APIView):
+    @extend_schema(responses=answers.DeviceCredentialsAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         device = access.own_device(request, uuid)
         answer = {
@@ -94,7 +99,7 @@ class DeviceCredentialsView(APIView):
 
 
 class DeviceCommandView(APIView):
-    @extend_schema(request=CommandSerializer, responses={202: dict})
+    @extend_schema(request=CommandSerializer, responses={202: answers.IssuedAnswer})
     def post(self, request: Request, uuid: UUID) -> Response:
         person = access.person_of(request)
         device = access.device_for(request, uuid, role=Role.OPERATOR)
@@ -116,18 +121,20 @@ class DeviceCommandView(APIView):
 
 
 class CommandView(APIView):
+    @extend_schema(responses=answers.CommandAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         return Response(representations.command(access.command_for(request, uuid)))
 
 
 class DeviceStatusView(APIView):
+    @extend_schema(responses=answers.DeviceStatusAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         device = access.device_for(request, uuid)
         return Response(representations.status(device, current_cutoffs()))
 
 
 class RecentMetricsView(APIView):
-    @extend_schema(parameters=[RecentMetricsSerializer])
+    @extend_schema(parameters=[RecentMetricsSerializer], responses=answers.RecentMetricsAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         device = access.device_for(request, uuid)
         form = RecentMetricsSerializer(data=request.query_params)
@@ -146,6 +153,7 @@ class HealthView(APIView):
     authentication_classes: list[type] = []
     permission_classes: list[type] = []
 
+    @extend_schema(responses={200: answers.HealthAnswer, 503: answers.HealthAnswer}, auth=[])
     def get(self, request: Request) -> Response:
         components = health.components()
         healthy = all(state == "ok" for state in components.values())

@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 
 from devices import metrics
 from devices.actions import commands
+from devices.api import answers
 from devices.metrics import Point
 from devices.models import Command, Connectivity, Device
 from natsbridge import claims, status
@@ -231,7 +232,31 @@ def test_what_does_not_exist_is_a_problem_in_json(api: APIClient, alice: User) -
         assert answer["Content-Type"] == "application/problem+json"
 
 
-def test_the_documentation_of_the_api_lists_every_endpoint(api: APIClient, db: None) -> None:
-    answer = api.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi")
+def test_the_documentation_describes_every_endpoint_and_its_answer(
+    api: APIClient, db: None
+) -> None:
+    answer = api.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi+json")
     assert answer.status_code == 200
-    assert b"/api/nats/agent/register" in answer.content
+    paths = answer.json()["paths"]
+    assert len(paths) == 8
+    for path, operations in paths.items():
+        for operation in operations.values():
+            for code, described in operation["responses"].items():
+                assert "content" in described, f"{path} {code}"
+
+
+def test_answers_have_the_fields_that_the_documentation_says(
+    api: APIClient, enrolled: Enrolled, alice: User, redis_server: object
+) -> None:
+    command = commands.issue(enrolled.device, "ping", {}, by=alice)
+    people, device = authorization(alice), enrolled.authorization
+    documented = {
+        url(enrolled.device, "tenant"): (people, answers.DeviceTenantAnswer),
+        url(enrolled.device, "credentials"): (device, answers.DeviceCredentialsAnswer),
+        url(enrolled.device, "status"): (people, answers.DeviceStatusAnswer),
+        url(enrolled.device, "metrics/recent"): (people, answers.RecentMetricsAnswer),
+        f"/api/nats/command/{command.uuid}": (people, answers.CommandAnswer),
+        "/api/nats/health": ({}, answers.HealthAnswer),
+    }
+    for path, (headers, answer) in documented.items():
+        assert api.get(path, **headers).json().keys() == answer().fields.keys(), path
