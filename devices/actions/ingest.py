@@ -1,11 +1,11 @@
 """What devices report, from a batch of messages to rows, in one transaction.
 
 Every write is idempotent and none goes back in time, so redelivery, and several subscribers with
-one device's messages, do no harm. Rows are written in the order of their keys, so that two
-subscribers cannot lock each other out.
+one device's messages, do no harm. Upserts go in the order of their keys, so that two subscribers
+seldom wait for each other in a circle; where Postgres finds one, the batch is tried again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -161,7 +161,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else _json(value)
 
 
-_json: Callable[[Any], str] = lambda value: msgspec.json.encode(value).decode()  # noqa: E731
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _execute_many(statement: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
