@@ -10,7 +10,7 @@ import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 
 from devices import live
 from devices.models import Device
@@ -96,7 +96,7 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
         """While a server is away the page is closed; its browser comes back by itself."""
         try:
             await work
-        except (redis.RedisError, DependencyAway, DatabaseError, OSError) as error:
+        except (redis.RedisError, DependencyAway, AnyDatabaseError, OSError) as error:
             log.warning("live page closed", device=str(self.uuid), error=str(error).strip())
             await self.close(TRY_AGAIN)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from devices import delivery_task
 from devices.actions import ingest, live_metrics
+from devices.actions.commands import COMMANDS_CHANNEL
 from natsbridge.envelope import Message, RawMessage
 from natsbridge.registry import Rejection, registry
 from natsbridge.runtime import Runtime
@@ -30,6 +31,6 @@ def metrics(messages: Sequence[RawMessage]) -> list[Rejection]:
     return live_metrics.record(messages)
 
 
-@registry.side_task("commands")
+@registry.side_task("commands", wakes_on=(COMMANDS_CHANNEL,))
 async def commands(runtime: Runtime) -> None:
     await delivery_task.deliver(runtime)

@@ -2,7 +2,7 @@
 
 import redis
 from django.conf import settings
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import connection
 
 from devices.redis import client
@@ -29,7 +29,7 @@ def _database() -> str:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError:
+    except AnyDatabaseError:
         return "down"
     return "ok"
 

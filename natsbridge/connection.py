@@ -73,8 +73,10 @@ async def connect(
         await connection._until_connected()
         yield connection
     finally:
-        keeper.cancel()
-        await asyncio.wait([keeper])
+        # Again and again, since nats-py can swallow a cancellation.
+        while not keeper.done():
+            keeper.cancel()
+            await asyncio.wait([keeper], timeout=_CLOSE_SECONDS + 1)
         await connection._drain()
         if not keeper.cancelled():
             keeper.result()
@@ -172,9 +174,16 @@ class Connection:
             self._client = client
             for callback in self._callbacks:
                 await callback(client)
-        except BaseException:
-            # A client that failed half-way keeps its socket and its tasks until it is closed.
+        # A client that failed half-way keeps its socket and its tasks until it is closed.
+        except (*_AWAY, asyncio.CancelledError):
             await _close(client)
+            raise
+        except BaseException:
+            # Nor may a cancellation that comes meanwhile take the place of a programming error.
+            closing = asyncio.create_task(_close(client))
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(closing)
+            await closing
             raise
         self._connected.set()
         self._problem = ""

@@ -20,7 +20,8 @@ MAX_DEPTH = 100
 # Epoch seconds until the year 5138; anything larger is epoch milliseconds.
 _SECONDS_BELOW = 100_000_000_000
 _LATEST = 253_402_300_799  # the last second of the year 9999
-_ALL_BUT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+|"', re.DOTALL)
+# Possessive, so that a string without an end is looked at once: it swallows the rest.
+_ALL_BUT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[^\[\]{}"]+', re.DOTALL)
 
 JsonObject = dict[str, Any]
 
@@ -165,7 +166,8 @@ def _refuse_depth(data: bytes) -> None:
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
     brackets = _ALL_BUT_BRACKETS.sub(b"", data)
-    if max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)) > MAX_DEPTH:
+    depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
+    if max(depths, default=0) > MAX_DEPTH:
         raise MalformedMessage(f"Nested more than {MAX_DEPTH} levels deep.", reason="too_deep")
 
 

@@ -1,7 +1,7 @@
 """Durable messages: pulled in batches, dispatched, acknowledged after the commit."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from django.conf import settings
@@ -26,8 +26,13 @@ RETRY_DELAYS = (1, 5, 15, 60)
 class Ingest:
     """INGEST through `ingest-writer`: the consumer half of the subscriber."""
 
-    def __init__(self, runtime: Runtime, registry: Registry) -> None:
+    def __init__(
+        self, runtime: Runtime, registry: Registry, *, on_reading: Callable[[], None]
+    ) -> None:
         self._runtime = runtime
+        self._on_reading = on_reading
+        self._carrying_on = False
+        runtime.gauges["ingest"] = self._state
         self._worker = Worker("ingest")
         self._dispatcher = Dispatcher(registry, max_deliveries=settings.INGEST_MAX_DELIVERIES)
         self._pull = PullConsumer(
@@ -42,8 +47,21 @@ class Ingest:
         try:
             await self._read()
         finally:
+            self._carrying_on = False
             await self._pull.stop()
             await self._worker.close()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether what devices send now would be taken from the broker and stored."""
+        return self._carrying_on and self._pull.is_served
+
+    def _state(self) -> dict[str, object]:
+        silence = self._pull.silence
+        return {
+            "reading": self.is_reading,
+            "last_sign": None if silence is None else round(silence, 1),
+        }
 
     async def _read(self) -> None:
         while not self._runtime.stopping.is_set():
@@ -55,6 +73,13 @@ class Ingest:
             messages = await self._pull.batch(1.0)
             if messages:
                 await self._process(messages)
+            self._carry_on()
+
+    def _carry_on(self) -> None:
+        before = self.is_reading
+        self._carrying_on = True
+        if self.is_reading and not before:
+            self._on_reading()
 
     async def _ensure_streams(self) -> None:
         """Streams that are missing are made; one that cannot be is said and tried again."""
@@ -80,6 +105,7 @@ class Ingest:
                 if self._runtime.stopping.is_set():
                     return  # not acknowledged, so it comes again after the restart
                 attempt += 1
+                self._carrying_on = False
                 self._runtime.counters["ingest.waits_for_database"] += 1
                 log.warning(
                     "batch waits for the database", size=len(raws), error=str(error).strip()

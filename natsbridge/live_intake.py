@@ -3,11 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import DependencyAway
@@ -36,6 +39,7 @@ class LiveIntake:
         # The batch being handed over; it stays here while a server is away.
         self._held: list[RawMessage] = []
         self._bound: Client | None = None
+        self._source: Subscription | None = None
         self._waiting_since: datetime | None = None
         runtime.gauges[f"live.{subscription.name}"] = self._state
 
@@ -45,15 +49,18 @@ class LiveIntake:
                 await self._bind()
                 await asyncio.sleep(INTERVAL)
                 await self._flush()
+            await self._unsubscribe()
             await self._flush()
         finally:
+            # Else the broker would go on giving a share of the messages to nobody.
+            await self._unsubscribe()
             await self._worker.close()
 
     async def _bind(self) -> None:
         client = self._runtime.connection.client
         if client is self._bound:
             return
-        await client.subscribe(
+        self._source = await client.subscribe(
             self._subscription.subject,
             queue=self._subscription.queue,
             cb=self._receive,
@@ -61,6 +68,12 @@ class LiveIntake:
             pending_bytes_limit=256 * 1024 * 1024,
         )
         self._bound = client
+
+    async def _unsubscribe(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            with suppress(NatsError):
+                await source.unsubscribe()
 
     async def _receive(self, message: Msg) -> None:
         if len(self._buffer) == BUFFER:

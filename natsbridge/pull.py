@@ -10,6 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
@@ -20,6 +21,7 @@ from nats.errors import Error as NatsError
 log = structlog.get_logger(__name__)
 
 _HEARTBEAT = 5.0
+_SILENT = 2.5 * _HEARTBEAT
 _EXPIRES = 30.0
 # What one process holds of messages it has not looked at; the rest waits at the server.
 _MAX_BYTES = 32 * 1024 * 1024
@@ -44,6 +46,7 @@ class PullConsumer:
         self._buffered_bytes = 0
         self._requested = 0
         self._last_sign = 0.0
+        self._heard_at: float | None = None
         self._arrived = asyncio.Event()
         self._missing = False
 
@@ -53,10 +56,13 @@ class PullConsumer:
         self._buffer.clear()
         self._buffered_bytes = 0
         self._requested = 0
+        self._heard_at = None
         self._subscription = await client.subscribe(
             client.new_inbox(), cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
         await self._request()
+        # Answered at once, whereas the first heartbeat takes its time.
+        await self._publish({"batch": 1, "no_wait": True})
 
     async def batch(self, patience: float) -> list[Msg]:
         """Up to a batch of messages, at once when there are any; empty after `patience` s."""
@@ -81,6 +87,15 @@ class PullConsumer:
         """What has arrived and was not handed over yet."""
         return tuple(self._buffer)
 
+    @property
+    def silence(self) -> float | None:
+        """Seconds since the server last served this client's requests; None when it does not."""
+        return None if self._heard_at is None else time.monotonic() - self._heard_at
+
+    @property
+    def is_served(self) -> bool:
+        return self.silence is not None and self.silence < _SILENT
+
     async def stop(self) -> None:
         """Asks for no more. Messages not handed over yet are redelivered to somebody."""
         if self._subscription and self._client and not self._client.is_closed:
@@ -88,7 +103,7 @@ class PullConsumer:
         self._subscription = None
 
     async def _keep_requested(self) -> None:
-        silent = time.monotonic() - self._last_sign > 2.5 * _HEARTBEAT
+        silent = time.monotonic() - self._last_sign > _SILENT
         if silent and self._requested:
             log.warning("pull request went silent, asking again", consumer=self._name)
             self._requested = 0
@@ -109,17 +124,23 @@ class PullConsumer:
             "idle_heartbeat": int(_HEARTBEAT * 1e9),
         }
         self._last_sign = time.monotonic()
+        if await self._publish(request):
+            self._requested += wanted
+
+    async def _publish(self, request: dict[str, Any]) -> bool:
+        if not (self._client and self._subscription):
+            return False
         try:
             await self._client.publish(
                 self._next, json.dumps(request).encode(), reply=self._subscription.subject
             )
         except NatsError as error:
             log.warning("could not ask for messages", consumer=self._name, error=str(error))
-            return
-        self._requested += wanted
+            return False
+        return True
 
     async def _receive(self, message: Msg) -> None:
-        self._last_sign = time.monotonic()
+        self._last_sign = self._heard_at = time.monotonic()
         # By the reply, not the headers: a device may write `Status` into its own.
         if message.reply.startswith("$JS.ACK."):
             self._requested = max(0, self._requested - 1)
@@ -128,14 +149,19 @@ class PullConsumer:
             self._arrived.set()
             return
         headers = message.headers or {}
-        if headers.get("Status") != "100":  # anything but a heartbeat ends a request
-            self._end_request(headers.get("Status", ""), headers)
+        status, description = headers.get("Status", ""), headers.get("Description", "")
+        if (status, description) == ("404", "No Messages"):  # to the request that does not wait
+            self._arrived.set()
+        elif status != "100":  # anything but a heartbeat ends a request
+            self._end_request(status, description, headers.get("Nats-Pending-Messages"))
 
-    def _end_request(self, status: str, headers: dict[str, str]) -> None:
-        pending = headers.get("Nats-Pending-Messages")
+    def _end_request(self, status: str, description: str, pending: str | None) -> None:
         self._requested = max(0, self._requested - int(pending)) if pending else 0
-        if status in ("404", "503") or "Deleted" in headers.get("Description", ""):
+        if status in ("404", "503") or "Deleted" in description:
             self._missing = True
-        if status not in ("404", "408"):
-            log.info("pull request ended", consumer=self._name, status=status)
+            self._heard_at = None
+        if status not in ("404", "408") and description != "Batch Completed":
+            log.info(
+                "pull request ended", consumer=self._name, status=status, description=description
+            )
         self._arrived.set()

@@ -48,6 +48,7 @@ class Registry:
     handlers: dict[str, Handler] = field(default_factory=dict)
     live: dict[str, LiveSubscription] = field(default_factory=dict)
     side_tasks: dict[str, SideTask] = field(default_factory=dict)
+    channels: set[str] = field(default_factory=set)
 
     def handler(self, *kinds: str) -> Callable[[HandlerT], HandlerT]:
         """Hand durable messages of these kinds to the function."""
@@ -70,11 +71,17 @@ class Registry:
 
         return register
 
-    def side_task(self, name: str) -> Callable[[SideTaskT], SideTaskT]:
-        """Run the coroutine function beside the consumers; it is restarted when it fails."""
+    def side_task(
+        self, name: str, *, wakes_on: Sequence[str] = ()
+    ) -> Callable[[SideTaskT], SideTaskT]:
+        """Run the coroutine function beside the consumers; it is restarted when it fails.
+
+        `wakes_on` are the Postgres channels on which it may ask `runtime.wakeups` for an event.
+        """
 
         def register(function: SideTaskT) -> SideTaskT:
             _add(self.side_tasks, name, function)
+            self.channels.update(wakes_on)
             return function
 
         return register

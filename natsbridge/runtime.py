@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 from asgiref.sync import sync_to_async
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db import InterfaceError, OperationalError, connections
 
 from natsbridge.connection import Connection
@@ -24,10 +24,15 @@ R = TypeVar("R")
 DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
+# How long a thread may take to close its connections. One that hangs is left behind.
+CLOSE_SECONDS = 2.0
+
+
 class Worker:
     """One thread with a database connection of its own, for the synchronous half of one task."""
 
     def __init__(self, name: str) -> None:
+        self._name = name
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -36,15 +41,20 @@ class Worker:
         return result
 
     async def close(self) -> None:
-        await self.run(connections.close_all)
-        self._executor.shutdown(wait=False)
+        """Takes CLOSE_SECONDS at most: a server that has gone silent can keep a thread for ever."""
+        try:
+            await asyncio.wait_for(self.run(connections.close_all), CLOSE_SECONDS)
+        except TimeoutError:
+            log.warning("a thread hangs", thread=self._name)
+        finally:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _keeping_connection(function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
     """The connection stays open between calls; after an error it must prove itself usable."""
     try:
         return function(*args, **kwargs)
-    except DatabaseError:
+    except AnyDatabaseError:
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block and not connection.is_usable():
                 connection.close()
@@ -54,36 +64,50 @@ def _keeping_connection(function: Callable[..., R], *args: Any, **kwargs: Any) -
 class Runtime:
     """Handed to every consumer and side task of a subscriber."""
 
-    def __init__(self, connection: Connection, wakeups: Wakeups, instance: str) -> None:
+    def __init__(
+        self, connection: Connection, wakeups: Wakeups, instance: str, counters: Counter[str]
+    ) -> None:
         self.connection = connection
         self.wakeups = wakeups
         self.instance = instance
         self.stopping = asyncio.Event()
-        self.counters: Counter[str] = Counter()
+        self.counters = counters
         # Sources of figures for the status row, by name.
         self.gauges: dict[str, Callable[[], Any]] = {}
 
     async def pause(self, seconds: float, *, wake: asyncio.Event | None = None) -> None:
         """Returns after `seconds`, when `wake` is set (it is cleared), or when stopping."""
-        events = [self.stopping] if wake is None else [self.stopping, wake]
-        waiters = [asyncio.ensure_future(event.wait()) for event in events]
-        try:
-            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
+        await _first_of(self.stopping, *([] if wake is None else [wake]), timeout=seconds)
         if wake is not None:
             wake.clear()
 
-    async def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Runs a task until stopping; one that dies is logged, counted and started again."""
-        delay = 1.0
-        while not self.stopping.is_set():
-            started = time.monotonic()
-            try:
-                await run()
-            except Exception:
-                self.counters[f"task_failures.{name}"] += 1
-                log.exception("task failed, starting it again", task=name, in_seconds=delay)
-                delay = 1.0 if time.monotonic() - started > 60 else min(delay * 2, 30.0)
-                await self.pause(delay)
+
+async def supervise(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    until: asyncio.Event,
+    counters: Counter[str],
+) -> None:
+    """Runs a task until the event; one that dies is logged, counted and started again."""
+    delay = 1.0
+    while not until.is_set():
+        started = time.monotonic()
+        try:
+            await run()
+        except Exception:
+            if time.monotonic() - started > 60:
+                delay = 1.0
+            counters[f"task_failures.{name}"] += 1
+            log.exception("task failed, starting it again", task=name, in_seconds=delay)
+            await _first_of(until, timeout=delay)
+            delay = min(delay * 2, 30.0)
+
+
+async def _first_of(*events: asyncio.Event, timeout: float) -> None:
+    waiters = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()

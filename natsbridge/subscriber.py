@@ -3,26 +3,28 @@
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import structlog
-from django.db import Error as DatabaseError
+from django.db import Error as AnyDatabaseError
 
 from natsbridge import status
 from natsbridge.connection import Connection
 from natsbridge.ingest import Ingest
 from natsbridge.live_intake import LiveIntake
 from natsbridge.registry import LiveSubscription, Registry
-from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from natsbridge.runtime import CLOSE_SECONDS, DATABASE_AWAY, Runtime, Worker, supervise
 from natsbridge.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 10.0
+SIGN_OFF_SECONDS = 2.0
 
 
 class Subscriber:
@@ -37,69 +39,87 @@ class Subscriber:
         self._connect = connect
         self._started_at = datetime.now(UTC)
         self._instance = f"{socket.gethostname()}:{os.getpid()}"
+        self._counters: Counter[str] = Counter()
+        self._wakeups = Wakeups(registry.channels)
         self._runtime: Runtime | None = None
-        self._opened = asyncio.Event()
+        self._ingest: Ingest | None = None
+        self._reading = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set: then what has been received is finished and acknowledged."""
-        wakeups = Wakeups()
-        helpers = [
-            asyncio.create_task(wakeups.listen(), name="wakeups"),
-            asyncio.create_task(self._say_status(), name="status"),
-        ]
+        """Until `stop` is set: then what has been received is finished and acknowledged.
+
+        Raises what ends the keeping of the connection, which only a programming error can.
+        """
+        # They outlive the parts, to say that these are being drained; cancelling ends them.
+        helpers = self._supervised(
+            {"wakeups": self._wakeups.listen, "status": self._say_status}, until=asyncio.Event()
+        )
         try:
             async with AsyncExitStack() as stack:
                 opening = asyncio.ensure_future(stack.enter_async_context(self._connect()))
                 await _first_of(opening, stop)
                 if opening.done():
-                    self._runtime = Runtime(opening.result(), wakeups, self._instance)
-                    self._opened.set()
+                    self._runtime = Runtime(
+                        opening.result(), self._wakeups, self._instance, self._counters
+                    )
                     await self._serve(self._runtime, stop)
                 else:
                     opening.cancel()
                     await asyncio.gather(opening, return_exceptions=True)
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await _cancel(helpers)
+
+    def _supervised(
+        self, parts: Mapping[str, Callable[[], Awaitable[None]]], *, until: asyncio.Event
+    ) -> list[asyncio.Task[None]]:
+        return [
+            asyncio.create_task(
+                supervise(name, run, until=until, counters=self._counters), name=name
+            )
+            for name, run in parts.items()
+        ]
 
     async def _serve(self, runtime: Runtime, stop: asyncio.Event) -> None:
         # Each start of a part begins afresh: what made the last one fail is not carried over.
-        parts: dict[str, Callable[[], Awaitable[None]]] = {
-            "ingest": lambda: Ingest(runtime, self._registry).run()
-        }
+        parts: dict[str, Callable[[], Awaitable[None]]] = {"ingest": partial(self._read, runtime)}
         for name, subscription in self._registry.live.items():
             parts[name] = partial(_take_in, runtime, subscription)
         for name, side_task in self._registry.side_tasks.items():
             parts[name] = partial(side_task, runtime)
-        tasks = [
-            asyncio.create_task(runtime.supervise(name, run), name=name)
-            for name, run in parts.items()
-        ]
+        tasks = self._supervised(parts, until=runtime.stopping)
         log.info("subscriber running", instance=self._instance, parts=sorted(parts))
-        await stop.wait()
+        watching = asyncio.create_task(runtime.connection.watch(), name="watch the connection")
+        await _first_of(watching, stop)
         log.info("subscriber draining")
         runtime.stopping.set()
         _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
         for task in late:
             log.warning("task did not finish in time", task=task.get_name())
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancel(late)
         log.info("subscriber stopped")
+        if watching.done():
+            watching.result()
+        watching.cancel()
+
+    async def _read(self, runtime: Runtime) -> None:
+        self._ingest = Ingest(runtime, self._registry, on_reading=self._reading.set)
+        await self._ingest.run()
 
     async def _say_status(self) -> None:
         """At once and every few seconds, so that the web can tell waiting from dead, and when
-        the connection has been opened."""
+        messages have begun to come in."""
         worker = Worker("status")
         try:
             while True:
                 await self._beat(worker)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._opened.wait(), status.BEAT_SECONDS)
-                self._opened.clear()
+                    await asyncio.wait_for(self._reading.wait(), status.BEAT_SECONDS)
+                self._reading.clear()
         finally:
-            with suppress(*DATABASE_AWAY):
-                await worker.run(status.sign_off, self._instance)
+            with suppress(*DATABASE_AWAY, TimeoutError):
+                await asyncio.wait_for(
+                    worker.run(status.sign_off, self._instance), SIGN_OFF_SECONDS
+                )
             await worker.close()
 
     async def _beat(self, worker: Worker) -> None:
@@ -109,18 +129,35 @@ class Subscriber:
                 status.beat,
                 self._instance,
                 started_at=self._started_at,
-                connected=runtime is not None and runtime.connection.is_connected,
+                connected=self._is_listening(),
                 details=_details(runtime) if runtime else {},
             )
-        except DatabaseError as error:
+        except AnyDatabaseError as error:
             log.warning("could not write the status", error=str(error).strip())
+
+    def _is_listening(self) -> bool:
+        """A connection alone is not enough: silence would be taken for the devices' own."""
+        return bool(
+            self._runtime
+            and self._runtime.connection.is_connected
+            and self._ingest
+            and self._ingest.is_reading
+        )
 
 
 async def _take_in(runtime: Runtime, subscription: LiveSubscription) -> None:
     await LiveIntake(runtime, subscription).run()
 
 
-async def _first_of(future: asyncio.Future[Connection], stop: asyncio.Event) -> None:
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Gives them the time to clean up, but no more."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=SIGN_OFF_SECONDS + CLOSE_SECONDS + 1)
+
+
+async def _first_of(future: asyncio.Future[Any], stop: asyncio.Event) -> None:
     stopped = asyncio.ensure_future(stop.wait())
     either: list[asyncio.Future[Any]] = [future, stopped]
     try:

@@ -1,7 +1,9 @@
 """Postgres NOTIFY as asyncio events: the web saves a row, a subscriber hears of it at once."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 import structlog
@@ -10,18 +12,28 @@ from psycopg import sql
 
 log = structlog.get_logger(__name__)
 
+# Those of Django's connection that the listener needs as well.
+_OPTIONS = (
+    *("sslmode", "sslrootcert", "connect_timeout"),
+    *("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+)
+
 
 class Wakeups:
     """`await listen()` runs until cancelled; a lost connection costs nothing but the slow poll
     of whoever waits. Every waiter is also woken when a connection is made anew."""
 
-    def __init__(self) -> None:
-        self._events: dict[str, list[asyncio.Event]] = {}
+    def __init__(self, channels: Iterable[str]) -> None:
+        # Weak, so that the event of a task that died goes with it.
+        self._events: dict[str, WeakSet[asyncio.Event]] = {
+            channel: WeakSet() for channel in channels
+        }
 
     def on(self, channel: str) -> asyncio.Event:
-        """A new event that is set at each NOTIFY on `channel`. Call before or while listening."""
+        """A new event that is set at each NOTIFY on `channel`, one of those listened to (else
+        a KeyError), for as long as the caller keeps it."""
         event = asyncio.Event()
-        self._events.setdefault(channel, []).append(event)
+        self._events[channel].add(event)
         return event
 
     async def listen(self) -> None:
@@ -33,20 +45,17 @@ class Wakeups:
                 await asyncio.sleep(2)
 
     async def _listen_once(self) -> None:
-        listening: set[str] = set()
         async with await psycopg.AsyncConnection.connect(
             autocommit=True, **_parameters()
         ) as listener:
-            while True:
-                for channel in self._events.keys() - listening:
-                    await listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-                    listening.add(channel)
-                    self._wake(channel)
-                async for notice in listener.notifies(timeout=5):
-                    self._wake(notice.channel)
+            for channel in self._events:
+                await listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                self._wake(channel)
+            async for notice in listener.notifies():
+                self._wake(notice.channel)
 
     def _wake(self, channel: str) -> None:
-        for event in self._events.get(channel, ()):
+        for event in self._events[channel]:
             event.set()
 
 
@@ -57,6 +66,4 @@ def _parameters() -> dict[str, Any]:
     if settings["PORT"]:
         parameters["port"] = settings["PORT"]
     options = settings["OPTIONS"]
-    return parameters | {
-        name: options[name] for name in ("sslmode", "sslrootcert") if name in options
-    }
+    return parameters | {name: options[name] for name in _OPTIONS if name in options}

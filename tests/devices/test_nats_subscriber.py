@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -11,7 +12,9 @@ from typing import IO
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection
+from pytest_django.fixtures import Settings
 
+from devices import metrics
 from devices.models import Connectivity
 from natsbridge.models import SubscriberStatus
 from natsbridge.status import service_state
@@ -120,6 +123,93 @@ def test_without_a_database_it_waits_and_says_so(
     process = start(DATABASE_URL="postgres://x:y@127.0.0.1:9/none")
     eventually(lambda: "waiting for Postgres" in (tmp_path / "log").read_text(), within=20)
     assert process.poll() is None
+
+
+def test_without_redis_it_says_so_and_serves(system: System, start: Start, tmp_path: Path) -> None:
+    start(REDIS_URL="redis://127.0.0.1:9/0")
+    eventually(lambda: service_state().connected, within=20)
+    assert "waiting for Redis" in (tmp_path / "log").read_text()
+
+
+def test_before_migrate_it_says_what_to_run(system: System, start: Start, tmp_path: Path) -> None:
+    base, _, _ = os.environ["DATABASE_URL"].rpartition("/")
+    process = start(DATABASE_URL=f"{base}/template1")
+    assert process.wait(20) == 1
+    text = (tmp_path / "log").read_text()
+    assert "manage.py migrate" in text
+    assert "Traceback" not in text
+
+
+def test_sigterm_ends_it_although_postgres_hangs(
+    system: System, start: Start, tmp_path: Path
+) -> None:
+    process = start()
+    eventually(lambda: service_state().connected, within=20)
+    backends = _backends()
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+    assert "leaving threads that hang" in (tmp_path / "log").read_text()
+
+
+def _backends() -> list[int]:
+    """The server's processes that serve the subscriber."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+def test_what_is_parked_is_counted_by_its_reason(system: System, group_a: Group) -> None:
+    agent = system.running_agent(enrol(group_a, "anna-laptop"))
+    agent.report("monitoring", b"{no json")
+    eventually(lambda: _counters().get("parked.malformed_json") == 1, within=15)
+
+
+def _counters() -> dict[str, int]:
+    status = SubscriberStatus.objects.first()
+    return status.details.get("counters", {}) if status else {}
+
+
+def test_two_at_once_store_what_each_device_sends(system: System, group_a: Group) -> None:
+    enrolled = [enrol(group_a, f"laptop-{number}") for number in range(3)]
+    agents = [system.running_agent(enrolled[0])]
+    system.start_subscriber()
+    eventually(lambda: service_state().running == 1 and service_state().connected)
+    agents += [system.agent(each) for each in enrolled[1:]]
+    for agent in agents:
+        agent.report_all("monitoring", [{"monitoring_type": f"m{n}"} for n in range(100)])
+    for each, agent in zip(enrolled, agents, strict=True):
+        for number in range(20):
+            agent.stream_metric("uptime", {"value": number})
+        agent.heartbeat(session_id=f"last of {agent.device}")
+        eventually(lambda device=each.device: device.realtime_data.count() == 100, within=20)
+        eventually(
+            Connectivity.objects.filter(
+                device=each.device, session_id=f"last of {agent.device}"
+            ).exists
+        )
+    time.sleep(0.5)  # for a point that would come twice
+    for each in enrolled:
+        points = metrics.recent(each.device.pk)["uptime"]
+        assert sorted(point["value"] for point in points) == list(range(20))
+
+
+def test_without_ingest_it_is_not_connected(system: System, settings: Settings) -> None:
+    settings.INGEST_MAX_BYTES = 2**62
+    system.start_subscriber()
+    eventually(lambda: service_state().running)
+    eventually(
+        lambda: SubscriberStatus.objects.filter(details__has_key="ingest").exists(), within=10
+    )
+    assert not service_state().connected
 
 
 def test_without_the_platforms_keys_it_says_what_to_run(

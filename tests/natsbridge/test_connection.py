@@ -279,6 +279,33 @@ async def test_a_programming_error_in_a_callback_is_not_hidden(
     assert keeper.states[-1] == "closed"
 
 
+async def test_a_programming_error_is_not_hidden_by_an_exit_that_comes_at_once(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, close = asyncio.Event(), connection_module._close
+
+    async def close_slowly(client: Client) -> None:
+        closing.set()
+        await asyncio.sleep(0.2)
+        await close(client)
+
+    monkeypatch.setattr(connection_module, "_close", close_slowly)
+    keeper, failures = Keeper(broker), iter([None, ZeroDivisionError()])
+
+    async def faulty(client: Client) -> None:
+        if failure := next(failures):
+            raise failure
+
+    async def use() -> None:
+        async with keeper() as connection:
+            await connection.on_client(faulty)
+            await kick(broker, connection)
+            await asyncio.wait_for(closing.wait(), 5)
+
+    with pytest.raises(ZeroDivisionError):
+        await use()
+
+
 async def test_cancelled_while_it_waits_it_leaves_nothing(own_broker: Broker) -> None:
     own_broker.server.stop()
     keeper = Keeper(own_broker)

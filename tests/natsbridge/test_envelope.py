@@ -1,6 +1,7 @@
 """What agents send, in both shapes, and what is refused with which word."""
 
 import json
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -96,6 +97,33 @@ def test_brackets_in_strings_are_not_depth() -> None:
     text = "[" * 5000 + '"' + "{" * 5000
     assert decode("monitoring", {"a": text}) == {"a": text}
     assert decode("monitoring", {"rows": [[1]] * 1000})
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b'"'])
+@pytest.mark.parametrize("start", [b'["', b'"'])
+def test_what_is_in_a_string_is_not_depth_even_in_one_without_an_end(
+    start: bytes, end: bytes
+) -> None:
+    assert reason("monitoring", start + b"[" * 200 + end) != "too_deep"
+
+
+@pytest.mark.parametrize(
+    "worst", [b'"' + b'\\"' * 500_000, b'"' + b"\\" * 1_000_000, b'""' * 500_000, b"[]" * 500_000]
+)
+def test_no_message_takes_much_longer_to_look_at_than_an_honest_one_of_its_size(
+    worst: bytes,
+) -> None:
+    honest = json.dumps({"rows": [{"name": "x", "value": n} for n in range(35_000)]}).encode()
+    assert len(honest) > 1_000_000
+    usual = seconds_for(honest)
+    assert seconds_for(b"[" * 101 + worst) < 50 * max(usual, 0.01)
+
+
+def seconds_for(body: bytes) -> float:
+    started = time.perf_counter()
+    with suppress(MalformedMessage):
+        decode("monitoring", body)
+    return time.perf_counter() - started
 
 
 def test_nul_is_replaced_wherever_it_stands() -> None:

@@ -1,18 +1,23 @@
 """The process between the broker and everything else."""
 
 import asyncio
+import logging
+import os
 import signal
 import sys
+import threading
 import time
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import redis
 import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection
+from django.db import OperationalError, ProgrammingError, connection
 from django.utils.module_loading import autodiscover_modules
 
+from devices.redis import client
 from natsbridge.connection import Connection, connect
 from natsbridge.registry import registry
 from natsbridge.subscriber import Subscriber
@@ -37,10 +42,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         autodiscover_modules("handlers")
         _wait_for_database()
+        _warn_without_redis()
         try:
             login = broker.platform_login()
         except TenantsError as error:
             raise CommandError(str(error)) from error
+        except ProgrammingError as error:
+            raise CommandError(f"Run manage.py migrate first. {error}") from error
 
         def open_connection() -> AbstractAsyncContextManager[Connection]:
             return connect(
@@ -50,7 +58,11 @@ class Command(BaseCommand):
                 name="wegweiser subscriber",
             )
 
-        run_loop(_run(Subscriber(registry, open_connection)))
+        before = set(threading.enumerate())
+        try:
+            run_loop(_run(Subscriber(registry, open_connection)))
+        finally:
+            _leave_hanging(set(threading.enumerate()) - before)
 
 
 def _wait_for_database() -> None:
@@ -62,6 +74,25 @@ def _wait_for_database() -> None:
             time.sleep(1)
         else:
             return
+
+
+def _warn_without_redis() -> None:
+    try:
+        client(settings.REDIS_URL).ping()
+    except redis.RedisError as error:
+        log.warning("waiting for Redis", error=str(error))
+
+
+def _leave_hanging(threads: set[threading.Thread]) -> None:
+    """Ends the process if one of them hangs, since Python's own exit would wait for it."""
+    for thread in threads:
+        thread.join(0.5)
+    hanging = [thread.name for thread in threads if thread.is_alive() and not thread.daemon]
+    if hanging:
+        error = sys.exc_info()[1]
+        log.warning("leaving threads that hang", threads=hanging, exc_info=error)
+        logging.shutdown()
+        os._exit(1 if error else 0)
 
 
 async def _run(subscriber: Subscriber) -> None:
