@@ -80,7 +80,7 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
             return None
 
     async def device_frame(self, event: dict[str, Any]) -> None:
-        await self.send_json(event["frame"])
+        await self.send(text_data=event["text"])
 
     async def _open(self) -> None:
         self.group = live.group_of(self.uuid)

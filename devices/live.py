@@ -3,6 +3,7 @@
 An open page renews its device's place in a Redis sorted set, scored with the time it lapses.
 """
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -22,6 +23,7 @@ from devices.watch import current_cutoffs
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 30
+RESULT_IN_FRAME = 64 * 1024
 _WATCHED = "wegweiser:watched"
 Frame = dict[str, Any]
 
@@ -71,7 +73,7 @@ def snapshot(device: Device) -> Frame:
         "type": "snapshot",
         "seq": int(_redis().get(_sequence(device.pk)) or 0),
         "metrics": metrics.recent(device.pk),
-        "connectivity": representations.status(device, current_cutoffs()),
+        "connectivity": _connectivity(device),
         "commands": [
             representations.command_summary(row)
             for row in Command.objects.filter(device=device).defer("result")[:20]
@@ -80,10 +82,13 @@ def snapshot(device: Device) -> Frame:
 
 
 def connectivity_frame(device: Device) -> Frame:
-    return {
-        "type": "connectivity",
-        "connectivity": representations.status(device, current_cutoffs()),
-    }
+    return {"type": "connectivity", "connectivity": _connectivity(device)}
+
+
+def _connectivity(device: Device) -> dict[str, Any]:
+    """Without `connection_info`, which an agent may make as large as a message."""
+    status = representations.status(device, current_cutoffs())
+    return {name: value for name, value in status.items() if name != "connection_info"}
 
 
 def push_metrics(series: metrics.Series) -> None:
@@ -110,10 +115,17 @@ def push_connectivity(devices: Iterable[UUID]) -> None:
 def push_commands(commands: Sequence[Command]) -> None:
     shown = watched() if commands else set()
     _send(
-        (row.device_id, {"type": "command", "command": representations.command(row)})
+        (row.device_id, {"type": "command", "command": _small(representations.command(row))})
         for row in commands
         if row.device_id in shown
     )
+
+
+def _small(command: dict[str, Any]) -> dict[str, Any]:
+    """A large result stays out: a websocket frame ends at 1 MiB, and the page fetches results."""
+    if len(json.dumps(command["result"])) <= RESULT_IN_FRAME:
+        return command
+    return {name: value for name, value in command.items() if name != "result"}
 
 
 def _metrics_frames(by_device: Mapping[UUID, Any]) -> Iterator[tuple[UUID, Frame]]:
@@ -135,9 +147,9 @@ def _send(frames: Iterable[tuple[UUID, Frame]]) -> None:
     layer = get_channel_layer()
     try:
         for device, frame in frames:
-            async_to_sync(layer.group_send)(
-                group_of(device), {"type": "device.frame", "frame": frame}
-            )
+            # As text: the layer's own encoding knows no integer above 64 bits, JSON does.
+            message = {"type": "device.frame", "text": json.dumps(frame)}
+            async_to_sync(layer.group_send)(group_of(device), message)
     except (redis.RedisError, OSError) as error:
         _resting.begin(error)
 

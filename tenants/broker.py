@@ -4,7 +4,7 @@ Nothing here writes; what is missing raises NotProvisioned.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -23,8 +23,8 @@ Purpose = BrokerKey.Purpose
 class Login:
     """What a NATS client needs; `seed` is secret."""
 
-    jwt: str
-    seed: str
+    jwt: str = field(repr=False)
+    seed: str = field(repr=False)
 
 
 def key_pair(purpose: Purpose, tenant: UUID | None = None) -> KeyPair:

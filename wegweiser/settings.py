@@ -259,7 +259,10 @@ LOGGING = {
             "foreign_pre_chain": LOG_PROCESSORS,
             "processor": structlog.processors.JSONRenderer()
             if LOG_FORMAT == "json"
-            else structlog.dev.ConsoleRenderer(colors=False),
+            # Not rich's tracebacks: they print local variables, secrets and queries among them.
+            else structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            ),
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},

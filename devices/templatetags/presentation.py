@@ -14,6 +14,8 @@ from devices.models import Command
 register = template.Library()
 
 TABLE_ROWS = 500
+# Rows that share no keys would make a table of rows times keys.
+TABLE_COLUMNS = 40
 # Beyond this a number is no quantity; and an integer may be too large for a float.
 LARGEST = 1e21
 DASH = "\N{EN DASH}"
@@ -169,11 +171,13 @@ def _list(values: list[Any], name: str, depth: int) -> SafeString:
 
 
 def _table(rows: list[Any], name: str, depth: int) -> SafeString:
-    columns = [key for key, _ in _ordered({key: None for row in rows for key in row})]
+    shown = rows[:TABLE_ROWS]
+    all_columns = [key for key, _ in _ordered({key: None for row in shown for key in row})]
+    columns = all_columns[:TABLE_COLUMNS]
     numeric = {
         key
         for key in columns
-        if key not in MOMENTS and all(_is_number(row.get(key, 0)) for row in rows)
+        if key not in MOMENTS and all(_is_number(row.get(key, 0)) for row in shown)
     }
     head = format_html_join(
         "", '<th scope="col"{}>{}</th>', ((_class(key in numeric), label(key)) for key in columns)
@@ -181,16 +185,18 @@ def _table(rows: list[Any], name: str, depth: int) -> SafeString:
     body = format_html_join(
         "",
         "<tr>{}</tr>",
-        ((_cells(row, columns, numeric, name, depth),) for row in rows[:TABLE_ROWS]),
+        ((_cells(row, columns, numeric, name, depth),) for row in shown),
     )
-    more = len(rows) - TABLE_ROWS
+    more = len(rows) - len(shown)
+    hidden = len(all_columns) - len(columns)
     return format_html(
         '<div class="scroll" tabindex="0" role="region" aria-label="{} rows"><table>'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>{}",
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>{}{}",
         len(rows),
         head,
         body,
-        format_html("<p>and {} more</p>", more) if more > 0 else "",
+        format_html("<p>and {} more</p>", more) if more else "",
+        format_html("<p>and {} more columns</p>", hidden) if hidden else "",
     )
 
 

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.contrib.auth import models as auth
 from django.contrib.auth.admin import GroupAdmin as AuthGroupAdmin
 from django.contrib.auth.admin import UserAdmin as AuthUserAdmin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -131,6 +132,8 @@ class ApiTokenAdmin(IssuingAdmin):
         return {"expiry": usual, **super().get_changeform_initial_data(request)}
 
     def issue(self, request: HttpRequest, draft: ApiToken) -> tuple[ApiToken, str]:
+        if not may_touch(request, draft.user):
+            raise PermissionDenied("Only a superuser makes tokens for a superuser.")
         return actions.create_api_token(
             draft.user, name=draft.name, role=Role(draft.role), expires_at=draft.expiry
         )

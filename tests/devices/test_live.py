@@ -176,6 +176,19 @@ def test_heartbeats_and_commands_show_as_they_come(
     assert page.frame("command")["command"]["result"] == "pong"  # type: ignore[index]
 
 
+def test_numbers_and_results_of_any_size_do_not_break_a_page(
+    agent: Agent, page: Page, enrolled: Enrolled, alice: User
+) -> None:
+    page.frame("snapshot")
+    row = commands.issue(enrolled.device, "ping", {"huge": 10**400}, by=alice)
+    assert page.frame("command")["command"]["parameters"] == {"huge": 10**400}  # type: ignore[index]
+    agent.answer(row.uuid, result="x" * 900_000)
+    frame = page.frame("command")["command"]
+    while frame["state"] != "succeeded":  # type: ignore[index]
+        frame = page.frame("command")["command"]
+    assert "result" not in frame  # type: ignore[operator]
+
+
 def test_only_a_watched_device_costs_a_push(agent: Agent, enrolled: Enrolled) -> None:
     agent.stream_metric("cpu_percent", {"value": 1})
     eventually(lambda: values(enrolled.device, "cpu_percent") == [1])

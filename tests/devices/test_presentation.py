@@ -56,6 +56,12 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     assert "and 7 more" in shown
 
 
+def test_rows_that_share_no_keys_do_not_make_a_table_of_rows_times_keys() -> None:
+    shown = structured([{f"{row}.{key}": 1 for key in range(20)} for row in range(200)])
+    assert "and 3960 more columns" in shown
+    assert shown.count("<td") == 200 * presentation.TABLE_COLUMNS
+
+
 @pytest.mark.parametrize(
     "value",
     [None, True, "", [], {}, 10**400, -1, [[1], {"a": []}], {"": None}, [None, {"a": 1}]],

@@ -1,5 +1,6 @@
 """Settings: all of them documented, and a wrong one said in words."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -101,3 +102,17 @@ def test_the_metrics_redis_is_the_other_one_but_for_what_is_set(
 
 def test_no_model_changed_without_its_migration(db: None) -> None:
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+def test_a_logged_traceback_shows_no_local_variable() -> None:
+    formatter = settings.LOGGING["formatters"]["structured"]["()"](
+        **{k: v for k, v in settings.LOGGING["formatters"]["structured"].items() if k != "()"}
+    )
+    secret_value = "wge_local"
+    try:
+        raise RuntimeError("shown")
+    except RuntimeError:
+        record = logging.LogRecord("test", 40, "", 1, "failed", None, sys.exc_info())
+    text = formatter.format(record)
+    assert "RuntimeError: shown" in text
+    assert text.count(secret_value) == 0
