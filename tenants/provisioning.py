@@ -6,7 +6,7 @@ tenant's advisory lock meanwhile.
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from django.db import connection as database
 from nats.errors import Error as NatsError
 
 from natsbridge import accounts, claims, streams
-from natsbridge.connection import connect
+from natsbridge.connection import Connection, connect
 from natsbridge.errors import BridgeError, BrokerUnavailable
 from tenants import actions, broker
 from tenants.errors import TenantsError
@@ -94,12 +94,7 @@ async def carry_out(plan: Plan) -> list[str]:
 
 
 async def _push_claims(plan: Plan) -> list[str]:
-    async with connect(
-        settings.NATS_URL,
-        user_jwt=lambda: plan.system.jwt,
-        seed=plan.system.seed,
-        name="wegweiser claims",
-    ) as system:
+    async with _connected(plan.system, "wegweiser claims") as system:
         wanted = claims.decode(plan.account_jwt)
         present = await accounts.lookup(system.client, wanted["sub"])
         if present is None:
@@ -112,15 +107,14 @@ async def _push_claims(plan: Plan) -> list[str]:
 
 
 async def _ensure_stream(plan: Plan) -> list[str]:
-    async with connect(
-        settings.NATS_URL,
-        user_jwt=lambda: plan.provisioner.jwt,
-        seed=plan.provisioner.seed,
-        name="wegweiser provisioning",
-    ) as connection:
+    async with _connected(plan.provisioner, "wegweiser provisioning") as connection:
         return await streams.ensure(
             connection.client.jetstream(), streams.tenant_stream(plan.tenant)
         )
+
+
+def _connected(login: broker.Login, name: str) -> AbstractAsyncContextManager[Connection]:
+    return connect(settings.NATS_URL, user_jwt=lambda: login.jwt, seed=login.seed, name=name)
 
 
 def _meaning(decoded: dict[str, Any]) -> dict[str, Any]:

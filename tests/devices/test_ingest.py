@@ -92,7 +92,13 @@ def test_ten_thousand_responses_and_heartbeats_of_a_stopped_subscriber_are_caugh
         for row in rows
     ]
     agent.report_all("response", bodies)
-    agent.heartbeat(session_id="last one")
+    agent.heartbeat(session_id="bare")
+    wrapper = {
+        "device_uuid": str(enrolled.device.pk),
+        "message_type": "heartbeat",
+        "payload": {"session_id": "last one"},
+    }
+    agent.report("status.heartbeat", wrapper)
     system.start_subscriber()
     eventually(
         lambda: not Command.objects.exclude(state=CommandState.SUCCEEDED).exists(), within=30
