@@ -28,7 +28,7 @@ class Login:
 
 
 def key_pair(purpose: Purpose, tenant: UUID | None = None) -> KeyPair:
-    key = BrokerKey.objects.filter(purpose=purpose, tenant=tenant).first()
+    key = BrokerKey.objects.filter(purpose=purpose, tenant=tenant, retires_at=None).first()
     if key is None:
         raise NotProvisioned(
             f"There is no {purpose.label.lower()} key yet: run `manage.py nats_config` for the "

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection as database
+from django.utils import timezone
 from nats.errors import Error as NatsError
 
 from natsbridge import accounts, claims, streams
@@ -45,12 +46,13 @@ def provision(tenant: Tenant) -> list[str]:
     Blocks until it is done, and records how it went. Raises one of REFUSALS.
     """
     with _one_at_a_time(tenant):
+        as_of = timezone.now()
         try:
             changes = asyncio.run(carry_out(plan(tenant)))
         except REFUSALS as error:
             actions.record_provisioning_failed(tenant, str(error))
             raise
-        actions.record_provisioned(tenant)
+        actions.record_provisioned(tenant, as_of)
         return changes
 
 

@@ -3,7 +3,7 @@
 import time
 
 import structlog
-from django.db.models import Q
+from django.db.models import F, Q
 from nats.aio.client import Client
 
 from natsbridge.errors import BrokerUnavailable
@@ -59,6 +59,8 @@ def _all_tenants() -> list[Tenant]:
 
 def _unprovisioned_tenants() -> list[Tenant]:
     """The newest first: somebody may be waiting for it."""
-    waiting = BrokerAccount.objects.filter(Q(provisioned_at=None) | ~Q(last_error=""))
+    waiting = BrokerAccount.objects.filter(
+        Q(provisioned_at=None) | Q(provisioned_at__lt=F("wanted_at")) | ~Q(last_error="")
+    )
     newest_first = waiting.select_related("tenant").order_by("-tenant__created_at")
     return [account.tenant for account in newest_first]

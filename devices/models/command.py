@@ -42,6 +42,8 @@ class Command(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
+    # Issued by the platform itself, which needs nobody's permission.
+    by_platform = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
     # Not sent by then: expired. Sent and still open then: failed, no response.
     deadline = models.DateTimeField()

@@ -4,6 +4,20 @@ from devices.models.device import Device
 from tenants.models import TenantOwnedQuerySet
 
 
+class Presence(models.TextChoices):
+    ONLINE = "online", "Online"
+    OFFLINE = "offline", "Offline"
+
+
+class Reporter(models.TextChoices):
+    """Who can say that a device is there or gone."""
+
+    CONNECT = "connect", "the broker: it connected"
+    DISCONNECT = "disconnect", "the broker: it disconnected"
+    HEARTBEAT = "heartbeat", "its own heartbeat"
+    RECONCILIATION = "reconciliation", "the broker's list of connections"
+
+
 class ConnectivityQuerySet(TenantOwnedQuerySet["Connectivity"]):
     tenant_path = "device__tenant"
 
@@ -26,11 +40,27 @@ class Connectivity(models.Model):
     capabilities = models.JSONField(default=dict)
     # The device's clock minus the server's.
     clock_offset_seconds = models.FloatField(null=True)
+    # Whether it is connected as far as anybody has said, since when, and who said so last. Empty
+    # while nobody has: then only its heartbeats count.
+    presence = models.CharField(max_length=7, choices=Presence.choices, blank=True, db_default="")
+    presence_at = models.DateTimeField(null=True)
+    presence_by = models.CharField(
+        max_length=14, choices=Reporter.choices, blank=True, db_default=""
+    )
+    # Its last connection has ended: from this moment on it is offline, unless it comes back.
+    offline_due_at = models.DateTimeField(null=True)
 
     objects = ConnectivityQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "connectivities"
+        indexes = [
+            models.Index(
+                fields=["offline_due_at"],
+                name="connectivity_due",
+                condition=models.Q(offline_due_at__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"connectivity of {self.device_id}"
@@ -67,3 +97,58 @@ class RealtimeData(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.device_id}"
+
+
+class BrokerSession(models.Model):
+    """One connection of a device to one nats-server, as the broker's events and its list of
+    connections tell; ended ones stay a while, since events of one session may change places."""
+
+    # The server's id changes at each of its starts, so `client_id` never means two clients.
+    server_id = models.CharField(max_length=56)
+    client_id = models.BigIntegerField()
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="broker_sessions")
+    address = models.CharField(max_length=64, blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["server_id", "client_id"], name="one_broker_session")
+        ]
+        indexes = [
+            models.Index(
+                fields=["device"], name="broker_session_live", condition=models.Q(ended_at=None)
+            ),
+            models.Index(fields=["ended_at"], name="broker_session_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"connection {self.client_id} of {self.device_id}"
+
+
+class PresenceChangeQuerySet(TenantOwnedQuerySet["PresenceChange"]):
+    tenant_path = "device__tenant"
+
+
+class PresenceChange(models.Model):
+    """The history of a device's online and offline times; one row where it changed."""
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="presence_changes")
+    presence = models.CharField(max_length=7, choices=Presence.choices)
+    at = models.DateTimeField()
+    reported_by = models.CharField(max_length=14, choices=Reporter.choices)
+    # The broker's words: "Client Closed", "Stale Connection".
+    reason = models.CharField(max_length=100, blank=True)
+
+    objects = PresenceChangeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        indexes = [
+            models.Index(fields=["device", "-at"], name="presence_history"),
+            models.Index(fields=["at"], name="presence_change_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.presence} at {self.at}"

@@ -5,7 +5,7 @@ from django.db import models
 from django.utils import timezone
 
 from devices.presence import Cutoffs, Status
-from tenants.models import Group, Tenant, TenantOwnedQuerySet, hash_token
+from tenants.models import Group, Tenant, TenantOwnedQuerySet, User, hash_token
 
 
 class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
@@ -45,6 +45,12 @@ class Device(models.Model):
     token_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
     hardware_info = models.JSONField(default=dict, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # While set, neither its credentials nor its token open anything.
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
+    )
+    revoked_reason = models.CharField(max_length=300, blank=True, editable=False)
 
     objects = DeviceQuerySet.as_manager()
 

@@ -9,6 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from devices.models import Device
 from tenants import actions
@@ -152,7 +153,7 @@ def test_a_group_leads_to_its_devices(
     ("record", "word"),
     [
         (lambda tenant: None, "Waiting"),
-        (actions.record_provisioned, "Provisioned"),
+        (lambda tenant: actions.record_provisioned(tenant, timezone.now()), "Provisioned"),
         (lambda tenant: actions.record_provisioning_failed(tenant, "no disk left"), "Failed"),
     ],
 )

@@ -1,0 +1,53 @@
+"""What people and the platform can do here. These functions are this app's only writers."""
+
+from tenants.actions.accounts import (
+    ACCOUNTS_CHANNEL,
+    announce_account,
+    ensure_broker_account,
+    ensure_broker_key,
+    ensure_platform_keys,
+    record_provisioned,
+    record_provisioning_failed,
+)
+from tenants.actions.keys import (
+    create_api_token,
+    create_enrollment_key,
+    find_enrollment_key,
+    redeem_enrollment_key,
+    revoke_api_token,
+    revoke_enrollment_key,
+)
+from tenants.actions.owners import (
+    create_group,
+    create_organisation,
+    create_tenant,
+    delete_unused,
+    rename,
+)
+from tenants.actions.people import (
+    remove_membership,
+    set_membership,
+)
+
+__all__ = [
+    "ACCOUNTS_CHANNEL",
+    "announce_account",
+    "create_api_token",
+    "create_enrollment_key",
+    "create_group",
+    "create_organisation",
+    "create_tenant",
+    "delete_unused",
+    "ensure_broker_account",
+    "ensure_broker_key",
+    "ensure_platform_keys",
+    "find_enrollment_key",
+    "record_provisioned",
+    "record_provisioning_failed",
+    "redeem_enrollment_key",
+    "remove_membership",
+    "rename",
+    "revoke_api_token",
+    "revoke_enrollment_key",
+    "set_membership",
+]

@@ -1,0 +1,65 @@
+"""The keys that the broker trusts, and what is to be pushed to it."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from natsbridge import claims
+from tenants import secrets
+from tenants.models import BrokerAccount, BrokerKey, Tenant
+
+# The channel on which a subscriber hears that an account's claims want pushing.
+ACCOUNTS_CHANNEL = "wegweiser_accounts"
+
+
+@transaction.atomic
+def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
+    """The tenant's account with its identity key and both scoped keys; what is missing is made."""
+    for purpose in (BrokerKey.Purpose.ACCOUNT, BrokerKey.Purpose.DEVICE, BrokerKey.Purpose.TENANT):
+        ensure_broker_key(purpose, tenant)
+    identity = BrokerKey.objects.get(purpose=BrokerKey.Purpose.ACCOUNT, tenant=tenant)
+    account, created = BrokerAccount.objects.get_or_create(
+        tenant=tenant, defaults={"public_key": identity.public_key}
+    )
+    if created:
+        announce_account(tenant)
+    return account
+
+
+@transaction.atomic
+def ensure_broker_key(purpose: BrokerKey.Purpose, tenant: Tenant | None = None) -> BrokerKey:
+    existing = BrokerKey.objects.filter(purpose=purpose, tenant=tenant, retires_at=None).first()
+    if existing:
+        return existing
+    pair = claims.generate("operator" if purpose is BrokerKey.Purpose.OPERATOR else "account")
+    return BrokerKey.objects.create(
+        purpose=purpose,
+        tenant=tenant,
+        public_key=pair.public,
+        seed_encrypted=secrets.encrypt(pair.seed, settings.FIELD_ENCRYPTION_KEYS),
+    )
+
+
+def ensure_platform_keys() -> dict[BrokerKey.Purpose, BrokerKey]:
+    """The operator's, the system account's and the platform account's keys."""
+    purposes = (BrokerKey.Purpose.OPERATOR, BrokerKey.Purpose.SYSTEM, BrokerKey.Purpose.PLATFORM)
+    return {purpose: ensure_broker_key(purpose) for purpose in purposes}
+
+
+def announce_account(tenant: Tenant) -> None:
+    """What the rows say of the tenant's account has changed: marks it as wanting to be pushed,
+    and wakes the subscribers once the caller's transaction is committed."""
+    BrokerAccount.objects.filter(tenant=tenant).update(wanted_at=timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [ACCOUNTS_CHANNEL, str(tenant.pk)])
+
+
+def record_provisioned(tenant: Tenant, as_of: datetime) -> None:
+    """The broker has what the rows said at `as_of`."""
+    BrokerAccount.objects.filter(tenant=tenant).update(provisioned_at=as_of, last_error="")
+
+
+def record_provisioning_failed(tenant: Tenant, error: str) -> None:
+    BrokerAccount.objects.filter(tenant=tenant).update(last_error=error)

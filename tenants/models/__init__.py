@@ -1,0 +1,36 @@
+"""Who owns what: people, tenants, their groups, the keys that open them, and what was done."""
+
+from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry
+from tenants.models.broker import BrokerAccount, BrokerKey, Credential
+from tenants.models.keys import ApiToken, EnrollmentKey, hash_token
+from tenants.models.owners import Group, Organisation, Tenant
+from tenants.models.people import (
+    Membership,
+    Person,
+    Role,
+    TenantOwnedQuerySet,
+    User,
+    role_in,
+)
+
+__all__ = [
+    "Action",
+    "ActorKind",
+    "ApiToken",
+    "AuditAnchor",
+    "AuditEntry",
+    "BrokerAccount",
+    "BrokerKey",
+    "Credential",
+    "EnrollmentKey",
+    "Group",
+    "Membership",
+    "Organisation",
+    "Person",
+    "Role",
+    "Tenant",
+    "TenantOwnedQuerySet",
+    "User",
+    "hash_token",
+    "role_in",
+]

@@ -1,0 +1,123 @@
+"""Who did what: one row for each event, chained by seals so that a change shows."""
+
+from django.db import models
+from django.utils import timezone
+
+from tenants.models.people import TenantOwnedQuerySet
+
+
+class Action(models.TextChoices):
+    """What can happen. The word before the dot is what it happened to."""
+
+    BROKER_LOGIN = "broker.login", "Broker: logged in"
+    BROKER_REFUSED = "broker.refused", "Broker: login refused"
+    BROKER_DISCONNECTED = "broker.disconnected", "Broker: disconnected"
+    CALLOUT_REJECTED = "broker.callout_rejected", "Broker: callout request rejected"
+    CREDENTIAL_ISSUED = "credential.issued", "Credential issued"
+    CREDENTIAL_ROTATED = "credential.rotated", "Credential rotated"
+    CREDENTIAL_REVOKED = "credential.revoked", "Credential revoked"
+    CREDENTIAL_ENDED = "credential.ended", "Credential ended"
+    KEYS_ROTATED = "keys.rotated", "Signing keys rotated"
+    TENANT_CREATED = "tenant.created", "Tenant created"
+    TENANT_CHANGED = "tenant.changed", "Tenant changed"
+    TENANT_SUSPENDED = "tenant.suspended", "Tenant suspended"
+    TENANT_RESUMED = "tenant.resumed", "Tenant resumed"
+    TENANT_LIMITS = "tenant.limits_changed", "Tenant limits changed"
+    PLACE_CREATED = "place.created", "Organisation or group created"
+    PLACE_RENAMED = "place.renamed", "Organisation or group renamed"
+    PLACE_DELETED = "place.deleted", "Organisation or group deleted"
+    PERSON_CREATED = "person.created", "Person created"
+    PERSON_CHANGED = "person.changed", "Person changed"
+    PERSON_DELETED = "person.deleted", "Person deleted"
+    PERSON_LOGIN = "person.login", "Person logged in"
+    PERSON_LOGIN_FAILED = "person.login_failed", "Person's login failed"
+    MEMBERSHIP_SET = "membership.set", "Membership set"
+    MEMBERSHIP_REMOVED = "membership.removed", "Membership removed"
+    API_TOKEN_CREATED = "api_token.created", "API token created"
+    API_TOKEN_REVOKED = "api_token.revoked", "API token revoked"
+    ENROLMENT_KEY_CREATED = "enrolment_key.created", "Enrolment key created"
+    ENROLMENT_KEY_REVOKED = "enrolment_key.revoked", "Enrolment key revoked"
+    DEVICE_REGISTERED = "device.registered", "Device registered"
+    DEVICE_UPGRADED = "device.upgraded", "Device upgraded"
+    DEVICE_MOVED = "device.moved", "Device moved"
+    DEVICE_REVOKED = "device.revoked", "Device revoked"
+    DEVICE_REINSTATED = "device.reinstated", "Device reinstated"
+    DEVICE_DELETED = "device.deleted", "Device deleted"
+    COMMAND_ISSUED = "command.issued", "Command issued"
+    COMMAND_CANCELLED = "command.cancelled", "Command cancelled"
+    AUDIT_EXPORTED = "audit.exported", "Audit exported"
+    AUDIT_PRUNED = "audit.pruned", "Audit pruned"
+
+
+class ActorKind(models.TextChoices):
+    PERSON = "person", "Person"
+    DEVICE = "device", "Device"
+    CREDENTIAL = "credential", "Tenant credential"
+    PLATFORM = "platform", "Platform"
+    UNKNOWN = "unknown", "Unknown"
+
+
+class AuditEntryQuerySet(TenantOwnedQuerySet["AuditEntry"]):
+    tenant_path = "tenant_uuid"
+
+
+class AuditEntry(models.Model):
+    """Written once and sealed soon after; see `tenants.actions.audit`. It names things by value,
+    so it outlives them."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(default=timezone.now)
+    tenant_uuid = models.UUIDField(null=True)
+    action = models.CharField(max_length=40, choices=Action.choices)
+    actor_kind = models.CharField(max_length=10, choices=ActorKind.choices)
+    # A person's name, a device's uuid, a username; `actor_id` is a person's primary key.
+    actor = models.CharField(max_length=200, blank=True)
+    actor_id = models.CharField(max_length=64, blank=True)
+    device_uuid = models.UUIDField(null=True)
+    # What it was done to, in words: "device anna-laptop".
+    target = models.CharField(max_length=300, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    # api, admin, web, command line, broker, subscriber.
+    via = models.CharField(max_length=16, blank=True)
+    # Many equal refusals are one row.
+    count = models.PositiveIntegerField(default=1)
+    detail = models.JSONField(default=dict)
+    # The sealer's: its place in the chain, and the HMAC over the seal before and this row.
+    sequence = models.BigIntegerField(null=True, unique=True)
+    seal = models.CharField(max_length=64, blank=True)
+
+    objects = AuditEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["tenant_uuid", "-id"], name="audit_of_tenant"),
+            models.Index(fields=["device_uuid", "-id"], name="audit_of_device"),
+            models.Index(fields=["at"], name="audit_at"),
+            models.Index(fields=["id"], name="audit_unsealed", condition=models.Q(sequence=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()}: {self.target or self.actor}"
+
+
+class AuditAnchor(models.Model):
+    """Where the chain stood: its newest seal, or the last one that was pruned. What an anchor
+    says is authenticated by its own HMAC, and is written to AUDIT_ANCHORS_FILE too."""
+
+    class Kind(models.TextChoices):
+        HEAD = "head", "Head"
+        PRUNED = "pruned", "Pruned up to here"
+
+    kind = models.CharField(max_length=6, choices=Kind.choices)
+    sequence = models.BigIntegerField()
+    seal = models.CharField(max_length=64)
+    made_at = models.DateTimeField(default=timezone.now)
+    mac = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.sequence}"

@@ -1,0 +1,83 @@
+"""What opens the API and buys registrations: hashed, named, revocable."""
+
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from knox.models import AbstractAuthToken
+
+from tenants import secrets
+from tenants.models.owners import Group
+from tenants.models.people import Role, TenantOwnedQuerySet, User
+
+
+def hash_token(token: str) -> str:
+    """How this installation stores tokens that it must recognise but never show again."""
+    return secrets.digest(token, settings.TOKEN_HASH_KEY)
+
+
+class ApiToken(AbstractAuthToken):
+    """A person's key to the API; its role caps the person's own in each tenant."""
+
+    name = models.CharField(max_length=100)
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
+
+    class Meta:
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.token_key}…)"
+
+
+class EnrollmentKeyQuerySet(TenantOwnedQuerySet["EnrollmentKey"]):
+    tenant_path = "group__tenant"
+
+    def usable(self) -> Self:
+        now = timezone.now()
+        return self.filter(
+            Q(expires_at=None) | Q(expires_at__gt=now),
+            Q(max_uses=None) | Q(uses__lt=models.F("max_uses")),
+            revoked_at=None,
+        )
+
+
+class EnrollmentKey(models.Model):
+    """Buys registrations into one group until it expires, is revoked or is used up."""
+
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="enrollment_keys")
+    name = models.CharField(max_length=100)
+    # The first characters, so that a person can tell which key this was.
+    hint = models.CharField(max_length=12, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    uses = models.PositiveIntegerField(default=0, editable=False)
+    max_uses = models.PositiveIntegerField(
+        null=True, blank=True, default=1, help_text="Empty: any number of registrations."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
+    )
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = EnrollmentKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "enrolment key"
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.hint}…)"
+
+    @property
+    def refusal(self) -> str:
+        """Why this key opens nothing now; empty when it does."""
+        if self.revoked_at:
+            return "The enrolment key was revoked."
+        if self.expires_at and self.expires_at <= timezone.now():
+            return "The enrolment key has expired."
+        if self.max_uses is not None and self.uses >= self.max_uses:
+            return "The enrolment key is used up."
+        return ""
