@@ -1,9 +1,10 @@
 # Two commands do all the set-up: `make run` and `make test`. Needs Python 3.11+, make and git.
 PYTHON ?= python3
-WORKERS ?= 2
+# About half of the tests' time is waiting, so two for each of two cores.
+WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-long lint bench attack
+.PHONY: run test test-long lint bench attack faults hostile
 
 run: .venv/quickstart.stamp
 	exec .venv/bin/python manage.py quickstart
@@ -26,6 +27,14 @@ bench: .venv/dev.stamp
 attack: .venv/dev.stamp
 	.venv/bin/pytest -q tests/attacks
 	.venv/bin/python -m tests.attacks
+
+# HOSTILE_MESSAGES=200000 HOSTILE_SEED=7 in the environment change how many, and which.
+hostile: .venv/dev.stamp
+	.venv/bin/pytest -q -s --log-disable=root tests/hostile
+
+# FAULTS="--seed 7 --part Postgres": `.venv/bin/python -m tests.faults --help` names them.
+faults: .venv/dev.stamp
+	.venv/bin/python -m tests.faults $(FAULTS)
 
 .venv/%.stamp: requirements/%.txt requirements/base.txt requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wegweiser needs Python 3.11 or later; name one: make PYTHON=python3.11")'

@@ -6,6 +6,9 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+from tenants.origin import acting, command_line
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wegweiser.settings")
-    execute_from_command_line(sys.argv)
+    with acting(command_line()):
+        execute_from_command_line(sys.argv)

@@ -1,6 +1,7 @@
-"""The websocket of an open device page."""
+"""The websockets of open pages: a device's, and the fleet's."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -15,6 +16,7 @@ from django.db import Error as AnyDatabaseError
 from devices import live
 from devices.models import Device
 from natsbridge.errors import DependencyAway
+from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +30,8 @@ TRY_AGAIN = 4503
 
 # Also how soon a status that ages without a message (stale, offline, unknown) is seen.
 RENEW_SECONDS = 10
+# A page that asks for snapshots in a loop gets one each time this has passed.
+SNAPSHOT_SECONDS = 1.0
 
 
 async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -35,22 +39,25 @@ async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     return result
 
 
-class DeviceConsumer(AsyncJsonWebsocketConsumer):
-    """Sends a snapshot when it opens and whenever it is asked, then the frames as they come."""
+class PageConsumer(AsyncJsonWebsocketConsumer):
+    """What the websocket of any page does: hears its groups, and ends when it should."""
 
     renewal: asyncio.Task[None] | None = None
-    group = ""
+    # The snapshot that was asked for and is yet to be sent; and when there may be another.
+    snapshot: asyncio.Task[None] | None = None
+    next_snapshot = 0.0
 
     async def connect(self) -> None:
-        self.uuid: UUID = self.scope["url_route"]["kwargs"]["uuid"]
+        self.groups_heard: list[str] = []
+        # No frame goes out between the making of a snapshot and its sending, or the page would
+        # miss its number.
+        self.sending = asyncio.Lock()
         self.person = self.scope.get("user", AnonymousUser())
         await self.accept()
         if not self.person.is_authenticated:
             await self.close(LOGIN_NEEDED)
-        elif await self._device() is None:
-            await self.close(NO_SUCH_DEVICE)
         else:
-            await self._open()
+            await self._or_try_again(self._open())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """However the page ends, nothing of it stays behind."""
@@ -60,16 +67,19 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
             # Leaving the group, and the channel layer's own last words, need Redis too.
             log.warning("live page ended without Redis", error=str(error))
         finally:
-            if self.renewal:
-                self.renewal.cancel()
+            for task in (self.renewal, self.snapshot):
+                if task:
+                    task.cancel()
 
     async def disconnect(self, code: int) -> None:
-        if self.group:
-            await self.channel_layer.group_discard(self.group, self.channel_name)
+        for group in self.groups_heard:
+            await self.channel_layer.group_discard(group, self.channel_name)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        if isinstance(content, dict) and content.get("type") == "snapshot":
-            await self._or_try_again(self._send_snapshot())
+        """However often it is asked for meanwhile, the next snapshot answers it all."""
+        wanted = isinstance(content, dict) and content.get("type") == "snapshot"
+        if wanted and (self.snapshot is None or self.snapshot.done()):
+            self.snapshot = asyncio.create_task(self._or_try_again(self._snapshot_in_turn()))
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
@@ -79,45 +89,80 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
         except ValueError:
             return None
 
-    async def device_frame(self, event: dict[str, Any]) -> None:
-        await self.send(text_data=event["text"])
+    async def page_frame(self, event: dict[str, Any]) -> None:
+        async with self.sending:
+            await self.send(text_data=event["text"])
+
+    async def _snapshot_in_turn(self) -> None:
+        await asyncio.sleep(max(0.0, self.next_snapshot - time.monotonic()))
+        self.next_snapshot = time.monotonic() + SNAPSHOT_SECONDS
+        async with self.sending:
+            await self._send_snapshot()
 
     async def _open(self) -> None:
-        self.group = live.group_of(self.uuid)
-        await self._or_try_again(self._join())
+        raise NotImplementedError
 
-    async def _join(self) -> None:
-        await self.channel_layer.group_add(self.group, self.channel_name)
-        await _in_thread(live.watch, self.uuid)
-        await self._send_snapshot()
-        self.renewal = asyncio.create_task(self._or_try_again(self._renew()))
+    async def _send_snapshot(self) -> None:
+        raise NotImplementedError
+
+    async def _renew(self) -> bool:
+        """Keeps what is shown watched. False: it closed the page."""
+        raise NotImplementedError
+
+    async def _hear(self, group: str) -> None:
+        await self.channel_layer.group_add(group, self.channel_name)
+        self.groups_heard.append(group)
+
+    def _keep_renewing(self) -> None:
+        self.renewal = asyncio.create_task(self._or_try_again(self._renew_for_ever()))
 
     async def _or_try_again(self, work: Coroutine[Any, Any, None]) -> None:
         """While a server is away the page is closed; its browser comes back by itself."""
         try:
             await work
         except (redis.RedisError, DependencyAway, AnyDatabaseError, OSError) as error:
-            log.warning("live page closed", device=str(self.uuid), error=str(error).strip())
+            path = self.scope["path"]
+            log.warning("live page closed", path=path, error=str(error).strip())
             await self.close(TRY_AGAIN)
 
-    async def _renew(self) -> None:
-        """Keeps the device watched, and ends the page of somebody who may no longer see it."""
+    async def _renew_for_ever(self) -> None:
+        """Ends the page of somebody who has logged out."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             if not await _in_thread(self._still_logged_in):
                 await self.close(LOGIN_NEEDED)
                 return
-            device = await self._device()
-            if device is None:
-                await self.close(NO_SUCH_DEVICE)
+            if not await self._renew():
                 return
-            await _in_thread(live.watch, self.uuid)
-            await self.send_json(await _in_thread(live.connectivity_frame, device))
 
     def _still_logged_in(self) -> bool:
         """Logging out ends the session, in whichever tab it is done."""
         session = self.scope["session"]
         return bool(session.session_key and session.exists(session.session_key))
+
+
+class DeviceConsumer(PageConsumer):
+    """Sends a snapshot when it opens and whenever it is asked, then the frames as they come."""
+
+    async def _open(self) -> None:
+        self.uuid: UUID = self.scope["url_route"]["kwargs"]["uuid"]
+        if await self._device() is None:
+            await self.close(NO_SUCH_DEVICE)
+            return
+        await self._hear(live.group_of(self.uuid))
+        await _in_thread(live.watch, self.uuid)
+        await self._send_snapshot()
+        self._keep_renewing()
+
+    async def _renew(self) -> bool:
+        """Also ends the page of somebody who may no longer see the device."""
+        device = await self._device()
+        if device is None:
+            await self.close(NO_SUCH_DEVICE)
+            return False
+        await _in_thread(live.watch, self.uuid)
+        await self.send_json(await _in_thread(live.connectivity_frame, device))
+        return True
 
     async def _send_snapshot(self) -> None:
         device = await self._device()
@@ -132,3 +177,35 @@ class DeviceConsumer(AsyncJsonWebsocketConsumer):
     def _visible_device(self) -> Device | None:
         devices = Device.objects.visible_to(self.person).select_related("connectivity")
         return devices.filter(pk=self.uuid).first()
+
+
+class FleetConsumer(PageConsumer):
+    """Says when a device of any of the person's tenants has come or gone: the page looks again.
+
+    The rows themselves are the page's own request, with its filters and the person's rights."""
+
+    async def _open(self) -> None:
+        await self._hear_tenants()
+        await self._send_snapshot()
+        self._keep_renewing()
+
+    async def _renew(self) -> bool:
+        """Also of tenants that the person has come to since, and none that were left."""
+        await self._hear_tenants()
+        return True
+
+    async def _hear_tenants(self) -> None:
+        tenants: list[UUID] = await _in_thread(self._visible_tenants)
+        wanted = {live.fleet_of(tenant) for tenant in tenants}
+        for group in set(self.groups_heard) - wanted:
+            await self.channel_layer.group_discard(group, self.channel_name)
+            self.groups_heard.remove(group)
+        for group in wanted - set(self.groups_heard):
+            await self._hear(group)
+        await _in_thread(live.watch_fleets, tenants)
+
+    async def _send_snapshot(self) -> None:
+        await self.send_json({"type": "snapshot", "seq": 0})
+
+    def _visible_tenants(self) -> list[UUID]:
+        return list(Tenant.objects.visible_to(self.person).values_list("pk", flat=True))

@@ -6,7 +6,7 @@ import msgspec
 import structlog
 from nats.errors import Error as NatsError
 
-from devices.actions import delivery
+from devices.actions import delivery, filling
 from devices.actions.commands import COMMANDS_CHANNEL
 from devices.actions.delivery import Outgoing
 from natsbridge import subjects
@@ -31,6 +31,7 @@ async def deliver(runtime: Runtime) -> None:
                     await _publish_due(runtime, worker, wake)
                 if rounds % SWEEP_EVERY == 0:
                     await worker.run(delivery.sweep)
+                    await worker.run(filling.fill_what_was_left)
             except DATABASE_AWAY as error:
                 log.warning("commands wait for the database", error=str(error).strip())
             rounds += 1

@@ -9,12 +9,24 @@ class CommandRefused(DevicesError):
     """The command cannot be issued, or not cancelled, as asked."""
 
 
+class CommandConflict(CommandRefused):
+    """As things are now it cannot be done; asked at another time it could."""
+
+
+class NoSuchTransition(DevicesError):
+    """The states of a command do not lead there."""
+
+
 class RegistrationRefused(DevicesError):
     """The proof or the key that came with a registration is not good."""
 
 
 class AlreadyRegistered(DevicesError):
     """The key pair is registered, and nothing proves that the caller holds its private half."""
+
+
+class UpgradeRefused(DevicesError):
+    """The device speaks NATS already, or must not."""
 
 
 class DeviceCannotMove(DevicesError):

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -121,6 +122,9 @@ class JsonField(forms.JSONField):
             raise forms.ValidationError(f"This must be {self.description}.")
         return parsed
 
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
 
 class ListField(JsonField):
     """An array, as JSON or as words between commas."""
@@ -139,6 +143,32 @@ class ListField(JsonField):
         return super().prepare_value(value)
 
 
+class DeadlineField(forms.TypedChoiceField):
+    """How long a command may wait for its device; the moment when it no longer does."""
+
+    LENGTHS = (
+        (600, "10 minutes"),
+        (3600, "an hour"),
+        (8 * 3600, "8 hours"),
+        (86_400, "a day"),
+        (7 * 86_400, "7 days"),
+        (30 * 86_400, "30 days"),
+    )
+
+    def __init__(self) -> None:
+        usual = settings.COMMAND_DEADLINE_SECONDS
+        lengths = dict(self.LENGTHS)
+        lengths.setdefault(usual, f"{usual} seconds")
+        super().__init__(
+            choices=sorted(lengths.items()),
+            coerce=lambda seconds: timezone.now() + timedelta(seconds=int(seconds)),
+            empty_value=None,
+            initial=usual,
+            required=False,
+            label="May wait for",
+        )
+
+
 class CommandForm(forms.Form):
     """A command for one device and its parameters, each a field where the agent describes them.
 
@@ -150,6 +180,7 @@ class CommandForm(forms.Form):
     def __init__(self, command: str, offer: Offer | None, data: Any = None) -> None:
         super().__init__(data, auto_id="id_command_%s")
         self.fields["command"] = forms.CharField(max_length=100, initial=command)
+        self.fields["deadline"] = DeadlineField()
         self.parameters = offer.parameters if offer else None
         if self.parameters is None:
             self.fields["parameters"] = JsonField(
@@ -164,7 +195,7 @@ class CommandForm(forms.Form):
 
     @property
     def parameter_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.fields if name != "command"]
+        return [self[name] for name in self.fields if name not in ("command", "deadline")]
 
     def parameter_values(self) -> dict[str, Any]:
         """The parameters as the device shall get them; what was left empty is left out."""

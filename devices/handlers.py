@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
-from devices import delivery_task
-from devices.actions import ingest, live_metrics
+from devices import delivery_task, presence_task, renewal_task
+from devices.actions import ingest, live_metrics, presence
 from devices.actions.commands import COMMANDS_CHANNEL
+from devices.actions.sessions import PRESENCE_CHANNEL
+from natsbridge import streams
+from natsbridge.broker_events import without_secrets
 from natsbridge.envelope import Message, RawMessage
 from natsbridge.registry import Rejection, registry
 from natsbridge.runtime import Runtime
 from natsbridge.subjects import METRIC_PATTERN
+from tenants.actions.rotation import RENEWALS_CHANNEL
 
 
 @registry.handler("heartbeat")
@@ -26,6 +30,21 @@ def responses(messages: Sequence[Message]) -> list[Rejection]:
     return ingest.record_responses(messages)
 
 
+@registry.stream_handler(
+    "presence",
+    stream=streams.BROKER,
+    consumer=streams.PRESENCE_WRITER,
+    parked_body=without_secrets,
+)
+def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:
+    return presence.record_events(messages)
+
+
+@registry.side_task("presence sweep", wakes_on=(PRESENCE_CHANNEL,))
+async def presence_sweep(runtime: Runtime) -> None:
+    await presence_task.watch_presence(runtime)
+
+
 @registry.live_handler("metrics", subject=METRIC_PATTERN, queue="metrics")
 def metrics(messages: Sequence[RawMessage]) -> list[Rejection]:
     return live_metrics.record(messages)
@@ -34,3 +53,8 @@ def metrics(messages: Sequence[RawMessage]) -> list[Rejection]:
 @registry.side_task("commands", wakes_on=(COMMANDS_CHANNEL,))
 async def commands(runtime: Runtime) -> None:
     await delivery_task.deliver(runtime)
+
+
+@registry.side_task("renewals", wakes_on=(RENEWALS_CHANNEL,))
+async def renewals(runtime: Runtime) -> None:
+    await renewal_task.tell_to_renew(runtime)

@@ -1,11 +1,12 @@
-"""Frames for the open pages of a device. Only a watched device costs anything.
+"""Frames for open pages: a device's, and the fleet's. Only what is watched costs anything.
 
-An open page renews its device's place in a Redis sorted set, scored with the time it lapses.
+An open page renews its device's (or its tenants') place in a Redis sorted set, scored with the
+time it lapses.
 """
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 WATCH_SECONDS = 30
 RESULT_IN_FRAME = 64 * 1024
 _WATCHED = "wegweiser:watched"
+_WATCHED_FLEETS = "wegweiser:watched-fleets"
 Frame = dict[str, Any]
 
 
@@ -46,21 +48,39 @@ def group_of(device: UUID) -> str:
     return f"device.{device}"
 
 
+def fleet_of(tenant: UUID) -> str:
+    return f"fleet.{tenant}"
+
+
 def watch(device: UUID) -> None:
     """Called by an open page, more often than every WATCH_SECONDS."""
+    _renew(_WATCHED, [device])
+
+
+def watch_fleets(tenants: Collection[UUID]) -> None:
+    """Called by an open fleet page, as `watch`."""
+    _renew(_WATCHED_FLEETS, tenants)
+
+
+def _renew(key: str, members: Collection[UUID]) -> None:
     now = time.time()
     pipeline = _redis().pipeline(transaction=False)
-    pipeline.zadd(_WATCHED, {str(device): now + WATCH_SECONDS})
-    pipeline.zremrangebyscore(_WATCHED, "-inf", now)
+    if members:
+        pipeline.zadd(key, {str(member): now + WATCH_SECONDS for member in members})
+    pipeline.zremrangebyscore(key, "-inf", now)
     pipeline.execute()
 
 
 def watched() -> set[UUID]:
     """The devices that some page shows now; empty while Redis is away."""
+    return _members(_WATCHED)
+
+
+def _members(key: str) -> set[UUID]:
     if time.monotonic() < _resting.until:
         return set()
     try:
-        members = _redis().zrangebyscore(_WATCHED, time.time(), "+inf")
+        members = _redis().zrangebyscore(key, time.time(), "+inf")
     except redis.RedisError as error:
         _resting.begin(error)
         return set()
@@ -104,6 +124,25 @@ def push_metrics(series: metrics.Series) -> None:
         _send(_metrics_frames(by_device))
 
 
+def push_presence(devices: Collection[UUID]) -> None:
+    """Some came or went: their pages show it, and so do the fleets they are in."""
+    push_connectivity(devices)
+    push_fleets(devices)
+
+
+def push_fleets(devices: Iterable[UUID]) -> None:
+    """One frame for each watched tenant that has any of them; it says no more than: look again."""
+    changed = list(devices)
+    watching = _members(_WATCHED_FLEETS) if changed else set()
+    if not watching:
+        return
+    tenants = Device.objects.filter(pk__in=changed, tenant__in=watching).values_list(
+        "tenant", flat=True
+    )
+    for tenant in tenants.distinct().order_by():
+        _send_to(fleet_of(tenant), {"type": "fleet"})
+
+
 def push_connectivity(devices: Iterable[UUID]) -> None:
     shown = watched().intersection(devices)
     if not shown:
@@ -143,13 +182,18 @@ def _next_numbers(devices: Mapping[UUID, Any]) -> dict[UUID, int]:
 
 
 def _send(frames: Iterable[tuple[UUID, Frame]]) -> None:
+    for device, frame in frames:
+        _send_to(group_of(device), frame)
+
+
+def _send_to(group: str, frame: Frame) -> None:
     """A frame that does not get through is made good by the page's next snapshot."""
-    layer = get_channel_layer()
+    if time.monotonic() < _resting.until:
+        return
     try:
-        for device, frame in frames:
-            # As text: the layer's own encoding knows no integer above 64 bits, JSON does.
-            message = {"type": "device.frame", "text": json.dumps(frame)}
-            async_to_sync(layer.group_send)(group_of(device), message)
+        # As text: the layer's own encoding knows no integer above 64 bits, JSON does.
+        message = {"type": "page.frame", "text": json.dumps(frame)}
+        async_to_sync(get_channel_layer().group_send)(group, message)
     except (redis.RedisError, OSError) as error:
         _resting.begin(error)
 

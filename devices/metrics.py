@@ -5,14 +5,15 @@ each entry `{"timestamp": epoch milliseconds, "value": number}`. Two subscribers
 device's points, so readers sort.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
 
-from devices.redis import metrics_client, redis_needed
+from devices.redis import METRICS_STORE, metrics_client, redis_needed
+from natsbridge.errors import DependencyAway
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -37,7 +38,10 @@ Series = Mapping[tuple[UUID, str], Sequence[Point]]
 
 
 def append(series: Series) -> None:
-    """One round trip, whatever the number of series. Raises DependencyAway."""
+    """One round trip, whatever the number of series. Raises DependencyAway; at once, where Redis
+    is known to be away."""
+    if not METRICS_STORE.admits():
+        raise DependencyAway("Redis is away")
     limit = settings.METRICS_MAX_POINTS
     pipeline = metrics_client().pipeline(transaction=False)
     for (device, metric), points in series.items():
@@ -45,8 +49,13 @@ def append(series: Series) -> None:
         pipeline.lpush(key, *[_encode(point) for point in points[-limit:]])
         pipeline.ltrim(key, 0, limit - 1)
         pipeline.expire(key, settings.METRICS_TTL_SECONDS)
-    with redis_needed():
-        pipeline.execute()
+    try:
+        with redis_needed():
+            pipeline.execute()
+    except DependencyAway as error:
+        METRICS_STORE.failed(str(error))
+        raise
+    METRICS_STORE.succeeded()
 
 
 def recent(
@@ -66,9 +75,23 @@ def recent(
     }
 
 
+def forget(devices: Collection[UUID]) -> None:
+    """All points of these devices, in one pass over the store. Raises DependencyAway."""
+    store = metrics_client()
+    owners = {str(device) for device in devices}
+    pattern = _key("*" if len(owners) > 1 else next(iter(owners), "-"), "*")
+    with redis_needed():
+        for key in store.scan_iter(match=pattern, count=1000):
+            if (
+                str(key, "utf-8", "replace").removeprefix(f"{settings.METRICS_REDIS_PREFIX}:")[:36]
+                in owners
+            ):
+                store.unlink(key)
+
+
 def _sorted(entries: Iterable[bytes]) -> list[Point]:
     return sorted(map(_decode, entries), key=lambda point: point.timestamp)
 
 
-def _key(device: UUID, metric: str) -> str:
+def _key(device: UUID | str, metric: str) -> str:
     return f"{settings.METRICS_REDIS_PREFIX}:{device}:{metric}"

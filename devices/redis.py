@@ -7,7 +7,11 @@ from functools import cache
 import redis
 from django.conf import settings
 
+from natsbridge.breaker import Breaker
 from natsbridge.errors import DependencyAway
+
+# Around what the subscriber writes there.
+METRICS_STORE = Breaker("redis")
 
 
 @cache

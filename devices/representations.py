@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from devices.models import Command, Connectivity, Device
+from devices.command_states import COMMAND_STATES
+from devices.models import BulkCommand, Command, Connectivity, Device
 from devices.presence import Cutoffs, Status
 
 
@@ -15,22 +16,27 @@ def status(device: Device, cutoffs: Cutoffs) -> dict[str, Any]:
     """Expects `connectivity` to be loaded with the device where many are shown."""
     connectivity: Connectivity | None = getattr(device, "connectivity", None)
     last_seen = connectivity.last_seen_online if connectivity else None
-    state = cutoffs.status_of(last_seen)
+    state = device.status(cutoffs)
     return {
         "success": True,
         "device_uuid": str(device.pk),
+        "revoked": device.revoked_at is not None,
         "is_online": state is Status.ONLINE,
         "status": state.value,
         "connection_type": connectivity.connection_type if connectivity else "",
         "last_heartbeat": epoch(connectivity.last_heartbeat) if connectivity else None,
         "last_seen_online": epoch(last_seen),
+        "presence": (connectivity and connectivity.presence) or None,
+        "presence_since": epoch(connectivity.presence_at) if connectivity else None,
+        "reported_by": (connectivity and connectivity.presence_by) or None,
+        "unstable": bool(connectivity and connectivity.is_unstable),
         "agent_version": connectivity.agent_version if connectivity else "",
         "connection_info": connectivity.connection_info if connectivity else {},
     }
 
 
 def command(row: Command) -> dict[str, Any]:
-    return command_summary(row) | {"result": row.result}
+    return command_summary(row) | {"result": row.result, "result_cut_from": row.result_cut_from}
 
 
 def command_summary(row: Command) -> dict[str, Any]:
@@ -42,7 +48,37 @@ def command_summary(row: Command) -> dict[str, Any]:
         "parameters": row.parameters,
         "state": row.state,
         "created_at": epoch(row.created_at),
+        "deadline": epoch(row.deadline),
         "sent_at": epoch(row.sent_at),
         "finished_at": epoch(row.finished_at),
         "error": row.error or None,
+    }
+
+
+def bulk(row: BulkCommand, counts: dict[str, int]) -> dict[str, Any]:
+    """`counts`: its commands by state."""
+    return {
+        "bulk_id": str(row.uuid),
+        "tenant_uuid": str(row.tenant_id),
+        "command": row.command,
+        "parameters": row.parameters,
+        "target": row.target,
+        "created_by": row.created_by.get_username() if row.created_by else None,
+        "created_at": epoch(row.created_at),
+        "deadline": epoch(row.deadline),
+        "cancelled_at": epoch(row.cancelled_at),
+        "repeats": str(row.repeats.uuid) if row.repeats else None,
+        "total": sum(counts.values()),
+        "left_out": row.left_out,
+        "counts": counts,
+        "open": sum(counts[state] for state in COMMAND_STATES.open),
+    }
+
+
+def bulk_preview(words: str, by_status: dict[Status, int], left_out: dict[str, int]) -> Any:
+    return {
+        "target": words,
+        "total": sum(by_status.values()),
+        "by_status": {status.lower(): count for status, count in by_status.items()},
+        "left_out": left_out,
     }

@@ -1,5 +1,8 @@
 from django.urls import path
 
-from devices.consumers import DeviceConsumer
+from devices.consumers import DeviceConsumer, FleetConsumer
 
-websocket_urlpatterns = [path("ws/devices/<uuid:uuid>/", DeviceConsumer.as_asgi())]
+websocket_urlpatterns = [
+    path("ws/devices/<uuid:uuid>/", DeviceConsumer.as_asgi()),
+    path("ws/fleet/", FleetConsumer.as_asgi()),
+]

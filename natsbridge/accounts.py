@@ -7,6 +7,8 @@ answers. In a cluster each server answers for itself.
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import nats.errors
@@ -14,13 +16,29 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from natsbridge.broker_events import ConnectionList, read_listing
 from natsbridge.claims import KeyPair, decode, deletion_jwt
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused
 
 _ANSWER_SECONDS = 5.0
 _NO_RESPONDERS = "503"
 
+# As many as a server names in one answer.
+_CONNECTIONS_PAGE = 1024
+_OVERLAP = 24
+
 Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnection:
+    """One client's connection to one server. `user` is the public key of a user who brought a JWT,
+    and otherwise the name that the auth callout gave it."""
+
+    server_id: str
+    number: int
+    user: str
+    started_at: datetime
 
 
 async def push(system: Client, jwt: str) -> None:
@@ -34,6 +52,16 @@ async def push(system: Client, jwt: str) -> None:
     await _order_all(system, "$SYS.REQ.CLAIMS.UPDATE", jwt)
     if await lookup(system, account) != jwt:
         raise ClaimsRefused("the server answered that all was well, but has other claims")
+
+
+async def bring_up_to_date(system: Client, jwt: str) -> bool:
+    """Push `jwt` unless the servers' claims of its account say the same; whether it was pushed."""
+    wanted = decode(jwt)
+    present = await lookup(system, wanted["sub"])
+    if present is not None and _meaning(decode(present)) == _meaning(wanted):
+        return False
+    await push(system, jwt)
+    return True
 
 
 async def delete(
@@ -51,7 +79,7 @@ async def lookup(system: Client, account_public: str) -> str | None:
         answer = await _next(answers, subject)
         if not answer.data:
             # Servers that do not know the account answer too, and perhaps before one that does.
-            for _ in range(await _server_count(system) - 1):
+            for _ in range(len(await _servers(system)) - 1):
                 answer = await _next(answers, subject)
                 if answer.data:
                     break
@@ -64,10 +92,91 @@ async def listing(system: Client) -> list[str]:
     return sorted({account for answer in answers for account in answer["data"]})
 
 
+async def server_ids(system: Client) -> frozenset[str]:
+    """The ids of all servers that are up; an id is the public half of the server's NKey."""
+    answers = await _ask_all(system, "$SYS.REQ.SERVER.PING", "")
+    return frozenset(answer["server"]["id"] for answer in answers)
+
+
 async def kick(system: Client, server_id: str, connection_id: int) -> None:
     """End one client's connection to the server with that id; ClaimsRefused if it has none."""
     subject = f"$SYS.REQ.SERVER.{server_id}.KICK"
     _accepted(await _ask_one(system, subject, json.dumps({"cid": connection_id})))
+
+
+def _meaning(decoded: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in decoded.items() if name not in ("iat", "jti")}
+
+
+async def streams(system: Client, account_public: str) -> dict[str, dict[str, Any]]:
+    """The configuration of each stream of the account, by name, without a login to it."""
+    details = await _stream_details(system, account_public, {"config": True})
+    return {each["name"]: each["config"] for each in details}
+
+
+async def consumers(system: Client, account_public: str) -> dict[str, list[str]]:
+    """The names of each stream's consumers, by the stream's name, without a login to it."""
+    details = await _stream_details(system, account_public, {"consumer": True})
+    return {
+        each["name"]: sorted(one["name"] for one in each.get("consumer_detail") or [])
+        for each in details
+    }
+
+
+async def _stream_details(
+    system: Client, account_public: str, wanted: dict[str, Any]
+) -> list[dict[str, Any]]:
+    body = json.dumps({"acc": account_public, "streams": True} | wanted)
+    answers = await _ask_all(system, f"$SYS.REQ.ACCOUNT.{account_public}.JSZ", body)
+    return [
+        detail
+        for answer in answers
+        for detail in (answer.get("data") or {}).get("stream_detail") or []
+    ]
+
+
+async def connections(
+    system: Client, account_public: str, *, page: int = _CONNECTIONS_PAGE
+) -> list[ClientConnection]:
+    """Everybody who is connected to the account, on every server."""
+    subject = f"$SYS.REQ.ACCOUNT.{account_public}.CONNZ"
+    query = {"acc": account_public, "auth": True, "limit": page}
+    found: dict[tuple[str, int], ClientConnection] = {}
+    for answer in await _ask_all(system, subject, json.dumps(query)):
+        server, data = answer["server"]["id"], answer.get("data") or {}
+        while True:
+            for each in data.get("connections") or []:
+                found[server, each["cid"]] = _connection(server, each)
+            # Pages overlap, since who leaves meanwhile makes those behind move up.
+            offset = data.get("offset", 0) + max(page - _OVERLAP, 1)
+            if data.get("offset", 0) + page >= data.get("total", 0):
+                break
+            body = json.dumps(query | {"offset": offset})
+            data = (await _ask_one(system, f"$SYS.REQ.SERVER.{server}.CONNZ", body))["data"]
+    return list(found.values())
+
+
+async def everybody(system: Client, *, page: int = _CONNECTIONS_PAGE) -> list[ConnectionList]:
+    """What every server says of its connections, of all accounts, in parts. Raises
+    BrokerUnavailable unless every server that is up answers, and MalformedMessage."""
+    query = {"auth": True, "limit": page}
+    parts: list[ConnectionList] = []
+    for answer in await _ask_all(system, "$SYS.REQ.SERVER.PING.CONNZ", json.dumps(query)):
+        part, offset = read_listing(answer), 0
+        parts.append(part)
+        while offset + page < part.total:
+            # Pages overlap, since who leaves meanwhile makes those behind move up.
+            offset += max(page - _OVERLAP, 1)
+            body = json.dumps(query | {"offset": offset})
+            subject = f"$SYS.REQ.SERVER.{part.server}.CONNZ"
+            part = read_listing(await _ask_one(system, subject, body))
+            parts.append(part)
+    return parts
+
+
+def _connection(server: str, said: dict[str, Any]) -> ClientConnection:
+    started_at = datetime.fromisoformat(said["start"])
+    return ClientConnection(server, said["cid"], said.get("authorized_user", ""), started_at)
 
 
 async def _order_all(system: Client, subject: str, body: str) -> None:
@@ -91,16 +200,19 @@ async def _ask_all(system: Client, subject: str, body: str) -> list[Answer]:
         found = [_parsed(await _next(answers, subject))]
         # A server names its cluster, if it is in one.
         if "cluster" in found[0]["server"]:
-            for _ in range(await _server_count(system) - 1):
+            missing = await _servers(system) - {found[0]["server"]["name"]}
+            while missing:
                 found.append(_parsed(await _next(answers, subject)))
+                missing.discard(found[-1]["server"]["name"])
     return found
 
 
-async def _server_count(system: Client) -> int:
-    """How many servers are up, as one of them sees it."""
+async def _servers(system: Client) -> set[str]:
+    """The names of all servers that are up, as one of them sees it: itself and those to which it
+    has a route. One that was killed it would count for minutes among its `active_servers`."""
     answer = await _ask_one(system, "$SYS.REQ.SERVER.PING", "")
-    count: int = answer["statsz"]["active_servers"]
-    return count
+    routes = answer["statsz"].get("routes") or []
+    return {answer["server"]["name"], *(route["name"] for route in routes)}
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from natsbridge import claim_parts as parts
 from natsbridge.errors import InvalidClaims
 from natsbridge.jwt import credentials_file, decode, signed
 from natsbridge.keys import (
@@ -32,7 +33,7 @@ from natsbridge.permissions import (
     device_permissions,
     tenant_permissions,
 )
-from natsbridge.subjects import COMMAND_EXPORT, INGEST_EXPORT
+from natsbridge.subjects import BROKER_EVENTS, COMMAND_EXPORT, INGEST_EXPORT
 
 __all__ = [
     "PROVISIONER_PERMISSIONS",
@@ -43,6 +44,7 @@ __all__ = [
     "Permissions",
     "TenantAccount",
     "account_user_jwt",
+    "callout_account_jwt",
     "credentials_file",
     "decode",
     "deletion_jwt",
@@ -59,7 +61,6 @@ __all__ = [
     "verify",
 ]
 
-_UNLIMITED = -1
 _ACCOUNT_TOKEN_POSITION = 2
 _CLIENT_CONNECTIONS = ["STANDARD", "WEBSOCKET"]
 
@@ -72,15 +73,15 @@ class AccountLimits:
     all tenants may use together must fit into the server's `max_file_store`.
     """
 
-    connections: int = _UNLIMITED
-    subscriptions: int = _UNLIMITED
-    payload: int = _UNLIMITED
+    connections: int = parts.UNLIMITED
+    subscriptions: int = parts.UNLIMITED
+    payload: int = parts.UNLIMITED
     disk_storage: int = 32 * 1024 * 1024
     streams: int = 1
     consumers: int = 10
 
     def claim(self) -> dict[str, Any]:
-        return _limits(
+        return parts.limits(
             conn=self.connections,
             subs=self.subscriptions,
             payload=self.payload,
@@ -96,7 +97,8 @@ class AccountLimits:
 class TenantAccount:
     """All that the claims of a tenant's account say.
 
-    `device_key` and `tenant_key` are the public halves of the account's scoped signing keys.
+    `device_key` and `tenant_key` are the public halves of the account's scoped signing keys; what
+    a retiring one has signed is good as well.
     `revocations` maps a user's public key (or `*`) to the epoch second up to which its JWTs are
     void.
     """
@@ -108,6 +110,8 @@ class TenantAccount:
     tenant_key: str
     limits: AccountLimits = AccountLimits()
     revocations: Mapping[str, int] = field(default_factory=dict)
+    retiring_device_keys: tuple[str, ...] = ()
+    retiring_tenant_keys: tuple[str, ...] = ()
 
 
 def operator_jwt(operator: KeyPair, *, system_account: str, issued_at: int) -> str:
@@ -122,48 +126,80 @@ def system_account_jwt(operator: KeyPair, account_public: str, *, issued_at: int
     The server itself refuses JetStream in this account.
     """
     exports = [
-        _export(f"account-{event.lower()}", f"$SYS.ACCOUNT.*.{event}", "stream")
-        for event in ("CONNECT", "DISCONNECT")
+        parts.exported(f"account-{event}", f"$SYS.ACCOUNT.*.{event.upper()}", "stream")
+        for event in BROKER_EVENTS
     ]
-    nats = _account(exports=exports, limits=_limits())
+    nats = parts.account(exports=exports, limits=parts.limits())
     return _account_jwt(operator, account_public, nats, name="SYS", issued_at=issued_at)
 
 
-def platform_account_jwt(operator: KeyPair, account_public: str, *, issued_at: int) -> str:
+def platform_account_jwt(
+    operator: KeyPair, account_public: str, *, system_account: str, issued_at: int
+) -> str:
     """The platform's account. Its two exports serve every tenant; the token position makes the
-    server insist that an importer's own key stands in the subject."""
+    server insist that an importer's own key stands in the subject. It imports who connects to
+    the broker and leaves it, in any account."""
+    _require_key(system_account, "account")
     position = {"account_token_position": _ACCOUNT_TOKEN_POSITION}
     exports = [
-        _export("ingest", INGEST_EXPORT, "service") | position,
-        _export("command", COMMAND_EXPORT, "stream") | position,
+        parts.exported("ingest", INGEST_EXPORT, "service") | position,
+        parts.exported("command", COMMAND_EXPORT, "stream") | position,
     ]
-    storage = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), _UNLIMITED)
-    nats = _account(exports=exports, limits=_limits(**storage))
+    storage = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), parts.UNLIMITED)
+    imports = [
+        {"account": system_account}
+        | parts.imported(
+            f"account-{event}",
+            f"$SYS.ACCOUNT.*.{event.upper()}",
+            f"broker.$1.{event}",
+            kind="stream",
+        )
+        for event in BROKER_EVENTS
+    ]
+    nats = parts.account(imports=imports, exports=exports, limits=parts.limits(**storage))
     return _account_jwt(operator, account_public, nats, name="WEGWEISER", issued_at=issued_at)
+
+
+def callout_account_jwt(
+    operator: KeyPair, account_public: str, *, user_public: str, xkey: str, issued_at: int
+) -> str:
+    """The account of the auth callout: whoever brings its bearer JWT is asked about, except the
+    callout's own user. It may be let into any account by a JWT which that account's key signed.
+
+    `xkey` is the public curve key for which the servers seal what they ask.
+    """
+    _require_key(user_public, "user")
+    limits = parts.limits(disallow_bearer=False, exports=0, imports=0)
+    nats = parts.account(limits=limits) | {
+        "authorization": {"auth_users": [user_public], "allowed_accounts": ["*"], "xkey": xkey}
+    }
+    return _account_jwt(operator, account_public, nats, name="AUTH", issued_at=issued_at)
 
 
 def tenant_account_jwt(operator: KeyPair, account: TenantAccount, *, issued_at: int) -> str:
     """A tenant's account: what it shares with the platform, and what its users may do."""
     tenant = _identity(account.tenant)
-    for key in (account.public, account.platform_account, account.device_key, account.tenant_key):
+    device_keys = (account.device_key, *account.retiring_device_keys)
+    tenant_keys = (account.tenant_key, *account.retiring_tenant_keys)
+    for key in (account.public, account.platform_account, *device_keys, *tenant_keys):
         _require_key(key, "account")
     tenant_space = f"tenant.{tenant}.>"
     shared = {"account": account.platform_account}
     imports = [
-        shared | _import("ingest", f"ingest.{account.public}.{tenant_space}", tenant_space),
-        shared | _import("metrics", f"ingest.{account.public}.demo.>", "demo.>"),
+        shared | parts.imported("ingest", f"ingest.{account.public}.{tenant_space}", tenant_space),
+        shared | parts.imported("metrics", f"ingest.{account.public}.demo.>", "demo.>"),
         shared
-        | _import(
+        | parts.imported(
             "command",
             f"command.{account.public}.*",
             f"tenant.{tenant}.device.$1.command",
             kind="stream",
         ),
     ]
-    nats = _account(imports=imports, limits=account.limits.claim()) | {
+    nats = parts.account(imports=imports, limits=account.limits.claim()) | {
         "signing_keys": [
-            _scope(account.device_key, "device", device_permissions(account.tenant)),
-            _scope(account.tenant_key, "tenant", tenant_permissions(account.tenant)),
+            *(_scope(key, "device", device_permissions(account.tenant)) for key in device_keys),
+            *(_scope(key, "tenant", tenant_permissions(account.tenant)) for key in tenant_keys),
         ],
         "revocations": dict(account.revocations),
     }
@@ -178,7 +214,8 @@ def device_user_jwt(
     device: UUID,
     user_public: str,
     issued_at: int,
-    expires_at: int,
+    expires_at: int | None,
+    tags: Iterable[str] = (),
 ) -> str:
     """A device's user, signed by its tenant's scoped key `device`, which has the permissions.
 
@@ -186,7 +223,13 @@ def device_user_jwt(
     uuid and nothing else: a user named `*` would be every device of the tenant.
     """
     return _scoped_user(
-        device_key, account, _identity(device), user_public, issued_at, expires_at=expires_at
+        device_key,
+        account,
+        _identity(device),
+        user_public,
+        issued_at,
+        expires_at=expires_at,
+        tags=tags,
     )
 
 
@@ -198,10 +241,13 @@ def tenant_user_jwt(
     user_public: str,
     issued_at: int,
     expires_at: int | None = None,
+    tags: Iterable[str] = (),
 ) -> str:
     """The tenant's own credential, signed by its scoped key `tenant`."""
     name = f"tenant_{_identity(tenant)}"
-    return _scoped_user(tenant_key, account, name, user_public, issued_at, expires_at=expires_at)
+    return _scoped_user(
+        tenant_key, account, name, user_public, issued_at, expires_at=expires_at, tags=tags
+    )
 
 
 def account_user_jwt(
@@ -219,7 +265,7 @@ def account_user_jwt(
     nats: dict[str, Any] = {
         "type": "user",
         **(permissions or Permissions()).claim(),
-        **dict.fromkeys(("subs", "data", "payload"), _UNLIMITED),
+        **dict.fromkeys(("subs", "data", "payload"), parts.UNLIMITED),
     }
     return signed(account, user_public, nats, name=name, issued_at=issued_at, expires_at=expires_at)
 
@@ -233,7 +279,7 @@ def deletion_jwt(operator: KeyPair, account_publics: Iterable[str], *, issued_at
 def _scope(key: str, role: str, permissions: Permissions) -> dict[str, Any]:
     template: dict[str, Any] = {
         **permissions.claim(),
-        **dict.fromkeys(("subs", "data", "payload"), _UNLIMITED),
+        **dict.fromkeys(("subs", "data", "payload"), parts.UNLIMITED),
         "allowed_connection_types": _CLIENT_CONNECTIONS,
     }
     return {"kind": "user_scope", "key": key, "role": role, "template": template}
@@ -247,60 +293,17 @@ def _scoped_user(
     issued_at: int,
     *,
     expires_at: int | None,
+    tags: Iterable[str],
 ) -> str:
     """A user without permissions of its own: the server refuses a scoped user that brings any."""
     _require_key(account, "account")
     _require_key(user_public, "user")
-    nats = {"type": "user", "issuer_account": account, "pub": {}, "sub": {}}
+    nats: dict[str, Any] = {"type": "user", "issuer_account": account, "pub": {}, "sub": {}}
+    if tags:
+        nats["tags"] = list(tags)
     return signed(
         signing_key, user_public, nats, name=name, issued_at=issued_at, expires_at=expires_at
     )
-
-
-def _account(
-    *,
-    limits: dict[str, Any],
-    imports: Iterable[dict[str, Any]] = (),
-    exports: Iterable[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    return {
-        "type": "account",
-        "imports": list(imports),
-        "exports": list(exports),
-        "limits": limits,
-        "default_permissions": {"pub": {}, "sub": {}},
-    }
-
-
-def _limits(**changed: int | bool) -> dict[str, Any]:
-    """Every limit by name: some that are left out mean 0 to the server, others unlimited."""
-    return {
-        "subs": _UNLIMITED,
-        "data": _UNLIMITED,
-        "payload": _UNLIMITED,
-        "imports": _UNLIMITED,
-        "exports": _UNLIMITED,
-        "wildcards": True,
-        "disallow_bearer": True,
-        "conn": _UNLIMITED,
-        "leaf": 0,
-        "mem_storage": 0,
-        "disk_storage": 0,
-        "streams": 0,
-        "consumer": 0,
-        "max_ack_pending": _UNLIMITED,
-        "mem_max_stream_bytes": 0,
-        "disk_max_stream_bytes": 0,
-        "max_bytes_required": False,
-    } | changed
-
-
-def _export(name: str, subject: str, kind: str) -> dict[str, Any]:
-    return {"name": name, "subject": subject, "type": kind}
-
-
-def _import(name: str, subject: str, local: str, *, kind: str = "service") -> dict[str, Any]:
-    return {"name": name, "subject": subject, "local_subject": local, "type": kind}
 
 
 def _account_jwt(

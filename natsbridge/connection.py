@@ -8,16 +8,19 @@ kind, is met by a fresh client with a fresh JWT.
 import asyncio
 import base64
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
 
+from natsbridge.certificates import trusting
 from natsbridge.client import TolerantClient
 from natsbridge.keys import sign
 
@@ -50,10 +53,13 @@ async def connect(
     on_state: Callable[[State], None] | None = None,
     on_error: Callable[[Exception], None] | None = None,
     inbox_prefix: str = "_INBOX",
+    ca_file: Path | None = None,
 ) -> AsyncIterator["Connection"]:
     """A connection, once there is one; while there is none it waits and logs for what.
 
-    `url` may name several servers, separated by commas. `user_jwt` is asked at each attempt.
+    `url` may name several servers of one scheme, separated by commas. With `tls` and `wss` the
+    server's certificate and name are verified: by `ca_file` alone, which is read at each attempt,
+    or by the system's CAs. `user_jwt` is asked at each attempt, too.
     `on_state` hears of each change; `on_error` of what nats-py reports on a connection that
     stays up, such as a refused subject or a slow consumer (the default logs it). On exit the
     connection is drained: what was published is sent, what has arrived is handled.
@@ -66,6 +72,7 @@ async def connect(
         on_state=on_state or _ignore_state,
         on_error=on_error or _log_error,
         inbox_prefix=inbox_prefix,
+        ca_file=ca_file,
     )
     keeper = asyncio.create_task(connection._keep(), name=f"keep {name} connected")
     connection._keeper = keeper
@@ -97,6 +104,7 @@ class Connection:
         on_state: Callable[[State], None],
         on_error: Callable[[Exception], None],
         inbox_prefix: str,
+        ca_file: Path | None,
     ) -> None:
         self._servers = url.split(",")
         self._user_jwt = user_jwt
@@ -105,6 +113,7 @@ class Connection:
         self._on_state = on_state
         self._on_error = on_error
         self._inbox_prefix = inbox_prefix
+        self._ca_file = ca_file
         self._client: Client = TolerantClient()
         self._closed = asyncio.Event()
         self._connected = asyncio.Event()
@@ -210,6 +219,9 @@ class Connection:
                 user_jwt_cb=lambda: self._user_jwt().encode(),
                 signature_cb=lambda nonce: base64.b64encode(sign(self._seed, nonce.encode())),
                 inbox_prefix=self._inbox_prefix,
+                tls=self._trust(),
+                # Otherwise nats-py believes whoever says in the clear that there is no TLS here.
+                tls_handshake_first=self._servers[0].startswith("tls://"),
                 error_cb=on_error,
                 closed_cb=on_closed,
                 allow_reconnect=False,
@@ -222,6 +234,12 @@ class Connection:
             )
         except nats.errors.NoServersError as error:
             raise problem or error from None
+
+    def _trust(self) -> ssl.SSLContext | None:
+        """Costs some milliseconds; nats-py makes one itself for a server that asks for TLS."""
+        if self._ca_file is None and self._servers[0].startswith(("nats://", "ws://")):
+            return None
+        return trusting(self._ca_file)
 
     async def _until_closed(self) -> None:
         while not self._client.is_closed:
@@ -260,10 +278,15 @@ class Connection:
 
 async def _close(client: Client) -> None:
     """nats-py flushes a client that it closes, over a socket that may be broken, and waits for
-    ever for one whose TLS handshake failed. A client without servers it cannot close at all."""
-    if client.servers:
-        with suppress(*_AWAY):
+    ever for one whose TLS handshake failed. A client without servers it cannot close at all, but
+    a websocket's session may be open."""
+    transport: Any = client._transport
+    with suppress(*_AWAY):
+        if client.servers:
             await asyncio.wait_for(client.close(), _CLOSE_SECONDS)
+        elif transport is not None:
+            transport.close()
+            await asyncio.wait_for(transport.wait_closed(), _CLOSE_SECONDS)
 
 
 def _log_error(error: Exception) -> None:

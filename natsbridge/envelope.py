@@ -22,18 +22,25 @@ _SECONDS_BELOW = 100_000_000_000
 _LATEST = 253_402_300_799  # the last second of the year 9999
 # Possessive, so that a string without an end is looked at once: it swallows the rest.
 _ALL_BUT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[^\[\]{}"]+', re.DOTALL)
+# Postgres writes a number out: `1e308` takes fifty times its room there. Any `float` of 32 bits
+# is in bounds.
+_LARGEST = 1e40
+_SMALLEST = 1e-40
+_UNUSUAL_NUMBER = re.compile(rb"[:\[,]\s*+-?(?:[0-9]{20}|[0-9.]++[eE][+-]?[0-9]{2})")
 
 JsonObject = dict[str, Any]
 
 
 class RawMessage(NamedTuple):
-    """A message as it arrived. `received_at` is the server's clock."""
+    """A message as it arrived. `received_at` is the server's clock, `sequence` its number in its
+    stream; 0 for a live one."""
 
     subject: str
     data: bytes
     headers: Mapping[str, str]
     received_at: datetime
     deliveries: int = 1
+    sequence: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -53,6 +60,8 @@ class CommandResult(msgspec.Struct, frozen=True):
     status: str
     result: Any = None
     error: Any = None
+    # How many bytes the result had, where the agent has cut it.
+    cut_from: Any = None
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -140,13 +149,16 @@ def _decode(
         if payload.startswith(b"{") and (claims.message_type or claims.device_uuid):
             data = payload
             _refuse_foreign(_claims.decode(data), tenant, device)
-        return decoder.decode(data)
+        body = decoder.decode(data)
     except msgspec.ValidationError as error:
         raise MalformedMessage(str(error), reason="wrong_type") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedMessage(str(error), reason="malformed_json") from error
     except RecursionError as error:
         raise MalformedMessage("Nested too deeply.", reason="too_deep") from error
+    if _UNUSUAL_NUMBER.search(data):
+        _refuse_numbers(msgspec.to_builtins(body))
+    return body
 
 
 def _refuse_foreign(claims: _Claims, tenant: UUID | None, device: UUID) -> None:
@@ -169,6 +181,17 @@ def _refuse_depth(data: bytes) -> None:
     depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     if max(depths, default=0) > MAX_DEPTH:
         raise MalformedMessage(f"Nested more than {MAX_DEPTH} levels deep.", reason="too_deep")
+
+
+def _refuse_numbers(value: Any) -> None:
+    if isinstance(value, dict):
+        for item in value.values():
+            _refuse_numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_numbers(item)
+    elif isinstance(value, int | float) and value and not _SMALLEST < abs(value) < _LARGEST:
+        raise MalformedMessage("A number is out of range.", reason="number_out_of_range")
 
 
 def _without_nul(value: Any) -> Any:

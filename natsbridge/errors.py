@@ -35,3 +35,11 @@ class BrokerUnavailable(BridgeError):
 
 class StreamRefused(BridgeError):
     """A stream or consumer cannot be made what it is declared to be without losing messages."""
+
+
+class AlreadyPruning(BridgeError):
+    """One process at a time removes what is old."""
+
+
+class RejectedQuestion(BridgeError):
+    """What was asked of the auth callout is malformed, stale, or not from one of our servers."""

@@ -1,7 +1,11 @@
 """Durable messages: pulled in batches, dispatched, acknowledged after the commit."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
 
 import structlog
 from django.conf import settings
@@ -9,51 +13,100 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from natsbridge import streams
-from natsbridge.dispatch import Dispatcher, Verdict
+from natsbridge import declared, streams
+from natsbridge.breaker import DATABASE
+from natsbridge.declarations import ACK_WAIT, TRIES
+from natsbridge.dispatch import Dispatcher, Reader, Verdict, all_to, device_messages
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import BridgeError, DependencyAway
+from natsbridge.parking_lot import ParkingLot
 from natsbridge.pull import PullConsumer
-from natsbridge.registry import Registry
+from natsbridge.registry import Registry, Rejection, StreamSubscription
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 
 log = structlog.get_logger(__name__)
 
-# How long the n-th delivery of a failing message waits; the last one repeats.
-RETRY_DELAYS = (1, 5, 15, 60)
+# The parts that read what devices report, by their streams and consumers.
+DEVICE_STREAMS = {
+    "ingest": (streams.INGEST, streams.INGEST_WRITER),
+    "latest": (streams.LATEST, streams.LATEST_WRITER),
+}
+# A database that takes longer for a batch is as good as away.
+SLOW_SECONDS = 5.0
+# A message that could not be parked is looked at again.
+NOT_PARKED_SECONDS = 15.0
+_ENSURE_AGAIN_SECONDS = 5.0
 
 
-class Ingest:
-    """INGEST through `ingest-writer`: the consumer half of the subscriber."""
+class DurableIntake:
+    """One stream through its durable consumer; a subscriber has as many as there are such."""
 
     def __init__(
-        self, runtime: Runtime, registry: Registry, *, on_reading: Callable[[], None]
+        self,
+        runtime: Runtime,
+        name: str,
+        *,
+        stream: str,
+        consumer: str,
+        read: Reader,
+        parked_body: Callable[[bytes], bytes] | None = None,
+        on_reading: Callable[[], None] | None = None,
     ) -> None:
         self._runtime = runtime
+        self._name = name
+        self._stream = stream
         self._on_reading = on_reading
         self._carrying_on = False
-        runtime.gauges["ingest"] = self._state
-        self._worker = Worker("ingest")
-        self._dispatcher = Dispatcher(registry, max_deliveries=settings.INGEST_MAX_DELIVERIES)
+        runtime.gauges[name] = self._state
+        self._worker = Worker(name)
+        self._dispatcher = Dispatcher(read, tries=TRIES[consumer])
+        self._parking = ParkingLot(runtime, name, stream=stream, body=parked_body)
         self._pull = PullConsumer(
-            streams.INGEST,
-            streams.INGEST_WRITER,
-            batch=settings.INGEST_BATCH,
-            on_missing=self._ensure_streams,
+            stream, consumer, batch=settings.INGEST_BATCH, on_missing=self._ensure_stream
         )
         self._bound: Client | None = None
+        # When the stream is to be seen to again, since it could not be made as it is declared.
+        self._ensure_at: float | None = None
+
+    @classmethod
+    def of_devices(
+        cls, runtime: Runtime, name: str, registry: Registry, *, on_reading: Callable[[], None]
+    ) -> Self:
+        """What devices report; `name` is one of DEVICE_STREAMS."""
+        stream, consumer = DEVICE_STREAMS[name]
+        return cls(
+            runtime,
+            name,
+            stream=stream,
+            consumer=consumer,
+            read=device_messages(registry),
+            on_reading=on_reading,
+        )
+
+    @classmethod
+    def of_stream(cls, runtime: Runtime, subscription: StreamSubscription) -> Self:
+        return cls(
+            runtime,
+            subscription.name,
+            stream=subscription.stream,
+            consumer=subscription.consumer,
+            read=all_to(subscription),
+            parked_body=subscription.parked_body,
+        )
 
     async def run(self) -> None:
+        hurrying = asyncio.create_task(self._hurry_when_stopping())
         try:
             await self._read()
         finally:
+            hurrying.cancel()
             self._carrying_on = False
             await self._pull.stop()
             await self._worker.close()
 
     @property
     def is_reading(self) -> bool:
-        """Whether what devices send now would be taken from the broker and stored."""
+        """Whether what is sent now would be taken from the broker and stored."""
         return self._carrying_on and self._pull.is_served
 
     def _state(self) -> dict[str, object]:
@@ -67,80 +120,130 @@ class Ingest:
         while not self._runtime.stopping.is_set():
             client = self._runtime.connection.client
             if client is not self._bound:
-                await self._ensure_streams()
+                await self._ensure_stream()
                 await self._pull.bind(client)
                 self._bound = client
+            elif self._ensure_at is not None and time.monotonic() > self._ensure_at:
+                await self._ensure_stream()
             messages = await self._pull.batch(1.0)
             if messages:
                 await self._process(messages)
             self._carry_on()
 
+    async def _hurry_when_stopping(self) -> None:
+        await self._runtime.stopping.wait()
+        self._pull.stop_waiting()
+
     def _carry_on(self) -> None:
         before = self.is_reading
         self._carrying_on = True
-        if self.is_reading and not before:
+        if self._on_reading and self.is_reading and not before:
             self._on_reading()
 
-    async def _ensure_streams(self) -> None:
-        """Streams that are missing are made; one that cannot be is said and tried again."""
+    async def _ensure_stream(self) -> None:
+        """A stream that is missing is made; one that cannot be is said and tried again."""
+        self._ensure_at = None
         try:
             jetstream = self._runtime.connection.client.jetstream()
-            for declaration in streams.platform_streams(
-                ingest_max_bytes=settings.INGEST_MAX_BYTES, num_replicas=settings.NATS_REPLICAS
-            ):
-                for change in await streams.ensure(jetstream, declaration):
-                    log.info("stream ensured", change=change)
+            for change in await streams.ensure(jetstream, declared.stream(self._stream)):
+                log.info("stream ensured", change=change)
         except (NatsError, BridgeError) as error:
-            log.warning("waiting for the broker's streams", error=str(error))
+            log.warning("waiting for the broker's stream", stream=self._stream, error=str(error))
+            self._ensure_at = time.monotonic() + _ENSURE_AGAIN_SECONDS
             await self._runtime.pause(1.0)
 
     async def _process(self, messages: Sequence[Msg]) -> None:
         raws = [_raw(message) for message in messages]
-        attempt = 0
-        while True:
-            try:
-                verdicts, rejections = await self._worker.run(self._dispatcher.dispatch, raws)
-                break
-            except (*DATABASE_AWAY, DependencyAway) as error:
+        waiting_since: float | None = None
+        async with self._kept_ours(messages):
+            while (dispatched := await self._dispatch(raws)) is None:
                 if self._runtime.stopping.is_set():
                     return  # not acknowledged, so it comes again after the restart
-                attempt += 1
+                if waiting_since is None:
+                    waiting_since = time.monotonic()
+                    self._runtime.counters[f"{self._name}.waits_for_database"] += 1
+                    log.warning("batch waits", part=self._name, size=len(raws))
                 self._carrying_on = False
-                self._runtime.counters["ingest.waits_for_database"] += 1
-                log.warning(
-                    "batch waits for the database", size=len(raws), error=str(error).strip()
-                )
-                await self._still_working(messages)
-                await self._runtime.pause(min(attempt, 5))
-        self._runtime.counters["ingest.messages"] += len(raws)
-        for rejection in rejections:
-            self._runtime.counters[f"parked.{rejection.reason}"] += 1
-        await self._settle(messages, verdicts, raws)
+                await self._runtime.pause(0.5)
+            self._runtime.counters[f"{self._name}.messages"] += len(raws)
+            await self._settle(messages, raws, *dispatched)
+
+    async def _dispatch(
+        self, raws: Sequence[RawMessage]
+    ) -> tuple[list[Verdict], list[Rejection]] | None:
+        """None while a server is away that is needed: then nothing was decided."""
+        if not DATABASE.admits():
+            return None
+        slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._note_slow)
+        try:
+            outcome = await self._worker.run(self._dispatcher.dispatch, raws)
+        except DATABASE_AWAY as error:
+            DATABASE.failed(str(error))
+            return None
+        except DependencyAway as error:
+            log.warning("batch waits", part=self._name, error=str(error))
+            return None
+        finally:
+            slow.cancel()
+        DATABASE.succeeded()
+        return outcome
+
+    def _note_slow(self) -> None:
+        self._carrying_on = False
+        for _ in range(2):
+            DATABASE.failed(f"no answer to a batch within {SLOW_SECONDS:.0f} s")
 
     async def _settle(
-        self, messages: Sequence[Msg], verdicts: Sequence[Verdict], raws: Sequence[RawMessage]
+        self,
+        messages: Sequence[Msg],
+        raws: Sequence[RawMessage],
+        verdicts: Sequence[Verdict],
+        rejections: Sequence[Rejection],
     ) -> None:
-        client = self._runtime.connection.client
-        for message, verdict, raw in zip(messages, verdicts, raws, strict=True):
-            match verdict:
-                case Verdict.DONE:
-                    answer = b"+ACK"
-                case Verdict.PARKED:
-                    answer = b"+TERM"
-                case Verdict.RETRY:
-                    delay = RETRY_DELAYS[min(raw.deliveries, len(RETRY_DELAYS)) - 1]
-                    answer = b'-NAK {"delay": %d}' % (delay * 1_000_000_000)
-            await self._answer(client, message, answer)
+        """What is to be parked comes last, and is removed only once it is safe there."""
+        by_raw = {id(raw): message for raw, message in zip(raws, messages, strict=True)}
+        for message, raw, verdict in zip(messages, raws, verdicts, strict=True):
+            if verdict is Verdict.DONE:
+                self._dispatcher.settled(raw)
+                await self._answer(message, b"+ACK")
+            elif verdict is Verdict.RETRY:
+                await self._put_off(message, self._dispatcher.delay(raw))
+        if not rejections:
+            return
+        safe = await self._parking.park(
+            rejections, lambda rejection: self._dispatcher.attempts(rejection.message)
+        )
+        for rejection, is_safe in zip(rejections, safe, strict=True):
+            message = by_raw[id(rejection.message)]
+            if is_safe:
+                self._dispatcher.settled(rejection.message)
+                await self._answer(message, b"+TERM")
+            else:
+                await self._put_off(message, NOT_PARKED_SECONDS)
 
-    async def _still_working(self, messages: Sequence[Msg]) -> None:
+    async def _put_off(self, message: Msg, seconds: float) -> None:
+        await self._answer(message, b"-NAK " + json.dumps({"delay": int(seconds * 1e9)}).encode())
+
+    @asynccontextmanager
+    async def _kept_ours(self, messages: Sequence[Msg]) -> AsyncIterator[None]:
         """Keeps the server from giving them to somebody else, who would wait as well."""
-        for message in (*messages, *self._pull.waiting):
-            await self._answer(self._runtime.connection.client, message, b"+WPI")
 
-    async def _answer(self, client: Client, message: Msg, answer: bytes) -> None:
+        async def remind() -> None:
+            while True:
+                await asyncio.sleep(ACK_WAIT / 3)
+                for message in (*messages, *self._pull.waiting):
+                    await self._answer(message, b"+WPI")
+
+        reminding = asyncio.create_task(remind())
+        try:
+            yield
+        finally:
+            reminding.cancel()
+
+    async def _answer(self, message: Msg, answer: bytes) -> None:
         """An answer that does not get through costs a redelivery, which the writes allow."""
         try:
-            await client.publish(message.reply, answer)
+            await self._runtime.connection.client.publish(message.reply, answer)
         except NatsError as error:
             log.debug("could not answer", subject=message.subject, error=str(error))
             await asyncio.sleep(0)
@@ -154,4 +257,5 @@ def _raw(message: Msg) -> RawMessage:
         message.headers or {},
         metadata.timestamp,
         metadata.num_delivered or 1,
+        metadata.sequence.stream,
     )

@@ -20,6 +20,7 @@ def signed(
     name: str,
     issued_at: int,
     expires_at: int | None = None,
+    audience: str | None = None,
 ) -> str:
     claims: dict[str, Any] = {
         "iat": issued_at,
@@ -30,6 +31,8 @@ def signed(
     }
     if expires_at is not None:
         claims["exp"] = expires_at
+    if audience is not None:
+        claims["aud"] = audience
     digest = hashlib.new("sha512_256", _compact(claims)).digest()
     claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
     content = f"{_base64url(_compact(_HEADER))}.{_base64url(_compact(claims))}"

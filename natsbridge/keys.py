@@ -13,12 +13,13 @@ import nkeys
 
 from natsbridge.errors import InvalidClaims
 
-KeyKind = Literal["operator", "account", "user"]
+KeyKind = Literal["operator", "account", "user", "server"]
 
 _PREFIX_BYTES: dict[KeyKind, int] = {
     "operator": nkeys.PREFIX_BYTE_OPERATOR,
     "account": nkeys.PREFIX_BYTE_ACCOUNT,
     "user": nkeys.PREFIX_BYTE_USER,
+    "server": nkeys.PREFIX_BYTE_SERVER,
 }
 _PUBLIC_KEY_LENGTH = 56
 

@@ -12,30 +12,41 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from natsbridge.connection import Connection
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import DependencyAway
-from natsbridge.parking import park
+from natsbridge.parking_lot import ParkingLot, Sample
 from natsbridge.registry import LiveSubscription, Rejection
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 
 log = structlog.get_logger(__name__)
 
 INTERVAL = 0.1
-# About two minutes of 400 devices; beyond that the oldest make room.
+# About two minutes of 400 devices; beyond either the oldest make room.
 BUFFER = 300_000
+BUFFER_BYTES = 128 * 1024**2
+# What a message takes besides its body: measured, with its subject.
+_OVERHEAD = 600
 BATCH = 20_000
-# What one hand-over may park: a flood of bad messages must not become one of rows.
-PARKED_PER_BATCH = 50
 
 
 class LiveIntake:
-    """One live subscription: a callback that only appends, and a flush every INTERVAL."""
+    """One live subscription: a callback that only appends, and a flush every INTERVAL.
 
-    def __init__(self, runtime: Runtime, subscription: LiveSubscription) -> None:
+    It has a `connection` of its own, since the server drops one that a flood makes too slow.
+    """
+
+    def __init__(
+        self, runtime: Runtime, subscription: LiveSubscription, connection: Connection
+    ) -> None:
         self._runtime = runtime
+        self._connection = connection
         self._subscription = subscription
         self._worker = Worker(subscription.name)
-        self._buffer: deque[RawMessage] = deque(maxlen=BUFFER)
+        self._parking = ParkingLot(runtime, subscription.name)
+        self._sample = Sample()
+        self._buffer: deque[RawMessage] = deque()
+        self._buffered_bytes = 0
         # The batch being handed over; it stays here while a server is away.
         self._held: list[RawMessage] = []
         self._bound: Client | None = None
@@ -57,7 +68,7 @@ class LiveIntake:
             await self._worker.close()
 
     async def _bind(self) -> None:
-        client = self._runtime.connection.client
+        client = self._connection.client
         if client is self._bound:
             return
         self._source = await client.subscribe(
@@ -65,7 +76,7 @@ class LiveIntake:
             queue=self._subscription.queue,
             cb=self._receive,
             pending_msgs_limit=BUFFER,
-            pending_bytes_limit=256 * 1024 * 1024,
+            pending_bytes_limit=BUFFER_BYTES,
         )
         self._bound = client
 
@@ -76,15 +87,22 @@ class LiveIntake:
                 await source.unsubscribe()
 
     async def _receive(self, message: Msg) -> None:
-        if len(self._buffer) == BUFFER:
-            self._count("dropped", 1)
         self._buffer.append(RawMessage(message.subject, message.data, {}, datetime.now(UTC)))
+        self._buffered_bytes += len(message.data) + _OVERHEAD
+        while len(self._buffer) > BUFFER or self._buffered_bytes > BUFFER_BYTES:
+            self._take_one()
+            self._count("dropped", 1)
+
+    def _take_one(self) -> RawMessage:
+        message = self._buffer.popleft()
+        self._buffered_bytes -= len(message.data) + _OVERHEAD
+        return message
 
     async def _flush(self) -> None:
         while self._held or self._buffer:
             if not self._held:
                 size = min(BATCH, len(self._buffer))
-                self._held = [self._buffer.popleft() for _ in range(size)]
+                self._held = [self._take_one() for _ in range(size)]
             try:
                 rejections = await self._worker.run(self._subscription.handle, self._held)
             except (*DATABASE_AWAY, DependencyAway) as error:
@@ -99,14 +117,10 @@ class LiveIntake:
             await self._park(rejections)
 
     async def _park(self, rejections: Sequence[Rejection]) -> None:
-        for rejection in rejections:
-            self._runtime.counters[f"parked.{rejection.reason}"] += 1
         if not rejections:
             return
-        try:
-            await self._worker.run(park, rejections[:PARKED_PER_BATCH])
-        except DATABASE_AWAY as error:
-            log.warning("could not park live messages", error=str(error).strip())
+        self._count("bad", len(rejections))
+        await self._parking.park(self._sample.of(rejections), lambda rejection: 1)
 
     def _count(self, what: str, number: int) -> None:
         self._runtime.counters[f"live.{self._subscription.name}.{what}"] += number
@@ -115,5 +129,7 @@ class LiveIntake:
         waiting = self._waiting_since
         return {
             "buffered": len(self._buffer) + len(self._held),
+            "buffered_bytes": self._buffered_bytes,
+            "connected": self._connection.is_connected,
             "waiting_since": waiting.isoformat() if waiting else None,
         }

@@ -5,21 +5,52 @@ from django.utils import timezone
 
 
 class ParkedMessage(models.Model):
-    """A message that could not be used, whole, with the reason. Bounded: the oldest make room."""
+    """A message that could not be used, with the reason: what the dead-letter queue has, as far
+    as there is room here. `sequence` and `parked_at` are that queue's."""
+
+    class State(models.TextChoices):
+        PARKED = "parked"
+        REPLAYED = "replayed"
+        DISCARDED = "discarded"
 
     id = models.BigAutoField(primary_key=True)
+    sequence = models.BigIntegerField(null=True)
     parked_at = models.DateTimeField(default=timezone.now)
+    state = models.CharField(max_length=10, choices=State, default=State.PARKED)
+    settled_at = models.DateTimeField(null=True)
+    settled_by = models.CharField(max_length=150, blank=True)
+    replay_requested_at = models.DateTimeField(null=True)
+    replay_requested_by = models.CharField(max_length=150, blank=True)
+    # The part of the subscriber that could not use it.
+    source = models.CharField(max_length=60, blank=True)
     received_at = models.DateTimeField()
     subject = models.CharField(max_length=512)
+    # What the subject says; empty where it says nothing of the kind.
+    account = models.CharField(max_length=56, blank=True)
+    tenant = models.UUIDField(null=True, db_index=True)
+    device = models.UUIDField(null=True, db_index=True)
+    kind = models.CharField(max_length=64, blank=True, db_index=True)
     headers = models.JSONField(default=dict)
     body = models.BinaryField()
+    # What it had where only its beginning is kept, and else 0.
+    whole_size = models.PositiveIntegerField(default=0)
     # A word to count and filter by, and a sentence to read.
     reason = models.CharField(max_length=40, db_index=True)
     detail = models.TextField()
-    deliveries = models.PositiveIntegerField(default=1)
+    attempts = models.PositiveIntegerField(default=1)
 
     class Meta:
         ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["sequence", "parked_at"], name="one_row_a_dead_letter")
+        ]
+        indexes = [
+            models.Index(
+                fields=["replay_requested_at"],
+                name="replays_to_do",
+                condition=models.Q(state="parked", replay_requested_at__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.subject}"
@@ -55,3 +86,28 @@ class Coverage(models.Model):
 
     def __str__(self) -> str:
         return f"last heard at {self.last_beat}"
+
+
+class Pruning(models.Model):
+    """One row: when what is old was last removed, and by kind how many `rows` that were, with the
+    `problem` of a kind that failed; see `natsbridge.retention`."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    began_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    outcome = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name_plural = "pruning"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_pruning_row")]
+
+    def __str__(self) -> str:
+        return f"pruned at {self.finished_at}"
+
+    @property
+    def rows(self) -> int:
+        return sum(each["rows"] for each in self.outcome.values())
+
+    @property
+    def problems(self) -> dict[str, str]:
+        return {name: each["problem"] for name, each in self.outcome.items() if each["problem"]}

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from natsbridge.subjects import DURABLE_KINDS, METRIC_PATTERN, tenant_stream_name
+from natsbridge.subjects import (
+    DEAD_LETTER_PATTERN,
+    DURABLE_KINDS,
+    METRIC_PATTERN,
+    tenant_stream_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,13 +18,16 @@ class Permissions:
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
     never_publish: tuple[str, ...] = ()
+    never_subscribe: tuple[str, ...] = ()
 
     def claim(self) -> dict[str, dict[str, list[str]]]:
         return {
             "pub": _present(allow=self.publish, deny=self.never_publish),
-            "sub": _present(allow=self.subscribe),
+            "sub": _present(allow=self.subscribe, deny=self.never_subscribe),
         }
 
+
+CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH"
 
 _MAKE_STREAMS = (
     "$JS.API.STREAM.INFO.*",
@@ -32,10 +40,24 @@ _MAKE_STREAMS = (
 # Makes and compares streams in the platform's account or a tenant's; reads and deletes nothing.
 PROVISIONER_PERMISSIONS = Permissions(publish=_MAKE_STREAMS, subscribe=("_INBOX.>",))
 
-# The subscriber's user in the platform's account: sends commands, consumes any stream, and makes
-# one that is missing.
+_LIST_STREAMS = ("$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.*")
+
+# Compares streams with what is declared, and finds those that are not; changes nothing.
+INSPECTOR_PERMISSIONS = Permissions(
+    publish=("$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.*.*", *_LIST_STREAMS),
+    subscribe=("_INBOX.>",),
+)
+
+# The subscriber's user in the platform's account: sends commands, parks messages, consumes any
+# stream, and makes one that is missing.
 SUBSCRIBER_PERMISSIONS = Permissions(
-    publish=("command.*.*", *_MAKE_STREAMS, "$JS.API.CONSUMER.MSG.NEXT.*.*", "$JS.ACK.>"),
+    publish=(
+        "command.*.*",
+        DEAD_LETTER_PATTERN,
+        *_MAKE_STREAMS,
+        "$JS.API.CONSUMER.MSG.NEXT.*.*",
+        "$JS.ACK.>",
+    ),
     subscribe=(METRIC_PATTERN, "_INBOX.>"),
 )
 
@@ -47,6 +69,7 @@ SYSTEM_PERMISSIONS = Permissions(
         "$SYS.REQ.CLAIMS.LIST",
         "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
         "$SYS.REQ.ACCOUNT.*.CONNZ",
+        "$SYS.REQ.ACCOUNT.*.JSZ",
         "$SYS.REQ.SERVER.PING",
         "$SYS.REQ.SERVER.PING.CONNZ",
         "$SYS.REQ.SERVER.*.CONNZ",
@@ -54,6 +77,23 @@ SYSTEM_PERMISSIONS = Permissions(
     ),
     subscribe=("_INBOX.>", "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT"),
 )
+
+
+# In the system account: which servers there are.
+SERVER_LIST_PERMISSIONS = Permissions(publish=("$SYS.REQ.SERVER.PING",), subscribe=("_INBOX.>",))
+
+# In the account of the auth callout: hears who wants in, and answers the servers' inboxes.
+CALLOUT_PERMISSIONS = Permissions(publish=("$SYS._INBOX.>",), subscribe=(CALLOUT_SUBJECT,))
+
+NOTHING = Permissions(never_publish=(">",), never_subscribe=(">",))
+
+
+def recreating_permissions(stream: str, consumer: str | None) -> Permissions:
+    """May besides delete this one stream, or only this one consumer of it."""
+    order = (
+        f"STREAM.DELETE.{stream}" if consumer is None else f"CONSUMER.DELETE.{stream}.{consumer}"
+    )
+    return Permissions(publish=(*_MAKE_STREAMS, f"$JS.API.{order}"), subscribe=("_INBOX.>",))
 
 
 def device_permissions(tenant: UUID) -> Permissions:

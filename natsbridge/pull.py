@@ -48,6 +48,7 @@ class PullConsumer:
         self._last_sign = 0.0
         self._heard_at: float | None = None
         self._arrived = asyncio.Event()
+        self._patient = True
         self._missing = False
 
     async def bind(self, client: Client) -> None:
@@ -71,7 +72,7 @@ class PullConsumer:
             await self._on_missing()
             self._requested = 0
         await self._keep_requested()
-        if not self._buffer:
+        if self._patient and not self._buffer:
             self._arrived.clear()
             try:
                 await asyncio.wait_for(self._arrived.wait(), patience)
@@ -81,6 +82,11 @@ class PullConsumer:
         self._buffered_bytes -= sum(len(message.data) for message in taken)
         await self._keep_requested()
         return taken
+
+    def stop_waiting(self) -> None:
+        """From now on, and for whoever waits already, a batch is what there is."""
+        self._patient = False
+        self._arrived.set()
 
     @property
     def waiting(self) -> tuple[Msg, ...]:

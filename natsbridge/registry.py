@@ -1,4 +1,5 @@
-"""What runs in a subscriber: handlers by message kind, live handlers, side tasks.
+"""What runs in a subscriber: handlers by message kind, of whole streams, of live messages, and
+side tasks.
 
 Apps fill it by decorators in their `handlers` modules, which the subscriber's command imports.
 """
@@ -24,13 +25,33 @@ class Rejection(NamedTuple):
 # Both are synchronous and run in their consumer's own thread. They take a batch and return what
 # they reject; whatever they raise means that none of the batch is done.
 Handler = Callable[[Sequence[Message]], Sequence[Rejection]]
-LiveHandler = Callable[[Sequence[RawMessage]], Sequence[Rejection]]
+StreamHandler = Callable[[Sequence[RawMessage]], Sequence[Rejection]]
+LiveHandler = StreamHandler
 # A coroutine function that runs until `runtime.stopping` is set.
 SideTask = Callable[["Runtime"], Awaitable[None]]
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
+StreamHandlerT = TypeVar("StreamHandlerT", bound=StreamHandler)
 LiveHandlerT = TypeVar("LiveHandlerT", bound=LiveHandler)
 SideTaskT = TypeVar("SideTaskT", bound=SideTask)
+
+
+def _as_it_is(body: bytes) -> bytes:
+    return body
+
+
+@dataclass(frozen=True)
+class StreamSubscription:
+    """A durable consumer of a declared stream, read in batches, acknowledged after the commit.
+
+    `parked_body` makes of a body what may be kept of it when it is parked.
+    """
+
+    name: str
+    stream: str
+    consumer: str
+    handle: StreamHandler
+    parked_body: Callable[[bytes], bytes] = _as_it_is
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class LiveSubscription:
 @dataclass
 class Registry:
     handlers: dict[str, Handler] = field(default_factory=dict)
+    streams: dict[str, StreamSubscription] = field(default_factory=dict)
     live: dict[str, LiveSubscription] = field(default_factory=dict)
     side_tasks: dict[str, SideTask] = field(default_factory=dict)
     channels: set[str] = field(default_factory=set)
@@ -56,6 +78,24 @@ class Registry:
         def register(function: HandlerT) -> HandlerT:
             for kind in kinds:
                 _add(self.handlers, kind, function)
+            return function
+
+        return register
+
+    def stream_handler(
+        self,
+        name: str,
+        *,
+        stream: str,
+        consumer: str,
+        parked_body: Callable[[bytes], bytes] = _as_it_is,
+    ) -> Callable[[StreamHandlerT], StreamHandlerT]:
+        """Hand what `consumer` brings from `stream` to the function, which reads it itself. The
+        stream and its consumer are declared in `natsbridge.streams`."""
+
+        def register(function: StreamHandlerT) -> StreamHandlerT:
+            subscription = StreamSubscription(name, stream, consumer, function, parked_body)
+            _add(self.streams, name, subscription)
             return function
 
         return register

@@ -28,6 +28,10 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 CLOSE_SECONDS = 2.0
 
 
+# A task that needs the database tries again this often.
+DATABASE_SECONDS = 2.0
+
+
 class Worker:
     """One thread with a database connection of its own, for the synchronous half of one task."""
 
@@ -95,6 +99,10 @@ async def supervise(
         started = time.monotonic()
         try:
             await run()
+        except DATABASE_AWAY as error:
+            counters[f"task_failures.{name}"] += 1
+            log.warning("task waits for the database", task=name, error=str(error).strip())
+            await _first_of(until, timeout=DATABASE_SECONDS)
         except Exception:
             if time.monotonic() - started > 60:
                 delay = 1.0

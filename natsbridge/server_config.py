@@ -6,12 +6,22 @@ for this platform. What may change while it runs (the accounts) is not in the fi
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from natsbridge.errors import BridgeError
 
 _GIGABYTE = 1024**3
+# What all streams of a server may reserve together.
+MAX_FILE_STORE = 64 * _GIGABYTE
 _LOOPBACK = "127.0.0.1"
+_LOG_FILES = 5
+# The default of 2 s is short for a slow link, and when all agents come back at once.
+_HANDSHAKE_TIMEOUT = "10s"
+_ROUTE_USER = "route"
+# Between servers only hashes pass, as long as they have the same claims.
+_SYNC_CLAIMS = "2s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,27 @@ class ServerTLS:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """The cluster that a server belongs to. `routes` are the addresses, as `host:port`, of all its
+    servers or of some; the server's own may be among them.
+
+    A server that joins sees every account, so each must bring `secret`, the same for all, and
+    outside loopback a certificate of `ca`, which had better sign nothing else.
+    `advertise` is the address that clients are told of for this server, as `host:port`; without
+    it they are told none, since the one that they find out need not be the certificate's.
+    """
+
+    name: str
+    host: str
+    port: int
+    routes: tuple[str, ...]
+    secret: str = field(repr=False)
+    tls: ServerTLS | None = None
+    ca: Path | None = None
+    advertise: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """One server. Sizes are bytes, `sync_interval` is a duration as nats-server spells it.
 
@@ -30,7 +61,13 @@ class ServerConfig:
     system's and the platform's) to their JWTs; a newer one that was pushed wins over it.
     `max_file_store` has to hold what the streams of all accounts reserve, not what they use.
     `sync_interval` is for the whole server: a power cut loses what was acknowledged since the
-    last one; "always" loses nothing and costs one fsync a message.
+    last one; "always" loses nothing and costs one fsync a message. In a cluster, where many
+    messages share one fsync, it is always "always".
+    `websocket_host` is for a proxy that ends TLS: on loopback it has none. Otherwise the websocket
+    listener is where the other one is, with the same certificate.
+    A log file is set aside when it has grown to `log_size_limit`; the last few are kept.
+    `default_sentinel` is the bearer JWT with which the server takes everybody who brings none to
+    the auth callout.
     """
 
     server_name: str
@@ -43,27 +80,69 @@ class ServerConfig:
     preload: Mapping[str, str] = field(repr=False)
     host: str = _LOOPBACK
     websocket_port: int | None = None
+    websocket_host: str | None = None
     tls: ServerTLS | None = None
-    max_file_store: int = 64 * _GIGABYTE
+    max_file_store: int = MAX_FILE_STORE
     max_memory_store: int = 256 * 1024**2
     max_payload: int = 1024**2
     sync_interval: str = "1s"
+    default_sentinel: str | None = field(default=None, repr=False)
+    cluster: ClusterConfig | None = None
     pid_file: Path | None = None
+    log_file: Path | None = None
+    log_size_limit: int = 64 * 1024**2
 
 
-Value = str | int | bool | Path | Mapping[str, "Value"]
+Value = str | int | bool | Path | tuple[str, ...] | Mapping[str, "Value"]
 
 
 def render(config: ServerConfig) -> str:
-    """The text of the configuration file. It holds no secret.
+    """The text of the configuration file. It holds no secret but a cluster's.
 
     Raises BridgeError for a listener outside loopback without TLS, and for a value that cannot
     stand in the file.
     """
-    if config.tls is None and config.host not in (_LOOPBACK, "localhost", "::1"):
-        raise BridgeError(f"a listener on {config.host} needs TLS")
+    for host in (config.host, config.websocket_host or config.host):
+        if config.tls is None and not is_loopback(host):
+            raise BridgeError(f"a listener on {host} needs TLS: a certificate and its key")
+    if config.cluster is not None:
+        _check_cluster(config.cluster)
     settings = _settings(config)
     return "\n".join(_lines(settings)) + "\n"
+
+
+def _check_cluster(cluster: ClusterConfig) -> None:
+    for address in (f"{cluster.host}:{cluster.port}", *cluster.routes):
+        host = _host(address)
+        if not is_loopback(host) and (cluster.tls is None or cluster.ca is None):
+            raise BridgeError(
+                f"a route by way of {host} needs TLS: a certificate, its key, and the CA that "
+                "signed those of all servers"
+            )
+    if not all(mark.isalnum() or mark in "-_" for mark in cluster.name):
+        raise BridgeError(f"{cluster.name!r} is no name for a cluster")
+
+
+def _host(address: str) -> str:
+    """Raises BridgeError unless it is `host:port`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise BridgeError(f"{address!r} is no address of a server: give host:port")
+    return host.removeprefix("[").removesuffix("]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this computer can reach it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def travels_in_clear(url: str) -> bool:
+    """Whether others on the way to this address can read and change what is said."""
+    parts = urlsplit(url)
+    return parts.scheme in ("nats", "ws", "http") and not is_loopback(parts.hostname or "")
 
 
 def _settings(config: ServerConfig) -> dict[str, Value]:
@@ -81,6 +160,8 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
             "type": "full",
             "dir": config.resolver_dir,
             "allow_delete": True,
+            # How long one that was down lets in who was revoked meanwhile; the default is 1 min.
+            "interval": _SYNC_CLAIMS,
         },
         "resolver_preload": config.preload,
         "jetstream": {
@@ -88,28 +169,64 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
             "store_dir": config.store_dir,
             "max_file_store": config.max_file_store,
             "max_memory_store": config.max_memory_store,
-            "sync_interval": config.sync_interval,
+            "sync_interval": "always" if config.cluster else config.sync_interval,
         },
         "feature_flags": {"js_ack_fc_v2": False},
     }
+    if config.default_sentinel is not None:
+        settings["default_sentinel"] = config.default_sentinel
+        # The default of 2 s would refuse most of a storm of logins by password.
+        settings["authorization"] = {"timeout": 10}
     if config.tls is not None:
-        settings["tls"] = _tls(config.tls)
+        settings["tls"] = _tls(config.tls) | {
+            # A client that begins with TLS, as it must where a firewall passes nothing else and
+            # where nobody on the way may talk it out of TLS, is let in; so is one that waits.
+            "handshake_first": "auto",
+            "timeout": _HANDSHAKE_TIMEOUT,
+        }
     if config.websocket_port is not None:
         settings["websocket"] = _websocket(config, config.websocket_port)
+    if config.cluster is not None:
+        settings["cluster"] = _cluster(config.cluster)
+        if config.cluster.advertise is not None:
+            settings["client_advertise"] = config.cluster.advertise
     if config.pid_file is not None:
         settings["pid_file"] = config.pid_file
+    if config.log_file is not None:
+        settings["log_file"] = config.log_file
+        settings["log_size_limit"] = config.log_size_limit
+        settings["logfile_max_num"] = _LOG_FILES
     return settings
 
 
 def _websocket(config: ServerConfig, port: int) -> dict[str, Value]:
-    listener: dict[str, Value] = {"host": config.host, "port": port}
-    if config.tls is None:
+    host = config.websocket_host or config.host
+    listener: dict[str, Value] = {"host": host, "port": port}
+    behind_proxy = config.websocket_host is not None and is_loopback(config.websocket_host)
+    if config.tls is None or behind_proxy:
         return listener | {"no_tls": True}
-    return listener | {"tls": _tls(config.tls)}
+    return listener | {"tls": _tls(config.tls), "handshake_timeout": _HANDSHAKE_TIMEOUT}
+
+
+def _cluster(cluster: ClusterConfig) -> dict[str, Value]:
+    listener: dict[str, Value] = {
+        "name": cluster.name,
+        "host": cluster.host,
+        "port": cluster.port,
+        "authorization": {"user": _ROUTE_USER, "password": cluster.secret, "timeout": 5},
+        "routes": tuple(
+            f"nats-route://{_ROUTE_USER}:{cluster.secret}@{route}" for route in cluster.routes
+        ),
+        "no_advertise": cluster.advertise is None,
+    }
+    if cluster.tls is not None and cluster.ca is not None:
+        # Of routes the server asks for certificates both ways.
+        listener["tls"] = _tls(cluster.tls) | {"ca_file": cluster.ca, "timeout": _HANDSHAKE_TIMEOUT}
+    return listener
 
 
 def _tls(tls: ServerTLS) -> dict[str, Value]:
-    return {"cert_file": tls.certificate, "key_file": tls.key}
+    return {"cert_file": tls.certificate, "key_file": tls.key, "min_version": "1.2"}
 
 
 def _lines(settings: Mapping[str, Value], indent: str = "") -> Iterator[str]:
@@ -122,11 +239,13 @@ def _lines(settings: Mapping[str, Value], indent: str = "") -> Iterator[str]:
             yield f"{indent}{name}: {_literal(value)}"
 
 
-def _literal(value: str | int | bool | Path) -> str:
+def _literal(value: str | int | bool | Path | tuple[str, ...]) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_quoted, value))}]"
     return _quoted(str(value))
 
 

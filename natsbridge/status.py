@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from natsbridge.models import Coverage, SubscriberStatus
@@ -29,6 +28,29 @@ def service_state() -> ServiceState:
     return ServiceState(len(states), any(states))
 
 
+def stream_levels() -> dict[str, dict[str, Any]]:
+    """How full the platform's streams are, by name, as the subscriber says that beat last."""
+    said = SubscriberStatus.objects.filter(
+        beat_at__gt=timezone.now() - SILENT_AFTER, details__has_key="streams"
+    )
+    details = said.order_by("-beat_at").values_list("details", flat=True).first()
+    return dict(details["streams"]) if details else {}
+
+
+def open_breakers() -> list[str]:
+    """The servers that some running subscriber finds away."""
+    running = SubscriberStatus.objects.filter(beat_at__gt=timezone.now() - SILENT_AFTER)
+    found = running.values_list("details__breakers", flat=True)
+    return sorted(
+        {
+            name
+            for breakers in found
+            for name, breaker in (breakers or {}).items()
+            if breaker["state"] == "open"
+        }
+    )
+
+
 @transaction.atomic
 def beat(instance: str, *, started_at: datetime, connected: bool, details: dict[str, Any]) -> None:
     """One sign of life; also keeps track of when nobody was listening to the broker."""
@@ -42,9 +64,6 @@ def beat(instance: str, *, started_at: datetime, connected: bool, details: dict[
             "details": details,
         },
     )
-    SubscriberStatus.objects.filter(
-        ~Q(instance=instance), beat_at__lt=now - timedelta(days=1)
-    ).delete()
     if connected:
         _cover(now)
 

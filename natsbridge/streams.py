@@ -1,124 +1,50 @@
-"""The declared streams and consumers, and keeping the server's like them.
+"""Keeping the server's streams and consumers as `natsbridge.declarations` has them."""
 
-A stream is declared here in the change that brings its first real producer and consumer.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator
+from copy import deepcopy
+from dataclasses import fields
 from enum import Enum
 from typing import Any, TypeVar, cast
-from uuid import UUID
 
 from nats.js import JetStreamContext
-from nats.js.api import (
-    AckPolicy,
-    Base,
-    ConsumerConfig,
-    ConsumerInfo,
-    DiscardPolicy,
-    PersistMode,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-    StreamInfo,
-)
+from nats.js.api import Base, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
+from natsbridge.declarations import (
+    BROKER,
+    DEAD_LETTER_MIRROR,
+    DLQ,
+    INGEST,
+    INGEST_WRITER,
+    LATEST,
+    LATEST_WRITER,
+    PRESENCE_WRITER,
+    StreamDeclaration,
+    platform_streams,
+    tenant_stream,
+)
 from natsbridge.errors import StreamRefused
-from natsbridge.subjects import INGEST_PATTERNS, tenant_stream_name
 
-INGEST = "INGEST"
-INGEST_WRITER = "ingest-writer"
-
-_MEGABYTE = 1024**2
-_DAY = 24 * 3600.0
+__all__ = [
+    "BROKER",
+    "DEAD_LETTER_MIRROR",
+    "DLQ",
+    "INGEST",
+    "INGEST_WRITER",
+    "LATEST",
+    "LATEST_WRITER",
+    "PRESENCE_WRITER",
+    "StreamDeclaration",
+    "compare",
+    "ensure",
+    "platform_streams",
+    "recreate",
+    "tenant_stream",
+    "undeclared",
+    "verify",
+]
 
 Config = TypeVar("Config", bound=Base)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamDeclaration:
-    """A stream and its consumers as they shall be; a field left at None is the server's to set."""
-
-    config: StreamConfig
-    consumers: tuple[ConsumerConfig, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return cast(str, self.config.name)
-
-
-def platform_streams(
-    *, ingest_max_bytes: int = 1024 * _MEGABYTE, num_replicas: int = 1
-) -> tuple[StreamDeclaration, ...]:
-    """The streams of the platform account; three replicas want a cluster of three servers."""
-    return (_ingest(ingest_max_bytes, num_replicas),)
-
-
-def tenant_stream(tenant: UUID) -> StreamDeclaration:
-    """The replay window in a tenant's own account.
-
-    It acknowledges nothing: a PubAck tells a device that the platform has its message, and only
-    INGEST may say so. Its `max_bytes` is below the account's disk limit, which the server
-    reserves. It allows no direct get, whose answer is the bare message: sent with another
-    device's command subject as its reply, that would be a forged command.
-    """
-    return StreamDeclaration(
-        StreamConfig(
-            name=tenant_stream_name(tenant),
-            subjects=[f"tenant.{tenant}.device.>"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.OLD,
-            max_age=_DAY,
-            max_msgs=10_000,
-            max_bytes=24 * _MEGABYTE,
-            duplicate_window=0.1,
-            num_replicas=1,
-            no_ack=True,
-            allow_direct=False,
-            persist_mode=PersistMode.ASYNC,
-        )
-    )
-
-
-def _ingest(max_bytes: int, num_replicas: int) -> StreamDeclaration:
-    """What devices report, until it is in the database.
-
-    A device that floods is refused at its own 20,000th message while its neighbours go on; that
-    many, since a device may have that many answers to give while every subscriber is away.
-    Deduplication is by stream, across tenants, hence the shortest window there is.
-    """
-    return StreamDeclaration(
-        StreamConfig(
-            name=INGEST,
-            subjects=list(INGEST_PATTERNS),
-            retention=RetentionPolicy.WORK_QUEUE,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            discard_new_per_subject=True,
-            max_msgs_per_subject=20_000,
-            max_age=0,
-            max_msgs=-1,
-            max_bytes=max_bytes,
-            duplicate_window=0.1,
-            num_replicas=num_replicas,
-            allow_direct=False,
-        ),
-        (
-            ConsumerConfig(
-                durable_name=INGEST_WRITER,
-                ack_policy=AckPolicy.EXPLICIT,
-                # A batch takes milliseconds, and one that waits for the database says so meanwhile:
-                # this is how long what a killed subscriber had taken is nobody's.
-                ack_wait=10.0,
-                # In a work queue a message out of deliveries would stay for ever; the consumer
-                # parks it and TERMs instead.
-                max_deliver=-1,
-                max_ack_pending=20_000,
-            ),
-        ),
-    )
 
 
 async def ensure(js: JetStreamContext, declaration: StreamDeclaration) -> list[str]:
@@ -162,6 +88,69 @@ async def verify(js: JetStreamContext, declaration: StreamDeclaration) -> list[s
     return found
 
 
+def compare(found: dict[str, Any] | None, declaration: StreamDeclaration) -> list[str]:
+    """Like `verify`, for a stream without consumers whose configuration is known already, as the
+    server spells it; None where there is no such stream."""
+    if found is None:
+        return [f"stream {declaration.name} does not exist"]
+    # nats-py changes what it reads.
+    actual = StreamConfig.from_response(deepcopy(found))
+    return [
+        f"stream {declaration.name}: {text}" for text in _differences(actual, declaration.config)
+    ]
+
+
+async def undeclared(
+    js: JetStreamContext, declarations: Collection[StreamDeclaration]
+) -> list[str]:
+    """What the account has besides."""
+    declared = {
+        each.name: {consumer.durable_name for consumer in each.consumers} for each in declarations
+    }
+    found: list[str] = []
+    for name in await _stream_names(js):
+        if name not in declared:
+            found.append(f"stream {name} is not declared")
+            continue
+        for consumer in await _consumer_names(js, name):
+            if consumer not in declared[name]:
+                found.append(f"consumer {consumer} of {name} is not declared")
+    return found
+
+
+async def recreate(
+    js: JetStreamContext, declaration: StreamDeclaration, consumer: str | None = None
+) -> list[str]:
+    """Delete the stream with all it holds, or only how far the consumer has read, and make it
+    anew."""
+    name = declaration.name
+    try:
+        if consumer is None:
+            await js.delete_stream(name)
+        else:
+            await js.delete_consumer(name, consumer)
+    except NotFoundError:
+        pass
+    except APIError as error:
+        raise StreamRefused(f"stream {name}: {error.description}") from error
+    what = f"stream {name}" if consumer is None else f"consumer {consumer} of {name}"
+    return [f"{what} deleted", *await ensure(js, declaration)]
+
+
+async def _stream_names(js: JetStreamContext) -> list[str]:
+    names: list[str] = []
+    while page := await js.streams_info(offset=len(names)):
+        names += [cast(str, info.config.name) for info in page]
+    return sorted(names)
+
+
+async def _consumer_names(js: JetStreamContext, stream: str) -> list[str]:
+    names: list[str] = []
+    while page := await js.consumers_info(stream, offset=len(names)):
+        names += [info.name for info in page]
+    return sorted(names)
+
+
 async def _ensure_consumer(
     js: JetStreamContext, stream: str, consumer: ConsumerConfig
 ) -> list[str]:
@@ -201,7 +190,11 @@ def _refuse_loss(info: StreamInfo, wanted: StreamConfig) -> None:
     """The server would drop what a tighter limit no longer covers, without a word."""
     if not info.state.messages:
         return
-    held = {"max_msgs": info.state.messages, "max_bytes": info.state.bytes}
+    held = {
+        "max_msgs": info.state.messages,
+        "max_bytes": info.state.bytes,
+        "max_msgs_per_subject": info.state.messages,
+    }
     for name in ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject"):
         old, new = _limit(info.config, name), _limit(wanted, name)
         if new < old and new < held.get(name, old):

@@ -15,8 +15,16 @@ DURABLE_KINDS = ("heartbeat", "status", "status.heartbeat", "response", "monitor
 
 INGEST_EXPORT = "ingest.*.>"
 COMMAND_EXPORT = "command.*.>"
-INGEST_PATTERNS = tuple(f"ingest.*.tenant.*.device.*.{kind}" for kind in DURABLE_KINDS)
+# Each of these is said once and counts; of the others only the newest does.
+ONCE_KINDS = ("response", "monitoring")
+LATEST_KINDS = tuple(kind for kind in DURABLE_KINDS if kind not in ONCE_KINDS)
+INGEST_PATTERNS = tuple(f"ingest.*.tenant.*.device.*.{kind}" for kind in ONCE_KINDS)
+LATEST_PATTERNS = tuple(f"ingest.*.tenant.*.device.*.{kind}" for kind in LATEST_KINDS)
+DEAD_LETTER_PATTERN = "dlq.>"
 METRIC_PATTERN = "ingest.*.demo.system.*.*"
+# Who connects to the broker and leaves it: in the system account, and as the platform imports it.
+BROKER_EVENTS = ("connect", "disconnect")
+BROKER_PATTERNS = tuple(f"broker.*.{event}" for event in BROKER_EVENTS)
 
 _NORMALISED_KINDS = {kind: kind for kind in DURABLE_KINDS} | {"status.heartbeat": "heartbeat"}
 _MESSAGE_TYPES = frozenset((*DURABLE_KINDS, "command"))
@@ -32,6 +40,13 @@ class IngestSubject(NamedTuple):
     tenant: UUID
     device: UUID
     kind: str
+
+
+class BrokerSubject(NamedTuple):
+    """In which account somebody came (`connect`) or went (`disconnect`), by the broker's word."""
+
+    account: str
+    event: str
 
 
 class MetricSubject(NamedTuple):
@@ -99,6 +114,32 @@ def parse_metric(subject: str) -> MetricSubject:
     if ingest != "ingest" or demo != "demo" or system != "system":
         raise InvalidSubject("not a metric's subject")
     return MetricSubject(_account(account), _uuid(device), _metric_type(metric_type))
+
+
+def parse_broker(subject: str) -> BrokerSubject:
+    """Read `broker.{account}.connect` or `.disconnect`. Raises InvalidSubject with the reason."""
+    parts = subject.split(".")
+    if len(parts) != 3 or parts[0] != "broker" or parts[2] not in BROKER_EVENTS:
+        raise InvalidSubject("not an event of the broker")
+    return BrokerSubject(_account(parts[1]), parts[2])
+
+
+def dead_letter_subject(subject: str, reason: str) -> str:
+    """Where a message that came on `subject` is parked: `dlq.{account}.{reason}`, so that each
+    account has a share of its own. `reason` is a word of ours."""
+    parts = subject.split(".", 2)
+    try:
+        account = _account(parts[1])
+    except (IndexError, InvalidSubject):
+        account = "unknown"
+    word = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in reason)
+    return f"dlq.{account}.{word[:40] or 'unknown'}"
+
+
+def account_of_dead_letter(subject: str) -> str:
+    """The account's key; empty where it is not known."""
+    account = subject.split(".")[1]
+    return "" if account == "unknown" else account
 
 
 def _text(identity: UUID) -> str:

@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 from django.db import Error as AnyDatabaseError
 
-from natsbridge import status
+from natsbridge import breaker, status
 from natsbridge.connection import Connection
-from natsbridge.ingest import Ingest
+from natsbridge.ingest import DEVICE_STREAMS, DurableIntake
 from natsbridge.live_intake import LiveIntake
-from natsbridge.registry import LiveSubscription, Registry
+from natsbridge.registry import LiveSubscription, Registry, StreamSubscription
 from natsbridge.runtime import CLOSE_SECONDS, DATABASE_AWAY, Runtime, Worker, supervise
 from natsbridge.wakeups import Wakeups
 
@@ -27,22 +27,33 @@ DRAIN_SECONDS = 10.0
 SIGN_OFF_SECONDS = 2.0
 
 
+def part_names(registry: Registry) -> list[str]:
+    """The parts that a subscriber can have."""
+    return sorted({*DEVICE_STREAMS, *registry.streams, *registry.live, *registry.side_tasks})
+
+
 class Subscriber:
-    """`connect` opens the connection to the platform account, waiting until there is a server."""
+    """`connect` opens the connection to the platform account, waiting until there is a server.
+
+    With `only`, no other parts run than those; see `part_names`.
+    """
 
     def __init__(
         self,
         registry: Registry,
         connect: Callable[[], AbstractAsyncContextManager[Connection]],
+        *,
+        only: Collection[str] = (),
     ) -> None:
         self._registry = registry
+        self._only = only
         self._connect = connect
         self._started_at = datetime.now(UTC)
         self._instance = f"{socket.gethostname()}:{os.getpid()}"
         self._counters: Counter[str] = Counter()
         self._wakeups = Wakeups(registry.channels)
         self._runtime: Runtime | None = None
-        self._ingest: Ingest | None = None
+        self._intakes: dict[str, DurableIntake] = {}
         self._reading = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -81,11 +92,17 @@ class Subscriber:
 
     async def _serve(self, runtime: Runtime, stop: asyncio.Event) -> None:
         # Each start of a part begins afresh: what made the last one fail is not carried over.
-        parts: dict[str, Callable[[], Awaitable[None]]] = {"ingest": partial(self._read, runtime)}
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            name: partial(self._read, runtime, name) for name in DEVICE_STREAMS
+        }
+        for name, stream in self._registry.streams.items():
+            parts[name] = partial(_read_stream, runtime, stream)
         for name, subscription in self._registry.live.items():
-            parts[name] = partial(_take_in, runtime, subscription)
+            parts[name] = partial(self._take_in, runtime, subscription)
         for name, side_task in self._registry.side_tasks.items():
             parts[name] = partial(side_task, runtime)
+        if self._only:
+            parts = {name: run for name, run in parts.items() if name in self._only}
         tasks = self._supervised(parts, until=runtime.stopping)
         log.info("subscriber running", instance=self._instance, parts=sorted(parts))
         watching = asyncio.create_task(runtime.connection.watch(), name="watch the connection")
@@ -101,9 +118,21 @@ class Subscriber:
             watching.result()
         watching.cancel()
 
-    async def _read(self, runtime: Runtime) -> None:
-        self._ingest = Ingest(runtime, self._registry, on_reading=self._reading.set)
-        await self._ingest.run()
+    async def _read(self, runtime: Runtime, name: str) -> None:
+        intake = self._intakes[name] = DurableIntake.of_devices(
+            runtime, name, self._registry, on_reading=self._reading.set
+        )
+        await intake.run()
+
+    async def _take_in(self, runtime: Runtime, subscription: LiveSubscription) -> None:
+        async with AsyncExitStack() as stack:
+            opening = asyncio.ensure_future(stack.enter_async_context(self._connect()))
+            await _first_of(opening, runtime.stopping)
+            if opening.done():
+                await LiveIntake(runtime, subscription, opening.result()).run()
+            else:
+                opening.cancel()
+                await asyncio.gather(opening, return_exceptions=True)
 
     async def _say_status(self) -> None:
         """At once and every few seconds, so that the web can tell waiting from dead, and when
@@ -132,6 +161,9 @@ class Subscriber:
                 connected=self._is_listening(),
                 details=_details(runtime) if runtime else {},
             )
+        except DATABASE_AWAY as error:
+            breaker.DATABASE.failed(str(error))
+            log.warning("could not write the status", error=str(error).strip())
         except AnyDatabaseError as error:
             log.warning("could not write the status", error=str(error).strip())
 
@@ -140,13 +172,13 @@ class Subscriber:
         return bool(
             self._runtime
             and self._runtime.connection.is_connected
-            and self._ingest
-            and self._ingest.is_reading
+            and len(self._intakes) == len(DEVICE_STREAMS)
+            and all(intake.is_reading for intake in self._intakes.values())
         )
 
 
-async def _take_in(runtime: Runtime, subscription: LiveSubscription) -> None:
-    await LiveIntake(runtime, subscription).run()
+async def _read_stream(runtime: Runtime, subscription: StreamSubscription) -> None:
+    await DurableIntake.of_stream(runtime, subscription).run()
 
 
 async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
@@ -169,5 +201,6 @@ async def _first_of(future: asyncio.Future[Any], stop: asyncio.Event) -> None:
 def _details(runtime: Runtime) -> dict[str, Any]:
     return {
         "counters": dict(sorted(runtime.counters.items())),
+        "breakers": breaker.states(),
         **{name: read() for name, read in runtime.gauges.items()},
     }

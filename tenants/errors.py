@@ -19,3 +19,19 @@ class NotProvisioned(TenantsError):
 
 class StillInUse(TenantsError):
     """What should go still holds devices."""
+
+
+class CredentialRefused(TenantsError):
+    """No credential for this one: its tenant is suspended, or the device is revoked."""
+
+
+class RotationRefused(TenantsError):
+    """Another rotation was faster, or its overlap is still open."""
+
+
+class LimitRefused(TenantsError):
+    """A limit that no tenant can have."""
+
+
+class NoSuchStream(TenantsError):
+    """No stream or consumer of that name is declared."""

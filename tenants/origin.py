@@ -1,5 +1,7 @@
 """Where what is done now comes from: set at the edge (a request, a command), read by the audit."""
 
+import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,3 +34,16 @@ def acting(origin: Origin) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def command_line() -> Origin:
+    """This process, as somebody's command: `name` is the operating system's user."""
+    try:
+        import pwd
+    except ImportError:  # Windows
+        return Origin(via="command line", name=getpass.getuser())
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    return Origin(via="command line", name=name)

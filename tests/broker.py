@@ -3,11 +3,12 @@
 import asyncio
 import base64
 import json
+import ssl
 import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -17,7 +18,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from natsbridge import accounts, claims, streams, subjects
+from natsbridge import accounts, claims, streams, subjects, xkeys
+from natsbridge.authorization import Authority, sentinel_jwt
 from natsbridge.claims import AccountLimits, KeyPair, Permissions, TenantAccount
 from natsbridge.server_config import ServerConfig, render
 from tests.plugin import allot_port
@@ -102,17 +104,27 @@ class Broker:
     """A nats-server in operator mode with the accounts SYS and WEGWEISER, and INGEST if asked.
 
     `start` is one of the fixtures `start_nats` and `start_session_nats`; `settings` go to
-    ServerConfig, `additional` is appended to what it renders. A broker may outlive an event loop,
-    its clients may not: `await broker.disconnect()` at the end of each test.
+    ServerConfig, `additional` is appended to what it renders. With `callout` it has the account
+    AUTH too, and asks there about whoever brings no JWT: see `tests.callout`. A broker may outlive
+    an event loop, its clients may not: `await broker.disconnect()` at the end of each test.
     """
 
     def __init__(
-        self, start: StartNats, home: Path, *, additional: str = "", **settings: Any
+        self,
+        start: StartNats,
+        home: Path,
+        *,
+        additional: str = "",
+        callout: bool = False,
+        **settings: Any,
     ) -> None:
         self.operator = claims.generate("operator")
         self.system = claims.generate("account")
         self.platform = claims.generate("account")
         self._issued_at = int(time.time()) - 3600
+        self.auth = Authority(claims.generate("account"), xkeys.generate())
+        self.callout_user = claims.generate("user")
+        self._sentinel_user = claims.generate("user")
         self.config = ServerConfig(
             server_name="test",
             port=allot_port(),
@@ -128,19 +140,51 @@ class Broker:
                     self.operator, self.system.public, issued_at=self._issued_at
                 ),
                 self.platform.public: claims.platform_account_jwt(
-                    self.operator, self.platform.public, issued_at=self._issued_at
+                    self.operator,
+                    self.platform.public,
+                    system_account=self.system.public,
+                    issued_at=self._issued_at,
                 ),
             },
             **settings,
         )
+        if callout:
+            self.add_callout()
         self._clients: list[Client] = []
+        self._options: dict[str, Any] = {}
         self._additional = additional
         self._start = start
         self.server = self.start()
 
+    def add_callout(self) -> None:
+        """To the configuration that the next `start` renders."""
+        preload = {**self.config.preload, self.auth.account.public: self._callout_account_jwt()}
+        self.config = replace(self.config, preload=preload, default_sentinel=self.sentinel)
+
+    def _callout_account_jwt(self) -> str:
+        return claims.callout_account_jwt(
+            self.operator,
+            self.auth.account.public,
+            user_public=self.callout_user.public,
+            xkey=self.auth.xkey.public,
+            issued_at=self._issued_at,
+        )
+
+    @property
+    def sentinel(self) -> str:
+        """The bearer JWT of those who bring none."""
+        return sentinel_jwt(
+            self.auth.account, user_public=self._sentinel_user.public, issued_at=self._issued_at
+        )
+
     @property
     def url(self) -> str:
         return f"nats://{self.config.host}:{self.config.port}"
+
+    def trust_own_certificate(self) -> None:
+        """From now on its clients do, where they are not told otherwise."""
+        assert self.config.tls is not None
+        self._options["tls"] = ssl.create_default_context(cafile=self.config.tls.certificate)
 
     def start(self) -> Nats:
         """Start the server; again, with the data it had, after `broker.server.stop()`."""
@@ -161,7 +205,7 @@ class Broker:
         return str(self.monitor("/varz")["server_id"])
 
     async def ensure_ingest(self) -> JetStreamContext:
-        """INGEST and its consumer, empty."""
+        """The platform's streams and their consumers, empty."""
         platform = await self.connect_as(self.platform)
         for declaration in streams.platform_streams(ingest_max_bytes=64 * 1024**2):
             await streams.ensure(platform.jetstream, declaration)
@@ -169,16 +213,21 @@ class Broker:
         return platform.jetstream
 
     async def remove_ingest(self) -> None:
+        """And LATEST: nothing that devices say is stored."""
         platform = await self.connect_as(self.platform)
-        await platform.jetstream.delete_stream(streams.INGEST)
+        for name in (streams.INGEST, streams.LATEST):
+            await platform.jetstream.delete_stream(name)
 
     async def provision(self, tenant: UUID | None = None, **changes: Any) -> Tenant:
         """A new tenant: its account pushed and its stream made. `changes` go to TenantAccount."""
-        made = Tenant.generate(tenant or uuid4())
-        await self.push(made, **changes)
-        provisioner = await self.connect_as(made.account, claims.PROVISIONER_PERMISSIONS)
-        await streams.ensure(provisioner.jetstream, streams.tenant_stream(made.uuid))
-        return made
+        return await self.make(Tenant.generate(tenant or uuid4()), **changes)
+
+    async def make(self, tenant: Tenant, **changes: Any) -> Tenant:
+        """The same with keys that there are already."""
+        await self.push(tenant, **changes)
+        provisioner = await self.connect_as(tenant.account, claims.PROVISIONER_PERMISSIONS)
+        await streams.ensure(provisioner.jetstream, streams.tenant_stream(tenant.uuid))
+        return tenant
 
     async def push(self, tenant: Tenant, **changes: Any) -> str:
         """Push the account's claims; the JWT."""
@@ -268,9 +317,15 @@ class Broker:
                 "error_cb": remember,
                 "allow_reconnect": False,
             }
+            | self._options
             | options
         )
         return Peer(client, refusals)
+
+    def remember(self, peer: Peer) -> Peer:
+        """To be closed with the others."""
+        self._clients.append(peer.client)
+        return peer
 
     async def disconnect(self) -> None:
         """Close every client that was made here."""

@@ -4,16 +4,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db.backends.postgresql.operations import DatabaseOperations
+from django.test import override_settings
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
+from devices import live
 from devices.models import Device
 from devices.redis import client
 from tenants import actions
 from tenants.models import Group, Role, Tenant, User
+from tests import emptying
 from tests.broker import StartNats
 from tests.people import enrol, person
 from tests.system import LoopThread, System
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    with override_settings(PASSWORD_HASHERS=["tests.people.QuickArgon2"]):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_emptying() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", emptying.sql_flush)
+        yield
 
 
 @pytest.fixture
@@ -83,8 +100,11 @@ def system(
     tmp_path: Path,
     loop_thread: LoopThread,
     settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[System]:
     """A backend with an empty Redis and no subscriber yet: `system.start_subscriber()`."""
+    # A test before this one may have taken Redis away, after which pages are left alone a while.
+    monkeypatch.setattr(live._resting, "until", 0.0)
     settings.NATS_URL = settings.AGENT_NATS_URL = settings.NATS_URL
     client(settings.REDIS_URL).flushall()
     whole = System(start_nats, tmp_path, loop_thread)

@@ -17,10 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-from wegweiser.quickstart.ports import LOOPBACK, free_port
+from wegweiser.quickstart.ports import LOOPBACK, is_free
 from wegweiser.quickstart.processes import Directories, end_leftovers
 from wegweiser.quickstart.servers import Nats, Postgres, Redis
 
@@ -31,18 +33,27 @@ SERVER_FIXTURES = {
     "nats": {"start_nats", "start_session_nats"},
     "browser": {"browser"},
 }
-# Below the ports that the system gives to outgoing connections.
-PORT_RANGE = range(10_000, 30_000)
+# Below the ports that the system gives to outgoing connections. Each xdist worker has a part of
+# its own, since a port may be allotted long before its server starts.
+FIRST_PORT, LAST_PORT = 10_000, 30_000
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS = max(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), WORKER + 1)
+PORT_RANGE = range(FIRST_PORT + WORKER, LAST_PORT, WORKERS)
+# Tests that share something costly, by the beginning of their node ids: one worker runs them all.
+# The mark `xdist_group` does not reach pytest-xdist 3.8 from pytest 9.2.
+TOGETHER = ("tests/whole/", "tests/attacks/")
 
 _taken: set[int] = set()
 _touched: Counter[str] = Counter()
 
 
 def allot_port() -> int:
-    """A free port of 127.0.0.1 that no other caller in this process gets."""
-    port = free_port(random.SystemRandom().choice(PORT_RANGE), _taken)
-    _taken.add(port)
-    return port
+    """A free port of 127.0.0.1 that no other caller gets, in this process or another worker."""
+    while True:
+        port = random.SystemRandom().choice(PORT_RANGE)
+        if port not in _taken and is_free(port):
+            _taken.add(port)
+            return port
 
 
 def _make_home() -> Path:
@@ -74,6 +85,7 @@ os.environ |= {
     "NATS_URL": f"nats://{LOOPBACK}:{allot_port()}",
     "NATS_MONITOR_URL": f"http://{LOOPBACK}:{allot_port()}",
     "SECRET_KEY": secrets.token_urlsafe(50),
+    "AUDIT_KEY": secrets.token_urlsafe(50),
     "FIELD_ENCRYPTION_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
 }
 
@@ -140,6 +152,23 @@ class Overrides:
     @classmethod
     def django_db_modify_db_settings(cls, postgres_server: Postgres) -> None:
         """Creating the test database needs the server; nothing in the settings changes."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """Each test goes to whoever is free, but for those that belong TOGETHER, which go first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def group_of(nodeid: str) -> str:
+    """What one worker runs as a whole: the test alone, as a rule."""
+    return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import shutil
 import threading
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
+from django.core.management import call_command
 from django.utils.module_loading import autodiscover_modules
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -26,7 +28,9 @@ from natsbridge.registry import registry
 from natsbridge.server_config import render
 from natsbridge.subscriber import Subscriber
 from tenants import actions, broker
-from tenants.models import BrokerAccount, Tenant
+from tenants.actions import credentials
+from tenants.models import BrokerAccount, Credential, Tenant
+from tests.attacks.wire import HungUp, Wire, publish
 from tests.broker import StartNats
 from tests.people import Enrolled
 from tests.plugin import allot_port
@@ -64,16 +68,24 @@ class LoopThread:
 class Agent:
     """A connection to the broker that reports as a device."""
 
-    def __init__(self, thread: LoopThread, device: UUID, tenant: UUID, jwt: str, seed: str) -> None:
+    def __init__(
+        self,
+        thread: LoopThread,
+        device: UUID,
+        tenant: UUID,
+        jwt: str,
+        seed: str,
+        url: str | None = None,
+    ) -> None:
         self._thread = thread
         self.device = device
         self.tenant = tenant
         self.received: list[dict[str, Any]] = []
         self.refusals: list[str] = []
         self.client = Client()
-        thread.run(self._open(jwt, seed))
+        thread.run(self._open(url or settings.NATS_URL, jwt, seed))
 
-    async def _open(self, jwt: str, seed: str) -> None:
+    async def _open(self, url: str, jwt: str, seed: str) -> None:
         async def refused(error: Exception) -> None:
             self.refusals.append(str(error))
 
@@ -83,7 +95,7 @@ class Agent:
 
         try:
             await self.client.connect(
-                settings.NATS_URL,
+                url.split(","),
                 user_jwt_cb=lambda: jwt.encode(),
                 signature_cb=lambda nonce: base64.b64encode(claims.sign(seed, nonce.encode())),
                 inbox_prefix=f"_INBOX_{self.device}",
@@ -186,11 +198,26 @@ class System:
         self._agents: list[Agent] = []
         self._running: list[tuple[asyncio.Event, Future[None]]] = []
 
+    @property
+    def port(self) -> int:
+        """Of the listener for clients."""
+        return self._port
+
     def start_server(self) -> Any:
         self.server = self._start_nats(
             self._configuration, port=self._port, monitor_port=self._monitor_port
         )
         return self.server
+
+    def restart_with(self, *options: str) -> None:
+        """On what `nats_config` renders with these options for the same ports and data."""
+        self.server.stop()
+        out = io.StringIO()
+        ports = ("--port", str(self._port), "--monitor-port", str(self._monitor_port))
+        directory = ("--directory", str(self._directory))
+        call_command("nats_config", *ports, *directory, *options, stdout=out)
+        self._configuration = out.getvalue()
+        self.start_server()
 
     def start_subscriber(self) -> None:
         """One more each time."""
@@ -199,7 +226,11 @@ class System:
         subscriber = Subscriber(
             registry,
             lambda: connect(
-                settings.NATS_URL, user_jwt=lambda: login.jwt, seed=login.seed, name="test"
+                settings.NATS_URL,
+                user_jwt=lambda: login.jwt,
+                seed=login.seed,
+                name="test",
+                ca_file=settings.NATS_CA_FILE,
             ),
         )
         stop = asyncio.Event()
@@ -214,16 +245,22 @@ class System:
         self._running.clear()
 
     def delete_ingest(self) -> None:
-        self._as_platform_owner(lambda js: js.delete_stream("INGEST"))
+        """And LATEST."""
+
+        async def delete(js: JetStreamContext) -> None:
+            for name in ("INGEST", "LATEST"):
+                await js.delete_stream(name)
+
+        self.as_platform_owner(delete)
 
     def ingest_exists(self) -> bool:
         try:
-            self._as_platform_owner(lambda js: js.stream_info("INGEST"))
+            self.as_platform_owner(lambda js: js.stream_info("INGEST"))
         except NotFoundError:
             return False
         return True
 
-    def _as_platform_owner(self, use: Callable[[JetStreamContext], Awaitable[Any]]) -> None:
+    def as_platform_owner(self, use: Callable[[JetStreamContext], Awaitable[Any]]) -> None:
         """With every right in the platform's account, which the subscriber has not."""
         user = claims.generate("user")
         jwt = claims.account_user_jwt(
@@ -241,6 +278,26 @@ class System:
 
         self.thread.run(connected())
 
+    def may_publish(self, login: broker.Login, subject: str) -> bool:
+        """Whether the server lets this user of the platform's account publish there."""
+        refusals: list[Exception] = []
+
+        async def publish_it() -> None:
+            async with connect(
+                settings.NATS_URL,
+                user_jwt=lambda: login.jwt,
+                seed=login.seed,
+                name="asking",
+                on_error=refusals.append,
+            ) as connection:
+                # No JSON: what may be published does nothing.
+                await connection.client.publish(subject, b"?")
+                await connection.client.flush()
+                await connection.client.flush()
+
+        self.thread.run(publish_it())
+        return not refusals
+
     def lose_disk(self) -> None:
         """The server restarts without the accounts and streams it had."""
         self.server.stop()
@@ -254,10 +311,33 @@ class System:
             return False
         return True
 
-    def agent(self, enrolled: Enrolled) -> Agent:
+    def lets_in_by_password(self, username: str, password: str) -> bool:
+        return self.thread.run(self._log_in(username, password))
+
+    async def _log_in(self, username: str, password: str) -> bool:
+        wire = await Wire.open(self._port)
+        login = wire.login(None, user=username, **{"pass": password})
+        try:
+            # What nobody may publish is refused to one who is in.
+            await wire.settle(login + publish("anything", b""))
+        except HungUp:
+            return False
+        finally:
+            await wire.close()
+        return bool(wire.errors)
+
+    def all_let_in_by_password(self, logins: Sequence[tuple[str, str]]) -> list[bool]:
+        """At once."""
+
+        async def log_in_all() -> list[bool]:
+            return await asyncio.gather(*(self._log_in(*each) for each in logins))
+
+        return self.thread.run(log_in_all(), timeout=30)
+
+    def agent(self, enrolled: Enrolled, url: str | None = None) -> Agent:
         device = enrolled.device
         return self._remember(
-            Agent(self.thread, device.pk, device.tenant_id, enrolled.jwt, enrolled.key.seed)
+            Agent(self.thread, device.pk, device.tenant_id, enrolled.jwt, enrolled.key.seed, url)
         )
 
     def _remember(self, agent: Agent) -> Agent:
@@ -273,8 +353,11 @@ class System:
 
     def tenant_agent(self, agent: Agent) -> Agent:
         """The tenant's own credential, in the same account as the agent's."""
-        credentials = broker.tenant_credentials(Tenant.objects.get(pk=agent.tenant))
-        return self._remember(Agent(self.thread, agent.device, agent.tenant, *_parse(credentials)))
+        tenant = Tenant.objects.get(pk=agent.tenant)
+        issued = credentials.issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
+        return self._remember(
+            Agent(self.thread, agent.device, agent.tenant, *_parse(issued.secret))
+        )
 
     def close(self) -> None:
         for agent in self._agents:

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 REACHED_BY_PEOPLE = ("devices/api", "devices/views", "devices/consumers.py")
 MANAGER = re.compile(r"(\w+)\.(?:objects|_default_manager|_base_manager)\.(\w+)")
-TENANT_SAFE = {"visible_to", "none", "holding_token"}
+TENANT_SAFE = {"visible_to", "none", "holding_token", "managed_by", "of_tenant"}
 
 
 def sources(*places: str) -> list[Path]:
@@ -28,6 +28,13 @@ def test_actions_are_the_only_writers_behind_api_views_and_websockets() -> None:
     writing = re.compile(r"\.(?:save|create|update|delete|bulk_create|get_or_create)\(")
     for path in sources(*REACHED_BY_PEOPLE):
         assert not writing.search(path.read_text()), path.name
+
+
+def test_the_state_of_a_command_changes_only_where_the_graph_is_asked() -> None:
+    assigned = re.compile(r"\.state = |SET state = '\w")
+    for path in sources("devices"):
+        if path.name not in ("command.py", "nats_persistent_agent.py"):
+            assert not assigned.search(path.read_text()), path.name
 
 
 def test_no_module_of_ours_outgrows_one_head() -> None:

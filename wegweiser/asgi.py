@@ -5,7 +5,6 @@ import os
 import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wegweiser.settings")
@@ -14,6 +13,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 (needs the apps)
 
 from devices.routing import websocket_urlpatterns  # noqa: E402
+from wegweiser.origins import SameOrigin  # noqa: E402
 
 # Daphne runs no checks by itself, and a wrong setting must not wait for the first request.
 call_command("check", tags=["wegweiser"])
@@ -21,8 +21,6 @@ call_command("check", tags=["wegweiser"])
 application = ProtocolTypeRouter(
     {
         "http": get_asgi_application(),
-        "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
-        ),
+        "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -1,10 +1,17 @@
 """System checks of the settings: what is wrong, and what would be right."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+
+from natsbridge.certificates import check_ca
+from natsbridge.declarations import INGEST, LATEST, most_of_one_device
+from natsbridge.declared import all_streams
+from natsbridge.errors import BridgeError
+from natsbridge.server_config import travels_in_clear
 
 
 @register("wegweiser")
@@ -34,6 +41,14 @@ def secrets_are_set(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="wegweiser.W002",
             )
         )
+    if not settings.ENVIRONMENT.text("AUDIT_KEY"):
+        messages.append(
+            Warning(
+                "AUDIT_KEY is not set; SECRET_KEY seals the audit.",
+                hint="With a key of its own, the audit outlasts a change of SECRET_KEY.",
+                id="wegweiser.W004",
+            )
+        )
     messages += [
         Error(
             f"FIELD_ENCRYPTION_KEY: {error}",
@@ -47,6 +62,21 @@ def secrets_are_set(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register("wegweiser")
+def no_device_can_fill_what_all_share(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"One device can fill the stream {stream.name}.",
+            hint=f"{stream.name}_MAX_BYTES should be more than {most_of_one_device(stream)}, or "
+            "DEVICE_MESSAGE_BYTES smaller.",
+            id="wegweiser.W005",
+        )
+        for stream in all_streams()
+        if stream.name in (INGEST, LATEST)
+        and most_of_one_device(stream) > (stream.config.max_bytes or 0)
+    ]
+
+
+@register("wegweiser")
 def limits_are_in_order(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.ONLINE_SECONDS < settings.STALE_SECONDS:
         return []
@@ -57,6 +87,55 @@ def limits_are_in_order(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="wegweiser.E003",
         )
     ]
+
+
+@register("wegweiser")
+def what_leaves_this_computer_is_encrypted(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    plain = {
+        name: address
+        for name in ("NATS_URL", "AGENT_NATS_URL", "PUBLIC_URL")
+        for address in getattr(settings, name).split(",")
+        if travels_in_clear(address)
+    }
+    return [
+        Warning(
+            f"{name} is not encrypted: {urlsplit(address).hostname}.",
+            hint="Give a tls://, wss:// or https:// address; agents refuse others, unless they "
+            "are started with --insecure.",
+            id="wegweiser.W003",
+        )
+        for name, address in plain.items()
+    ]
+
+
+@register("wegweiser")
+def servers_of_the_broker_are_of_one_kind(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if len({urlsplit(address).scheme for address in settings.NATS_URL.split(",")}) == 1:
+        return []
+    return [
+        Error(
+            "NATS_URL mixes addresses of different kinds.",
+            hint="Give all servers of a cluster as tls://host:port, say, separated by commas.",
+            id="wegweiser.E005",
+        )
+    ]
+
+
+@register("wegweiser")
+def the_ca_is_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if settings.NATS_CA_FILE is None:
+        return []
+    try:
+        check_ca(settings.NATS_CA_FILE)
+    except BridgeError as error:
+        return [
+            Error(
+                f"NATS_CA_FILE: {error}.",
+                hint="Give the CA's certificate, or none to trust what the system trusts.",
+                id="wegweiser.E004",
+            )
+        ]
+    return []
 
 
 FERNET_HINT = (

@@ -75,6 +75,15 @@ class Environment:
             return raw
         return self._wrong(name, "is not a usable address", hint, default)
 
+    def urls(self, name: str, default: str, *, schemes: tuple[str, ...]) -> str:
+        """One address or several, by commas and without spaces."""
+        addresses = self.words(name, [default])
+        before = len(self.problems)
+        for address in addresses:
+            Environment({name: address}, self.problems).url(name, default, schemes=schemes)
+        self.names.add(name)
+        return ",".join(addresses) if len(self.problems) == before else default
+
     def database(self, name: str, default: str) -> dict[str, Any]:
         url = self.url(name, default, schemes=("postgres", "postgresql"))
         try:

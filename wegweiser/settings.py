@@ -23,6 +23,8 @@ DEBUG = read.flag("DEBUG", False)
 SECRET_KEY = read.text("SECRET_KEY", "unsafe-only-for-checks-and-collectstatic")
 # Device tokens and enrolment keys are stored as hashes under this key; changing it voids them all.
 TOKEN_HASH_KEY = read.text("TOKEN_HASH_KEY", SECRET_KEY)
+# Seals the audit; changing it makes every row that is sealed already look changed.
+AUDIT_KEY = read.text("AUDIT_KEY", SECRET_KEY)
 # Signing seeds of the broker are encrypted with the first; all are tried to decrypt.
 FIELD_ENCRYPTION_KEYS = read.words("FIELD_ENCRYPTION_KEY", [])
 WEGWEISER_HOME = read.path("WEGWEISER_HOME", BASE_DIR / "var")
@@ -67,6 +69,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "axes.middleware.AxesMiddleware",
+    "tenants.middleware.OriginMiddleware",
 ]
 
 ROOT_URLCONF = "wegweiser.urls"
@@ -82,6 +85,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "devices.views.page.navigation",
             ]
         },
     }
@@ -124,22 +128,51 @@ CHANNEL_LAYERS = {
 }
 
 # NATS.
-NATS_URL = read.url("NATS_URL", "nats://127.0.0.1:4222", schemes=("nats", "tls", "ws", "wss"))
+NATS_URL = read.urls("NATS_URL", "nats://127.0.0.1:4222", schemes=("nats", "tls", "ws", "wss"))
+# The CA that the server's certificate must come from; None: any that the system trusts.
+NATS_CA_FILE = read.path("NATS_CA_FILE", Path()) if read.text("NATS_CA_FILE") else None
 NATS_MONITOR_URL = read.url("NATS_MONITOR_URL", "http://127.0.0.1:8222", schemes=("http", "https"))
-AGENT_NATS_URL = read.url("AGENT_NATS_URL", NATS_URL, schemes=("nats", "tls", "ws", "wss"))
+AGENT_NATS_URL = read.urls("AGENT_NATS_URL", NATS_URL, schemes=("nats", "tls", "ws", "wss"))
 NATS_REPLICAS = read.integer("NATS_REPLICAS", 1, minimum=1)
-INGEST_MAX_BYTES = read.integer("INGEST_MAX_BYTES", 1024**3, minimum=1024**2)
+INGEST_MAX_BYTES = read.integer("INGEST_MAX_BYTES", 8 * 1024**3, minimum=1024**2)
+LATEST_MAX_BYTES = read.integer("LATEST_MAX_BYTES", 1024**3, minimum=1024**2)
+DLQ_MAX_BYTES = read.integer("DLQ_MAX_BYTES", 8 * 1024**3, minimum=1024**2)
+DEVICE_INFO_MAX_BYTES = read.integer("DEVICE_INFO_MAX_BYTES", 32 * 1024, minimum=1024)
+DEVICE_MESSAGE_BYTES = read.integer("DEVICE_MESSAGE_BYTES", 320 * 1024, minimum=1024)
+BROKER_MAX_BYTES = read.integer("BROKER_MAX_BYTES", 256 * 1024**2, minimum=1024**2)
 INGEST_BATCH = read.integer("INGEST_BATCH", 500, minimum=1)
-INGEST_MAX_DELIVERIES = read.integer("INGEST_MAX_DELIVERIES", 5, minimum=1)
 PARKED_MESSAGES_MAX = read.integer("PARKED_MESSAGES_MAX", 10_000, minimum=1)
 PARKED_BYTES_MAX = read.integer("PARKED_BYTES_MAX", 256 * 1024**2, minimum=1)
+# Not less than the dead-letter queue keeps them.
+PARKED_DAYS = read.integer("PARKED_DAYS", 30, minimum=30)
 DEVICE_JWT_SECONDS = read.integer("DEVICE_JWT_SECONDS", 7 * 86_400, minimum=60)
+# What a tenant may take of the broker, unless its own limits say otherwise; -1 is no limit.
+TENANT_MAX_CONNECTIONS = read.integer("TENANT_MAX_CONNECTIONS", 10_000, minimum=-1)
+TENANT_MAX_SUBSCRIPTIONS = read.integer("TENANT_MAX_SUBSCRIPTIONS", 1_000, minimum=-1)
+TENANT_MAX_PAYLOAD_BYTES = read.integer("TENANT_MAX_PAYLOAD_BYTES", 1024**2, minimum=-1)
+TENANT_STORAGE_BYTES = read.integer("TENANT_STORAGE_BYTES", 32 * 1024**2, minimum=1024**2)
 
 # Presence and commands.
 ONLINE_SECONDS = read.integer("ONLINE_SECONDS", 120, minimum=1)
 STALE_SECONDS = read.integer("STALE_SECONDS", 600, minimum=1)
+# How long a device may take to connect again before its disconnection counts: as a rule, when its
+# link flaps, and when its server went away and it has to find another.
+PRESENCE_GRACE_SECONDS = read.integer("PRESENCE_GRACE_SECONDS", 3, minimum=0)
+PRESENCE_UNSTABLE_GRACE_SECONDS = read.integer("PRESENCE_UNSTABLE_GRACE_SECONDS", 30, minimum=0)
+PRESENCE_SERVER_GRACE_SECONDS = read.integer("PRESENCE_SERVER_GRACE_SECONDS", 60, minimum=0)
+PRESENCE_HISTORY_DAYS = read.integer("PRESENCE_HISTORY_DAYS", 90, minimum=7)
 COMMAND_DEADLINE_SECONDS = read.integer("COMMAND_DEADLINE_SECONDS", 3600, minimum=1)
 COMMAND_RESPONSE_SECONDS = read.integer("COMMAND_RESPONSE_SECONDS", 600, minimum=1)
+COMMAND_DAYS = read.integer("COMMAND_DAYS", 90, minimum=1)
+COMMAND_RESULT_MAX_BYTES = read.integer("COMMAND_RESULT_MAX_BYTES", 256 * 1024, minimum=1024)
+
+# Audit. The anchors are for a place that whoever writes the database cannot write.
+AUDIT_ANCHORS_FILE = read.path("AUDIT_ANCHORS_FILE", WEGWEISER_HOME / "audit-anchors.jsonl")
+AUDIT_DAYS = read.integer("AUDIT_DAYS", 365, minimum=1)
+# Credentials, API tokens and enrolment keys, once they open nothing any more.
+ENDED_DAYS = read.integer("ENDED_DAYS", 90, minimum=1)
+# The header in which a proxy of our own says who called, such as X-Forwarded-For.
+CLIENT_ADDRESS_HEADER = read.text("CLIENT_ADDRESS_HEADER")
 
 # People.
 AUTH_USER_MODEL = "tenants.User"
@@ -161,9 +194,13 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "fleet"
 LOGOUT_REDIRECT_URL = "login"
 # One person's typing errors lock that name from that address, not the whole office.
+AXES_HANDLER = "tenants.login_limits.LoginHandler"
+LOGIN_ADDRESS_FAILURE_LIMIT = read.integer("LOGIN_ADDRESS_FAILURE_LIMIT", 100, minimum=1)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = read.integer("LOGIN_FAILURE_LIMIT", 10, minimum=1)
+SIGN_IN_DAYS = read.integer("SIGN_IN_DAYS", 30, minimum=1)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_CLIENT_IP_CALLABLE = "tenants.middleware.address_of"
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0

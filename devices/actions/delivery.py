@@ -4,25 +4,39 @@ A row is marked as sent before it is published: a crash in between costs a resen
 that gives receipts (and remembers what it has run), and "no response" from one that does not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet, Value
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from devices import live
-from devices.models import Command, CommandState
+from devices.models import (
+    OPEN_STATES,
+    BrokerSession,
+    Command,
+    CommandState,
+    Connectivity,
+    Presence,
+)
 from devices.models.command import NO_RESPONSE
 from devices.watch import current_cutoffs
 from tenants.models import Membership, Role
 
 # A receipt comes within a second of the command; without one it is sent again, ever less often.
 RESEND_SECONDS = 10
+# And sooner to a device that has spoken since: it was on its way back, and listens now.
+MISSED_SECONDS = 1
+# So often a command is sent before the ones behind it no longer wait for its receipt.
+SENDS_IN_ORDER = 3
+
+SWEPT_AT_ONCE = 1000
 
 # The advisory lock under which one subscriber at a time sweeps.
 _SWEEP_LOCK = 0x7765_6777
@@ -45,7 +59,7 @@ def claim_due(limit: int = 200) -> list[Outgoing]:
     receipts and has given none. Several subscribers may claim at once; each row is one's.
     """
     with transaction.atomic():
-        rows = list(_due()[:limit])
+        rows = _in_order(list(_due()[:limit]))
         allowed = _still_allowed(rows)
         due = [row for row in rows if row.pk in allowed]
         refused = [row for row in rows if row.pk not in allowed]
@@ -59,7 +73,7 @@ def claim_due(limit: int = 200) -> list[Outgoing]:
 def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
     """After publishing: what certainly did not leave waits again, the rest shows on the pages."""
     commands = [each.command for each in unsent]
-    Command.objects.filter(pk__in=commands, state=CommandState.SENT).update(
+    Command.objects.filter(pk__in=commands).that_may_become(CommandState.QUEUED).update(
         state=CommandState.QUEUED, sent_at=None, sends=F("sends") - 1
     )
     live.push_commands(list(Command.objects.filter(pk__in=[each.command for each in sent])))
@@ -67,40 +81,85 @@ def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
 
 def sweep() -> None:
     """Ends what has waited too long. Of several subscribers one does it at a time."""
+    while _sweep_some():
+        pass
+
+
+def _sweep_some() -> bool:
+    """Whether there may be more."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_SWEEP_LOCK])
             if not cursor.fetchone()[0]:
-                return
+                return False
         now = timezone.now()
         silent_since = now - timedelta(seconds=settings.COMMAND_RESPONSE_SECONDS)
-        open_rows = Command.objects.select_for_update(skip_locked=True, of=("self",))
-        expired = list(open_rows.filter(state=CommandState.QUEUED, deadline__lte=now)[:1000])
-        unanswered = list(
-            open_rows.filter(
-                Q(state__in=[CommandState.SENT, CommandState.DELIVERED], deadline__lte=now)
-                | Q(state=CommandState.SENT, sent_at__lte=silent_since)
-                & ~Q(device__connectivity__capabilities__receipts=True)
-            )[:1000]
+        open_rows = (
+            Command.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("device__tenant")
+            .defer("parameters", "result")
         )
-        _finish(expired, CommandState.EXPIRED, "the device was not online before the deadline")
+        late = list(
+            open_rows.filter(state__in=OPEN_STATES, deadline__lte=now).order_by("deadline")[
+                :SWEPT_AT_ONCE
+            ]
+        )
+        expired = [row for row in late if row.state == CommandState.QUEUED]
+        unanswered = [row for row in late if row.state != CommandState.QUEUED]
+        sent = open_rows.filter(state=CommandState.SENT, deadline__gt=now)
+        silent = sent.filter(~_gives_receipts(), sent_at__lte=silent_since).order_by("sent_at")
+        unanswered += silent[:SWEPT_AT_ONCE]
+        by_reason: dict[str, list[Command]] = {}
+        for row in expired:
+            by_reason.setdefault(_why_not_sent(row), []).append(row)
+        for reason, rows in by_reason.items():
+            _finish(rows, CommandState.EXPIRED, reason)
         _finish(unanswered, CommandState.FAILED, NO_RESPONSE)
     live.push_commands(expired + unanswered)
+    return max(len(late), len(unanswered)) >= SWEPT_AT_ONCE
+
+
+def _gives_receipts() -> Exists:
+    """The device's agent; also where it says nothing of it, which a comparison would leave open."""
+    return Exists(
+        Connectivity.objects.filter(device=OuterRef("device"), capabilities__receipts=True)
+    )
 
 
 def _due() -> QuerySet[Command]:
     now = timezone.now()
-    queued = Q(state=CommandState.QUEUED)
-    unreceipted = Q(
+    receipts = _gives_receipts()
+    # Behind one that may have been lost with its sender: first that one, again.
+    unreceipted_before = Command.objects.filter(
+        device=OuterRef("device"),
+        id__lt=OuterRef("id"),
         state=CommandState.SENT,
-        device__connectivity__capabilities__receipts=True,
-        sent_at__lt=now - F("sends") * Value(timedelta(seconds=RESEND_SECONDS)),
+        sends__lt=SENDS_IN_ORDER,
+    )
+    queued = Q(state=CommandState.QUEUED) & (~receipts | ~Exists(unreceipted_before))
+    again = Q(sent_at__lt=now - F("sends") * Value(timedelta(seconds=RESEND_SECONDS))) | Q(
+        sent_at__lt=now - timedelta(seconds=MISSED_SECONDS),
+        device__connectivity__last_heartbeat__gt=F("sent_at"),
+    )
+    unreceipted = Q(receipts, again, state=CommandState.SENT)
+    # It has connected and may not listen yet; what it misses is sent again only if it gives
+    # receipts, so from any other a word is waited for.
+    unheard = BrokerSession.objects.filter(
+        device=OuterRef("device"),
+        ended_at=None,
+        started_at__gt=Coalesce(
+            OuterRef("device__connectivity__last_heartbeat"), datetime.fromtimestamp(0, UTC)
+        ),
     )
     return (
         Command.objects.filter(
             queued | unreceipted,
+            receipts | ~Exists(unheard),
+            ~Q(device__connectivity__presence=Presence.OFFLINE),
             deadline__gt=now,
             device__connectivity__last_seen_online__gte=current_cutoffs().online_since,
+            device__revoked_at=None,
+            device__tenant__suspended_at=None,
             device__tenant__broker_account__isnull=False,
         )
         .select_related("device__tenant__broker_account", "created_by")
@@ -117,25 +176,57 @@ def _still_allowed(rows: Sequence[Command]) -> set[int]:
             role__in=Role.at_least(Role.OPERATOR),
         ).values_list("user_id", "tenant_id")
     )
-    return {row.pk for row in rows if (row.created_by_id, row.device.tenant_id) in operators}
+    return {
+        row.pk
+        for row in rows
+        if row.by_platform or (row.created_by_id, row.device.tenant_id) in operators
+    }
 
 
-def _mark_sent(rows: Iterable[Command]) -> None:
+def _in_order(rows: list[Command]) -> list[Command]:
+    """Without those that wait behind a command which another subscriber is just claiming."""
+    mine = {row.pk for row in rows}
+    queued = [row for row in rows if row.state == CommandState.QUEUED]
+    before = Command.objects.filter(
+        device__in={row.device_id for row in queued},
+        state=CommandState.QUEUED,
+        id__lt=max((row.pk for row in queued), default=0),
+    ).exclude(pk__in=mine)
+    first: dict[UUID, int] = {}
+    for device, number in before.values_list("device", "id").order_by("-id"):
+        first[device] = number
+    return [row for row in rows if row.pk < first.get(row.device_id, row.pk + 1)]
+
+
+def _mark_sent(rows: Sequence[Command]) -> None:
     now = timezone.now()
     for row in rows:
-        row.state = CommandState.SENT
+        if row.state != CommandState.SENT:
+            row.become(CommandState.SENT)
         row.sent_at = now
         row.sends += 1
-    Command.objects.bulk_update(list(rows), ["state", "sent_at", "sends"])
+    Command.objects.filter(pk__in=[row.pk for row in rows]).update(
+        state=CommandState.SENT, sent_at=now, sends=F("sends") + 1
+    )
 
 
-def _finish(rows: Iterable[Command], state: CommandState, error: str) -> None:
+def _finish(rows: Sequence[Command], state: CommandState, error: str) -> None:
     now = timezone.now()
     for row in rows:
-        row.state = state
+        row.become(state)
         row.error = error
         row.finished_at = now
-    Command.objects.bulk_update(list(rows), ["state", "error", "finished_at"])
+    Command.objects.filter(pk__in=[row.pk for row in rows]).update(
+        state=state, error=error, finished_at=now
+    )
+
+
+def _why_not_sent(row: Command) -> str:
+    if row.device.revoked_at is not None:
+        return "the device was revoked, and not reinstated before the deadline"
+    if row.device.tenant.suspended_at is not None:
+        return "the tenant was suspended, and not resumed before the deadline"
+    return "the device was not online before the deadline"
 
 
 def _outgoing(row: Command) -> Outgoing:

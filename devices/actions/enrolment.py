@@ -3,21 +3,31 @@
 import base64
 import binascii
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.utils import timezone
 
-from devices.errors import AlreadyRegistered, DeviceCannotMove, RegistrationRefused
+from devices.errors import (
+    AlreadyRegistered,
+    DeviceCannotMove,
+    RegistrationRefused,
+    UpgradeRefused,
+)
 from devices.models import Connectivity, Device
 from natsbridge import claims
 from tenants import secrets
-from tenants.actions import find_enrollment_key, redeem_enrollment_key
-from tenants.errors import EnrollmentRefused
-from tenants.models import Group, hash_token
+from tenants.actions import audit, credentials, find_enrollment_key, redeem_enrollment_key
+from tenants.actions.audit import Actor
+from tenants.errors import CredentialRefused, EnrollmentRefused
+from tenants.models import Action, Credential, EnrollmentKey, Group, Tenant, User, hash_token
 
 PROOF_SECONDS = 300
+# While a JWT could still be valid, each key that a device gave up has to be revoked in the claims
+# of its tenant's account.
+MOST_UPGRADES = 20
 
 
 @dataclass(frozen=True)
@@ -38,33 +48,47 @@ class Registration:
     created: bool
 
 
+@dataclass(frozen=True)
+class Upgraded:
+    """`device_token` is there when a person asked; like the credential's secret it stands nowhere
+    else."""
+
+    issued: credentials.Issued
+    device_token: str | None = field(repr=False)
+
+
 @transaction.atomic
 def register(
     *,
     group: UUID,
     name: str,
     enrollment_key: str,
-    nkey_public: str,
+    nkey_public: str | None,
     hardware_info: dict[str, Any],
     proof: Proof | None,
 ) -> Registration:
-    """A new device, or the same one again with a fresh token.
+    """A new device, or the same one again with a fresh token. Without a key pair it is a new one
+    each time, and one use of the enrolment key: nothing could prove that it is the same.
 
     Raises EnrollmentRefused for the key, RegistrationRefused for a proof that is wrong,
-    AlreadyRegistered when the key pair is known and there is no proof. Nothing is created then.
+    AlreadyRegistered when the key pair is known and there is no proof, CredentialRefused while
+    the tenant is suspended or the device revoked. Nothing is created then.
     """
-    if proof is not None:
-        _check(proof, group, nkey_public)
-    _one_at_a_time(nkey_public)
-    existing = Device.objects.select_for_update().filter(nkey_public=nkey_public).first()
-    if existing is not None:
-        return _register_again(existing, group, enrollment_key, proof)
+    if nkey_public is not None:
+        if proof is not None:
+            _check(proof, group, nkey_public)
+        _one_at_a_time(nkey_public)
+        existing = Device.objects.select_for_update().filter(nkey_public=nkey_public).first()
+        if existing is not None:
+            return _register_again(existing, group, enrollment_key, proof)
     redeemed = redeem_enrollment_key(enrollment_key, group)
+    _refuse_suspended(redeemed.group.tenant)
     device = Device(
         group=redeemed.group, name=name, nkey_public=nkey_public, hardware_info=hardware_info
     )
     device.save(force_insert=True)
     Connectivity.objects.create(device=device)
+    _record_registration(device, redeemed, again=False)
     return Registration(device, _fresh_token(device), created=True)
 
 
@@ -81,7 +105,85 @@ def _register_again(
         )
     if device.group_id != group:
         raise AlreadyRegistered("This key pair is registered in another group.")
+    _refuse_suspended(device.tenant)
+    if device.revoked_at:
+        raise CredentialRefused("This device is revoked; an admin of its tenant can undo it.")
+    _record_registration(device, key, again=True)
     return Registration(device, _fresh_token(device), created=False)
+
+
+@transaction.atomic
+def record_existing(
+    group: Group,
+    name: str,
+    uuid: UUID | None = None,
+    connection_type: str = "node-red",
+    *,
+    by: User | None,
+) -> Device:
+    """A device that was registered by other means; it has no token and no key until it is
+    upgraded. Raises AlreadyRegistered when there is one with this uuid."""
+    device = Device(group=group, name=name, **({"uuid": uuid} if uuid else {}))
+    if Device.objects.filter(pk=device.pk).exists():
+        raise AlreadyRegistered(f"There is a device {device.pk} already.")
+    device.save(force_insert=True)
+    Connectivity.objects.create(device=device, connection_type=connection_type)
+    _record(Action.DEVICE_REGISTERED, device, by, connection_type=connection_type)
+    return device
+
+
+@transaction.atomic
+def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgraded:
+    """A device that was registered by other means speaks NATS from now on. `by=None` is the device
+    itself, which keeps its token.
+
+    Raises UpgradeRefused when its agent has logged in already or it is revoked, AlreadyRegistered
+    when the key pair is another's, CredentialRefused while the tenant is suspended.
+    """
+    row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
+    if row.revoked_at:
+        raise UpgradeRefused("This device is revoked; an admin of its tenant can undo it.")
+    issued_before = Credential.objects.filter(device_uuid=row.pk)
+    if issued_before.exclude(first_used_at=None).exists():
+        raise UpgradeRefused("This device speaks NATS already.")
+    issued_keys = issued_before.filter(kind=Credential.Kind.JWT, expires_at__gt=timezone.now())
+    if issued_keys.values("public_key").distinct().count() >= MOST_UPGRADES:
+        raise UpgradeRefused("This device was upgraded too often; delete it and register it anew.")
+    if nkey_public is not None:
+        _one_at_a_time(nkey_public)
+        if Device.objects.filter(nkey_public=nkey_public).exclude(pk=row.pk).exists():
+            raise AlreadyRegistered("This key pair is registered already.")
+    if issued_before.exists():
+        reason = "upgraded again"
+        credentials.revoke_device(row.tenant_id, row.pk, row.nkey_public, by=by, reason=reason)
+    before = _set_connection_type(row)
+    row.nkey_public = nkey_public
+    row.save(update_fields=["nkey_public"])
+    token = _fresh_token(row) if by else None
+    actor = by or audit.device_actor(row.pk)
+    _record(Action.DEVICE_UPGRADED, row, actor, connection_type={"from": before, "to": "nats"})
+    return Upgraded(issue_credential(row), token)
+
+
+def issue_credential(device: Device) -> credentials.Issued:
+    """A JWT for a device that has registered a key, a password for another; the caller has checked
+    that it is not revoked. Raises CredentialRefused while the tenant is suspended."""
+    if device.nkey_public:
+        return credentials.issue_device_jwt(device.tenant_id, device.pk, device.nkey_public)
+    return credentials.issue_device_password(device.tenant_id, device.pk)
+
+
+def _set_connection_type(device: Device) -> str:
+    """What it was."""
+    connectivity, _ = Connectivity.objects.select_for_update().get_or_create(device=device)
+    before, connectivity.connection_type = connectivity.connection_type, "nats"
+    connectivity.save(update_fields=["connection_type"])
+    return before
+
+
+def _refuse_suspended(tenant: Tenant) -> None:
+    if tenant.suspended_at:
+        raise CredentialRefused("The tenant is suspended.")
 
 
 def _one_at_a_time(nkey_public: str) -> None:
@@ -92,14 +194,35 @@ def _one_at_a_time(nkey_public: str) -> None:
 
 
 @transaction.atomic
-def move(device: Device, group: Group) -> None:
+def move(device: Device, group: Group, *, by: User | None) -> None:
     if group.tenant_id != device.tenant_id:
         raise DeviceCannotMove(
             "A device stays within its tenant: its credentials are those of the tenant's account. "
             "Register it anew there."
         )
+    known = Device.objects.select_related("group").select_for_update(of=("self",)).get(pk=device.pk)
     device.group = group
     device.save(update_fields=["group"])
+    if known.group_id != group.pk:
+        moved = {"from": known.group.name, "to": group.name}
+        _record(Action.DEVICE_MOVED, device, by, group=moved)
+
+
+def _record_registration(device: Device, key: EnrollmentKey, *, again: bool) -> None:
+    opened_by = {"key": key.pk, "name": key.name}
+    itself = audit.device_actor(device.pk)
+    _record(Action.DEVICE_REGISTERED, device, itself, enrolment_key=opened_by, again=again)
+
+
+def _record(action: Action, device: Device, by: User | Actor | None, **detail: Any) -> None:
+    audit.record(
+        action,
+        tenant=device.tenant_id,
+        by=by,
+        device=device.pk,
+        target=f"device {device.name}",
+        detail=detail,
+    )
 
 
 def _fresh_token(device: Device) -> str:

@@ -10,13 +10,17 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 from django.db import connection, transaction
 
 from devices import live
 from devices.actions.commands import wake_delivery
 from devices.actions.ownership import reject_foreign
-from devices.models import OPEN_STATES, Command, CommandState, RealtimeData
+from devices.command_states import COMMAND_STATES
+from devices.models import Command, CommandState, RealtimeData
 from devices.models.command import NO_RESPONSE
+from devices.presence import LAST_WORDS, Presence, Reporter
+from devices.results import members_within, within
 from natsbridge import envelope
 from natsbridge.envelope import Heartbeat, Message, Response
 from natsbridge.errors import MalformedMessage
@@ -35,10 +39,11 @@ def record_heartbeats(messages: Sequence[Message]) -> list[Rejection]:
         except MalformedMessage as error:
             rejected.append(Rejection(message.raw, error.reason, str(error)))
     with transaction.atomic():
-        _execute_many(_UPSERT_HEARTBEAT, [rows[device] for device in sorted(rows)])
+        came = _execute_many(_UPSERT_HEARTBEAT, [rows[device] for device in sorted(rows)])
         if Command.objects.filter(device__in=rows, state=CommandState.QUEUED).exists():
             wake_delivery()
     live.push_connectivity(rows)
+    live.push_fleets(device for (device,) in came)
     return rejected
 
 
@@ -88,9 +93,17 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
     with transaction.atomic():
         changed = _execute_many(_RECORD_RECEIPT, [receipts[key] for key in sorted(receipts)])
         changed += _execute_many(_RECORD_RESULT, [results[key] for key in sorted(results)])
+        _send_the_next(known[uuid] for (uuid,) in changed)
     if changed:
         live.push_commands(list(Command.objects.filter(uuid__in={row[0] for row in changed})))
     return rejected
+
+
+def _send_the_next(receivers: Iterable[UUID]) -> None:
+    """A receipt, or an answer, lets the commands behind it go."""
+    devices = set(receivers)
+    if devices and Command.objects.filter(device__in=devices, state=CommandState.QUEUED).exists():
+        wake_delivery()
 
 
 def _refusal(known: dict[UUID, UUID], message: Message, body: Response) -> tuple[str, str] | None:
@@ -115,10 +128,17 @@ def _heartbeat_row(message: Message) -> tuple[Any, ...]:
         received_at,
         body.agent_version,
         body.session_id,
-        _json({"system_info": body.system_info, "status": body.status}),
-        _json(body.capabilities),
+        _json({"system_info": _limited(body.system_info), "status": _limited(body.status)}),
+        _json(_limited(body.capabilities)),
         offset,
     )
+
+
+def _limited(part: dict[str, Any] | str) -> dict[str, Any] | str:
+    limit: int = settings.DEVICE_INFO_MAX_BYTES
+    if isinstance(part, str):
+        return str(within(part, limit).value)
+    return members_within(part, limit)
 
 
 def _response(message: Message) -> Response:
@@ -130,13 +150,21 @@ def _response(message: Message) -> Response:
 def _result_row(message: Message, body: Response) -> tuple[Any, ...]:
     succeeded = body.result.status == "success"
     error = "" if succeeded else _text(body.result.error) or "the agent gave no reason"
+    limit = settings.COMMAND_RESULT_MAX_BYTES
+    result = within(body.result.result, limit)
     return (
         body.command_id,
         CommandState.SUCCEEDED if succeeded else CommandState.FAILED,
-        _json(body.result.result),
-        error,
+        _json(result.value),
+        # Where the agent has cut it already, the agent knows what it was.
+        _size(body.result.cut_from) or result.cut_from,
+        within(error, limit).value,
         message.raw.received_at,
     )
+
+
+def _size(said: Any) -> int | None:
+    return said if type(said) is int and 0 < said < 2**63 else None
 
 
 def _known_kinds(devices: Iterable[UUID]) -> dict[UUID, set[str]]:
@@ -175,11 +203,20 @@ def _execute_many(statement: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple
         return cursor.fetchall() if cursor.description else []
 
 
-_UPSERT_HEARTBEAT = """
+_IS_BACK = (
+    f"(known.presence <> '{Presence.ONLINE}' AND (known.presence_at IS NULL OR "
+    "EXCLUDED.last_heartbeat > known.presence_at"
+    f" + interval '{LAST_WORDS.total_seconds()} seconds'))"
+)
+
+# One that is newer than the device's going says that it is back; returned are those that came so.
+_UPSERT_HEARTBEAT = f"""
+    WITH written AS (
     INSERT INTO devices_connectivity AS known (
         device_id, connection_type, last_heartbeat, last_seen_online, agent_version, session_id,
-        connection_info, capabilities, clock_offset_seconds)
-    SELECT device, 'nats', at, at, version, session, info, capabilities, clock
+        connection_info, capabilities, clock_offset_seconds, presence, presence_at, presence_by)
+    SELECT device, 'nats', at, at, version, session, info, capabilities, clock,
+        '{Presence.ONLINE}', at, '{Reporter.HEARTBEAT}'
     FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[],
         %s::float8[]) AS beat (device, at, version, session, info, capabilities, clock)
     ON CONFLICT (device_id) DO UPDATE SET
@@ -190,9 +227,18 @@ _UPSERT_HEARTBEAT = """
         session_id = EXCLUDED.session_id,
         connection_info = EXCLUDED.connection_info,
         capabilities = EXCLUDED.capabilities,
-        clock_offset_seconds = EXCLUDED.clock_offset_seconds
+        clock_offset_seconds = EXCLUDED.clock_offset_seconds,
+        presence = CASE WHEN {_IS_BACK} THEN EXCLUDED.presence ELSE known.presence END,
+        presence_at = CASE WHEN {_IS_BACK} THEN EXCLUDED.presence_at ELSE known.presence_at END,
+        presence_by = CASE WHEN {_IS_BACK} THEN EXCLUDED.presence_by ELSE known.presence_by END
     WHERE known.last_heartbeat IS NULL OR known.last_heartbeat < EXCLUDED.last_heartbeat
-"""
+    RETURNING device_id, presence_at, presence_by, last_heartbeat
+    )
+    INSERT INTO devices_presencechange (device_id, presence, at, reported_by, reason)
+    SELECT device_id, '{Presence.ONLINE}', presence_at, presence_by, ''
+    FROM written WHERE presence_by = '{Reporter.HEARTBEAT}' AND presence_at = last_heartbeat
+    RETURNING device_id
+"""  # noqa: S608 (made of this package's own constants)
 
 _UPSERT_SEEN = """
     INSERT INTO devices_connectivity AS known (
@@ -212,21 +258,35 @@ _UPSERT_REALTIME = """
     WHERE known.received_at < EXCLUDED.received_at
 """
 
-_RECORD_RECEIPT = """
-    UPDATE devices_command SET state = 'delivered', delivered_at = receipt.at
-    FROM unnest(%s::uuid[], %s::timestamptz[]) AS receipt (uuid, at)
-    WHERE devices_command.uuid = receipt.uuid AND state IN ('queued', 'sent')
-    RETURNING devices_command.uuid
-"""
 
+def _states(states: Iterable[str]) -> str:
+    return ", ".join(f"'{state}'" for state in states)
+
+
+# Both ends are reached from the same states.
+_ANSWERED_FROM = COMMAND_STATES.sources_of(CommandState.SUCCEEDED)
+_CORRECTED_FROM = set(
+    COMMAND_STATES.sources_of(CommandState.SUCCEEDED, corrections=True)
+).difference(_ANSWERED_FROM)
+
+_RECORD_RECEIPT = f"""
+    UPDATE devices_command SET state = '{CommandState.DELIVERED}', delivered_at = receipt.at
+    FROM unnest(%s::uuid[], %s::timestamptz[]) AS receipt (uuid, at)
+    WHERE devices_command.uuid = receipt.uuid
+        AND state IN ({_states(COMMAND_STATES.sources_of(CommandState.DELIVERED))})
+    RETURNING devices_command.uuid
+"""  # noqa: S608 (made of this package's own constants)
+
+# What has failed is corrected only where it was for want of a response.
 _RECORD_RESULT = f"""
     UPDATE devices_command SET state = answer.state, result = NULLIF(answer.result, 'null'),
-        error = answer.error, finished_at = answer.at
-    FROM unnest(%s::uuid[], %s::text[], %s::jsonb[], %s::text[], %s::timestamptz[])
-        AS answer (uuid, state, result, error, at)
+        result_cut_from = answer.cut_from, error = answer.error, finished_at = answer.at
+    FROM unnest(%s::uuid[], %s::text[], %s::jsonb[], %s::bigint[], %s::text[], %s::timestamptz[])
+        AS answer (uuid, state, result, cut_from, error, at)
     WHERE devices_command.uuid = answer.uuid
-        AND (devices_command.state IN ({", ".join(f"'{state}'" for state in OPEN_STATES)})
-             OR devices_command.state = 'expired'
-             OR devices_command.state = 'failed' AND devices_command.error = '{NO_RESPONSE}')
+        AND (devices_command.state IN ({_states(_ANSWERED_FROM)})
+             OR devices_command.state IN ({_states(sorted(_CORRECTED_FROM))})
+                AND (devices_command.state <> '{CommandState.FAILED}'
+                     OR devices_command.error = '{NO_RESPONSE}'))
     RETURNING devices_command.uuid
-"""  # noqa: S608 (made of this module's own constants)
+"""  # noqa: S608 (made of this package's own constants)

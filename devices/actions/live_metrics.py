@@ -8,6 +8,7 @@ from devices import live, metrics
 from devices.actions.ownership import accounts_of
 from devices.metrics import Point
 from natsbridge import envelope, subjects
+from natsbridge.breaker import DATABASE
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import InvalidSubject, MalformedMessage
 from natsbridge.registry import Rejection
@@ -24,7 +25,8 @@ MAX_METRICS = 64
 class Owners:
     """Which account each device belongs to, and which metrics it has sent; looked up, and
     counted, afresh every `lifetime` seconds: live metrics are too many for a query a batch. Not
-    even an unknown device costs more."""
+    even an unknown device costs more. While the database is away what was known holds, so live
+    metrics go on."""
 
     def __init__(self, lifetime: float = 30.0) -> None:
         self._lifetime = lifetime
@@ -33,12 +35,14 @@ class Owners:
         self._fresh_until = 0.0
 
     def of(self, devices: Iterable[UUID]) -> dict[UUID, str | None]:
-        if time.monotonic() > self._fresh_until or len(self._accounts) > _CACHED_DEVICES:
+        away = DATABASE.is_open
+        stale = time.monotonic() > self._fresh_until and not away
+        if stale or len(self._accounts) > _CACHED_DEVICES:
             self._accounts.clear()
             self._metrics.clear()
             self._fresh_until = time.monotonic() + self._lifetime
         missing = set(devices) - self._accounts.keys()
-        if missing:
+        if missing and not away:
             found = accounts_of(missing)
             for device in missing:
                 self._accounts[device] = found[device][0] if device in found else None
@@ -71,6 +75,8 @@ def record(messages: Sequence[RawMessage]) -> list[Rejection]:
             moment = timestamp or round(message.received_at.timestamp() * 1000)
             points.append((subject, Point(moment, value), message))
     owners = _owners.of(subject.device for subject, _, _ in points)
+    # Those that nobody could look up: at most once is what live metrics promise.
+    points = [each for each in points if each[0].device in owners]
     series: dict[tuple[UUID, str], list[Point]] = {}
     for subject, point, message in points:
         if owners[subject.device] != subject.account:

@@ -3,19 +3,28 @@
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
     ChoicesDropdownFilter,
     FieldTextFilter,
     RelatedDropdownFilter,
 )
+from unfold.decorators import action
 from unfold.paginator import InfinitePaginator
 
+from devices.actions import commands
+from devices.command_states import COMMAND_STATES
+from devices.errors import CommandRefused, DevicesError
 from devices.models import Command, CommandState
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
+from tenants.admin.asking import Question, admin_name, ask
+from tenants.admin.writing import person_of
+from tenants.models import Role, User, role_in
 
 STATE_KINDS = {
     CommandState.QUEUED: "",
@@ -26,6 +35,23 @@ STATE_KINDS = {
     CommandState.EXPIRED: "warning",
     CommandState.CANCELLED: "",
 }
+
+
+CANCEL = Question(
+    "Cancel?",
+    "It waits for its device, and will not be sent.",
+    "Cancel the command",
+    "Cancelled.",
+    (DevicesError,),
+)
+REPEAT = Question(
+    "Repeat?",
+    "A new command of the same content is issued, with as much time as this one had.",
+    "Repeat the command",
+    "Repeated.",
+    (DevicesError,),
+    dangerous=False,
+)
 
 
 @admin.register(Command)
@@ -48,8 +74,24 @@ class CommandAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     fieldsets = (
-        (None, {"fields": ("command", "state_label", "device", "created_by", "pretty_error")}),
-        ("Parameters and result", {"fields": ("pretty_parameters", "pretty_result")}),
+        (
+            None,
+            {
+                "fields": (
+                    "command",
+                    "state_label",
+                    "device",
+                    "created_by",
+                    "pretty_error",
+                    "bulk",
+                    "repeats",
+                )
+            },
+        ),
+        (
+            "Parameters and result",
+            {"fields": ("pretty_parameters", "pretty_result", "result_cut_from")},
+        ),
         (
             "Times",
             {
@@ -66,6 +108,36 @@ class CommandAdmin(ReadOnlyAdmin):
         ),
     )
     readonly_fields = ("state_label", "pretty_error", "pretty_parameters", "pretty_result")
+    actions_detail = ("cancel", "repeat")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Without what makes no sense for this command just now."""
+        offered = super().get_actions_detail(request, object_id)
+        command = Command.objects.defer("result").filter(pk=object_id).first()
+        sensible = {"repeat"} if command and not command.is_open else set()
+        if command and command.state in COMMAND_STATES.sources_of(CommandState.CANCELLED):
+            sensible.add("cancel")
+        names = {f"devices_command_{name}" for name in sensible}
+        return [each for each in offered if each.action_name in names]
+
+    @action(description="Cancel", permissions=["view"], icon="block")
+    def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        command = get_object_or_404(Command.objects.select_related("device"), pk=object_id)
+
+        def act(form: forms.Form) -> None:
+            commands.cancel(command, by=_operator(request, command))
+
+        return ask(self, request, command, CANCEL, act)
+
+    @action(description="Repeat", permissions=["view"], icon="replay")
+    def repeat(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        command = get_object_or_404(Command.objects.select_related("device"), pk=object_id)
+
+        def act(form: forms.Form) -> HttpResponse:
+            again = commands.retry(command, by=_operator(request, command))
+            return redirect(admin_name(again, "change"), again.pk)
+
+        return ask(self, request, command, REPEAT, act)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
         # A result may be a megabyte, so a list of commands must not carry theirs.
@@ -101,6 +173,15 @@ class CommandAdmin(ReadOnlyAdmin):
     @admin.display(description="Result")
     def pretty_result(self, command: Command) -> SafeString | str:
         return "" if command.result is None else pretty_json(command.result)
+
+
+def _operator(request: HttpRequest, command: Command) -> User:
+    """Staff command devices as members of the tenant do; it is asked again when it is sent."""
+    person = person_of(request)
+    role = role_in(person, command.device.tenant_id)
+    if role is None or not role.includes(Role.OPERATOR):
+        raise CommandRefused("This needs the role operator in the device's tenant.")
+    return person
 
 
 def uuid_or_none(text: str) -> UUID | None:

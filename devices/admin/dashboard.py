@@ -16,9 +16,12 @@ from devices.models import OPEN_STATES, Command, Device
 from devices.presence import Status
 from devices.watch import current_cutoffs
 from natsbridge.models import ParkedMessage
-from natsbridge.status import service_state
+from natsbridge.retention import last_run
+from natsbridge.status import open_breakers, service_state, stream_levels
 
 DAY = timedelta(hours=24)
+# Percent of a stream's room, from which somebody should look.
+NEARLY_FULL = 80
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,13 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "devices.command": ("Commands", commands),
         "natsbridge.subscriberstatus": ("Subscribers", subscribers),
         "natsbridge.parkedmessage": ("Messages parked in 24 hours", parked),
+        "natsbridge.pruning": ("Old rows removed", pruned),
     }
     shown = [
         (title, count()) for model, (title, count) in figures.items() if may_list(request, model)
     ]
+    if may_list(request, "natsbridge.subscriberstatus") and (filled := streams()):
+        shown.append(("Streams, percent full", filled))
     return {**context, "title": "Overview", "figures": shown}
 
 
@@ -69,18 +75,58 @@ def commands() -> list[Figure]:
 def subscribers() -> list[Figure]:
     state = service_state()
     link = linked("natsbridge.subscriberstatus")
+    away = [Figure(f"Without {name}", state.running, link, "danger") for name in open_breakers()]
     if not state.connected and state.running:
-        return [Figure("Running, but not connected", state.running, link, "danger")]
-    return [Figure("Running", state.running, link, "success" if state.running else "danger")]
+        return [Figure("Running, but not connected", state.running, link, "danger"), *away]
+    return [
+        Figure("Running", state.running, link, "success" if state.running else "danger"),
+        *away,
+    ]
+
+
+def streams() -> list[Figure]:
+    """How full each is, and how many devices are refused soon because they alone send so much."""
+    link = linked("natsbridge.subscriberstatus")
+    levels = stream_levels()
+    figures = [
+        Figure(
+            name,
+            round(level["percent"]),
+            link,
+            "danger" if level["percent"] >= NEARLY_FULL else "success",
+        )
+        for name, level in levels.items()
+        if "percent" in level
+    ]
+    crowding = {
+        each.get("device") for level in levels.values() for each in level.get("near_limit", ())
+    }
+    if crowding:
+        figures.append(Figure("Devices near their own limit", len(crowding), link, "danger"))
+    return figures
 
 
 def parked() -> list[Figure]:
-    recent = ParkedMessage.objects.filter(parked_at__gt=timezone.now() - DAY)
+    recent = ParkedMessage.objects.filter(
+        state=ParkedMessage.State.PARKED, parked_at__gt=timezone.now() - DAY
+    )
     reasons = recent.values_list("reason").order_by().annotate(Count("id")).order_by("reason")
     return [
         Figure(reason, number, linked("natsbridge.parkedmessage", reason=reason), "warning")
         for reason, number in reasons
     ] or [Figure("None", 0, linked("natsbridge.parkedmessage"), "success")]
+
+
+def pruned() -> list[Figure]:
+    """By the last run, which is once a day while there is a subscriber."""
+    link, last = linked("natsbridge.pruning"), last_run()
+    if last is None:
+        return [Figure("Never yet", 0, link)]
+    kind = "danger" if last.problems else "success"
+    if last.finished_at < timezone.now() - 2 * DAY:
+        kind = "warning"
+    at = timezone.localtime(last.finished_at).strftime("%-d %b, %H:%M")
+    return [Figure(at, last.rows, link, kind)]
 
 
 def linked(model: str, **filters: str) -> str:

@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, StackedInline, TabularInline
+from unfold.admin import StackedInline
 from unfold.contrib.filters.admin import (
     AllValuesCheckboxFilter,
     DropdownFilter,
@@ -21,8 +21,11 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import action
 
-from devices.actions import enrolment
-from devices.models import Command, Connectivity, Device, RealtimeData
+from devices.admin.access import AccessAdmin, RevokedFilter
+from devices.admin.adding import AddingAdmin
+from devices.admin.latest import RealtimeDataInline
+from devices.admin.parts import PartOfDevice
+from devices.models import Command, Connectivity, Device
 from devices.presence import Status
 from devices.watch import current_cutoffs
 from natsbridge.admin.base import label, moment, pretty_json
@@ -80,32 +83,6 @@ class DeviceForm(forms.ModelForm):
             )
 
 
-class PartOfDevice:
-    """An inline that the agent fills: seen by whoever may see the device, changed by nobody."""
-
-    extra = 0
-    can_delete = False
-    tab = True
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return may_see(request)
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-def may_see(request: HttpRequest) -> bool:
-    return request.user.has_perm("devices.view_device") or request.user.has_perm(
-        "devices.change_device"
-    )
-
-
 class ConnectivityInline(PartOfDevice, StackedInline):
     model = Connectivity
     fields = (
@@ -129,22 +106,13 @@ class ConnectivityInline(PartOfDevice, StackedInline):
         return pretty_json(connectivity.capabilities)
 
 
-class RealtimeDataInline(PartOfDevice, TabularInline):
-    model = RealtimeData
-    fields = ("kind", "received_at", "pretty_data")
-    readonly_fields = fields
-
-    @admin.display(description="Latest message")
-    def pretty_data(self, latest: RealtimeData) -> SafeString:
-        return pretty_json(latest.data)
-
-
 @admin.register(Device)
-class DeviceAdmin(ModelAdmin):
+class DeviceAdmin(AddingAdmin, AccessAdmin):
     form = DeviceForm
     list_select_related = ("tenant", "group", "connectivity")
     list_filter = (
         StatusFilter,
+        RevokedFilter,
         ("tenant", RelatedDropdownFilter),
         GroupFilter,
         ("connectivity__agent_version", AllValuesCheckboxFilter),
@@ -155,36 +123,36 @@ class DeviceAdmin(ModelAdmin):
     search_fields = ("name", "uuid", "nkey_public")
     search_help_text = "Name, UUID or public key"
     fieldsets = (
-        (None, {"fields": ("name", "status", "last_seen", "tenant", "group")}),
+        (None, {"fields": ("name", "status", "access_and_why", "last_seen", "tenant", "group")}),
         ("Identity", {"fields": ("uuid", "nkey_public", "created_at", "pretty_hardware")}),
+        ("Credentials", {"fields": ("credentials",)}),
     )
     readonly_fields = (
         "name",
         "status",
+        "access_and_why",
         "last_seen",
         "tenant",
         "uuid",
         "nkey_public",
         "created_at",
         "pretty_hardware",
+        "credentials",
     )
     inlines = (ConnectivityInline, RealtimeDataInline)
-    actions_detail = ("open_live_page", "list_commands")
+    actions_detail = ("open_live_page", "list_commands", *AccessAdmin.actions_detail)
 
     def get_list_display(self, request: HttpRequest) -> tuple[str | Callable[..., object], ...]:
         return (
             "name",
             status_column(),
+            "access",
             "last_seen",
             "tenant",
             "group",
             "agent_version",
             "live_page",
         )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        # Devices enrol.
-        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return isinstance(request.user, User) and request.user.is_superuser
@@ -197,11 +165,6 @@ class DeviceAdmin(ModelAdmin):
         commands = Command.objects.filter(device__in=devices).count()
         numbers = {"devices": len(devices), "commands": commands}
         return [str(device) for device in devices], numbers, set(), []
-
-    def save_model(
-        self, request: HttpRequest, obj: Device, form: forms.ModelForm, change: bool
-    ) -> None:
-        enrolment.move(obj, obj.group)
 
     @action(description="Live page", icon="monitoring")
     def open_live_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -221,7 +184,7 @@ class DeviceAdmin(ModelAdmin):
 
     @admin.display(description="Status")
     def status(self, device: Device) -> SafeString:
-        return status_label(current_cutoffs().status_of(seen_at(device)))
+        return status_label(device.status(current_cutoffs()))
 
     @admin.display(description="Last seen", ordering="connectivity__last_seen_online")
     def last_seen(self, device: Device) -> str:
@@ -249,7 +212,7 @@ def status_column() -> Callable[[Device], SafeString]:
 
     @admin.display(description="Status", ordering="connectivity__last_seen_online")
     def status(device: Device) -> SafeString:
-        return status_label(cutoffs().status_of(seen_at(device)))
+        return status_label(device.status(cutoffs()))
 
     return status
 

@@ -16,6 +16,7 @@ SECTIONS = {
         ("Organisations", "corporate_fare", "tenants.organisation"),
         ("Groups", "folder", "tenants.group"),
         ("Enrolment keys", "key", "tenants.enrollmentkey"),
+        ("Credentials", "encrypted", "tenants.credential"),
     ),
     "People": (
         ("Users", "person", "tenants.user"),
@@ -25,6 +26,8 @@ SECTIONS = {
     "Operations": (
         ("Subscribers", "hub", "natsbridge.subscriberstatus"),
         ("Parked messages", "inbox", "natsbridge.parkedmessage"),
+        ("Pruning", "auto_delete", "natsbridge.pruning"),
+        ("Audit", "policy", "tenants.auditentry"),
         ("Sign-in attempts", "lock", "axes.accessattempt"),
         ("Failed sign-ins", "gpp_bad", "axes.accessfailurelog"),
         ("Sign-ins", "login", "axes.accesslog"),

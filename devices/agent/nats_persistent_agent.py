@@ -2,6 +2,7 @@
 """The Wegweiser agent: watches this computer and runs commands on it, over NATS.
 
 One file that needs Python 3.11 or later and two packages: pip install "nats-py[nkeys]" psutil
+(and aiohttp, where the broker is reached by wss://)
 
 Enrol once; the enrolment key is best given through the environment, where `ps` does not show it:
 
@@ -21,6 +22,9 @@ import binascii
 import contextlib
 import dataclasses
 import enum
+import importlib.util
+import ipaddress
+import itertools
 import json
 import logging
 import logging.handlers
@@ -32,6 +36,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -65,9 +70,18 @@ CONNECT_SECONDS = 30.0
 RENEWAL_CHECK_SECONDS = 30.0
 STOP_SECONDS = 1.0
 RESTART_SECONDS = 10.0
+RENEWAL_SECONDS = 60.0
 COMMANDS_AT_ONCE = 4
-# A NATS message holds 1 MiB; this leaves room for the envelope.
-MAX_RESPONSE_BYTES = 900_000
+# The platform takes 320 KiB at once.
+MAX_RESPONSE_BYTES = 320_000
+# Whose word it is that the platform has a message.
+CONFIRMING_STREAMS = ("INGEST", "LATEST")
+# The broker's number for a message that its stream finds too large.
+TOO_LARGE_ERROR = 10054
+# More of a result is not sent; what goes with it takes the rest.
+MAX_RESULT_BYTES = MAX_RESPONSE_BYTES - 2_000
+# Of a program's output no more is read, as what is to be cut has to be understood first.
+MAX_OUTPUT_BYTES = 8_388_608
 MAX_HTTP_BYTES = 1_048_576
 MAX_ID_LENGTH = 128
 
@@ -78,6 +92,11 @@ METRIC_TYPES = (
     "network_bytes_in",
     "network_bytes_out",
     "uptime",
+)
+
+# Beside them a file may hold remarks in any language.
+PEM_CERTIFICATE = re.compile(
+    r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
 )
 
 JsonObject = dict[str, Any]
@@ -223,10 +242,21 @@ class Configuration:
     # This computer's clock when the JWT came: its age is measured by that clock alone, so a
     # clock that is wrong does no harm.
     jwt_received_at: float = 0.0
+    # Certificates in PEM, of the only CA that is trusted; empty: those that the system trusts.
+    ca: str = ""
+    # Whether http, nats and ws to other computers are allowed.
+    insecure: bool = False
 
     @property
     def enrolled(self) -> bool:
         return bool(self.device_uuid and self.device_token and self.jwt)
+
+    def trust(self) -> ssl.SSLContext:
+        """Verifies certificate and name. Raises ConfigurationError."""
+        try:
+            return ssl.create_default_context(cadata=self.ca or None)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"the CA in the configuration is damaged: {error}") from error
 
     def take_credentials(self, credentials: JsonObject) -> None:
         """From `{jwt, nats_url}`. Raises ServerUnavailableError."""
@@ -270,10 +300,11 @@ class ConfigurationFolder:
                 f"another agent (process {pid}) runs on {self.path}; "
                 "a second one needs a --config-dir of its own"
             ) from error
-        stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
         self._lock = stream
+        # For whoever finds it locked; no reason not to start on a full disk.
+        with contextlib.suppress(OSError):
+            stream.truncate(0)
+            os.write(stream.fileno(), f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         if self._lock is not None:
@@ -317,11 +348,16 @@ def write_atomically(path: Path, parts: Sequence[bytes]) -> None:
     """Replace a file, readable by its owner only. Raises OSError."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.writelines(parts)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(path)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.writelines(parts)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new.replace(path)
+    except OSError:
+        # On a full disk its room is needed.
+        new.unlink(missing_ok=True)
+        raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -414,9 +450,10 @@ class ServerApi:
     All raise RequestRefusedError, or ServerUnavailableError when trying again may help.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, trust: ssl.SSLContext) -> None:
         self._url = url.rstrip("/") + "/api/nats"
-        self._opener = urllib.request.build_opener(NoRedirects())
+        https = urllib.request.HTTPSHandler(context=trust)
+        self._opener = urllib.request.build_opener(NoRedirects(), https)
 
     def register(self, body: JsonObject) -> JsonObject:
         return self._call("/agent/register", data=to_json(body))
@@ -439,7 +476,9 @@ class ServerApi:
                 raise self._refusal(error) from error
         except (OSError, HTTPException, ValueError, RecursionError) as error:
             reason = getattr(error, "reason", error)
-            raise ServerUnavailableError(f"no answer from {self._url}: {reason}") from error
+            raise ServerUnavailableError(
+                f"no answer from {self._url}: {explained(str(reason))}"
+            ) from error
         if not isinstance(content, dict):
             raise ServerUnavailableError(f"{self._url} does not answer like a Wegweiser server")
         return content
@@ -474,7 +513,7 @@ class Enrolment:
 
     async def run(self, enrollment_key: str) -> None:
         """Tries until the server answers. Raises RequestRefusedError or ConfigurationError."""
-        api = ServerApi(self._configuration.server_url)
+        api = ServerApi(self._configuration.server_url, self._configuration.trust())
         information = await self._threads.run(system_info)
         backoff = Backoff(1, 60)
         while True:
@@ -525,13 +564,29 @@ class CredentialKeeper:
         self._configuration = configuration
         self._threads = threads
         self._on_change = on_change
-        self._api = ServerApi(configuration.server_url)
+        self._api = ServerApi(configuration.server_url, configuration.trust())
         self._wanted = asyncio.Event()
+        # Whoever waits for the next answer: empty when there is a fresh JWT, else why not.
+        self._waiting: list[asyncio.Future[str]] = []
         self._lifetime = jwt_lifetime(configuration.jwt)
 
     def want(self) -> None:
         """Fetch a fresh JWT, and the broker's address, soon."""
         self._wanted.set()
+
+    async def renew(self) -> None:
+        """Returns with a fresh JWT. Raises CommandError with the server's words, or when there is
+        no answer in RENEWAL_SECONDS."""
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        self.want()
+        try:
+            async with asyncio.timeout(RENEWAL_SECONDS):
+                refusal = await answer
+        except TimeoutError as error:
+            raise CommandError("the server gave no fresh JWT in time") from error
+        if refusal:
+            raise CommandError(f"the server refuses a fresh JWT: {refusal}")
 
     @property
     def expired(self) -> bool:
@@ -564,6 +619,7 @@ class CredentialKeeper:
                 configuration.take_credentials(object_of(answer, "credentials"))
                 break
             except RequestRefusedError as error:
+                self._answer(str(error))
                 pause = refused.next()
                 log.warning(
                     "the server refuses this device a fresh JWT: %s; an operator may restore it, "
@@ -582,6 +638,13 @@ class CredentialKeeper:
         except ConfigurationError as error:
             log.error("the fresh JWT is used but not kept: %s", error)
         log.info("received a fresh JWT")
+        self._answer("")
+
+    def _answer(self, refusal: str) -> None:
+        for answer in self._waiting:
+            if not answer.done():
+                answer.set_result(refusal)
+        self._waiting.clear()
 
 
 class Connection:
@@ -601,9 +664,14 @@ class Connection:
         self._opened = False
         self._closed = asyncio.Event()
         self._last_error: Exception | None = None
+        self._unconfirmed = 0
+        self._confirmed = asyncio.Event()
+        self._confirmed.set()
 
-    async def open(self, servers: list[str], key: Key, device_uuid: str) -> None:
-        """Raises LoginRefusedError or BrokerUnavailableError."""
+    async def open(
+        self, servers: list[str], trust: ssl.SSLContext, key: Key, device_uuid: str
+    ) -> None:
+        """To servers of one scheme. Raises LoginRefusedError or BrokerUnavailableError."""
 
         def sign(nonce: str) -> bytes:
             return base64.b64encode(key.sign(nonce))
@@ -616,6 +684,10 @@ class Connection:
                     user_jwt_cb=self.jwt.encode,
                     signature_cb=sign,
                     inbox_prefix=f"_INBOX_{device_uuid}",
+                    tls=trust,
+                    # Otherwise nats-py believes whoever says in the clear that there is no TLS
+                    # here; and a firewall may pass nothing but TLS.
+                    tls_handshake_first=servers[0].startswith("tls://"),
                     error_cb=self._note_error,
                     closed_cb=self._note_close,
                     allow_reconnect=False,
@@ -634,7 +706,7 @@ class Connection:
             reason = str(self._last_error or error) or type(error).__name__
             if any(text in reason.lower() for text in self.REFUSALS):
                 raise LoginRefusedError(reason) from error
-            raise BrokerUnavailableError(reason) from error
+            raise BrokerUnavailableError(explained(reason)) from error
         self._opened = True
 
     @property
@@ -670,10 +742,12 @@ class Connection:
             raise BrokerUnavailableError(str(error)) from error
 
     async def publish_stored(self, subject: str, payload: bytes) -> None:
-        """Returns when the stream INGEST has it. Raises NotStoredError or MessageTooLargeError."""
+        """Returns when the platform has it. Raises NotStoredError or MessageTooLargeError."""
         request = asyncio.ensure_future(self._client.request(subject, payload, timeout=ACK_SECONDS))
         closed = asyncio.ensure_future(self._closed.wait())
         waiting: set[asyncio.Future[Any]] = {request, closed}
+        self._unconfirmed += 1
+        self._confirmed.clear()
         try:
             await asyncio.wait(
                 waiting, timeout=ACK_SECONDS + 1, return_when=asyncio.FIRST_COMPLETED
@@ -690,6 +764,14 @@ class Connection:
         finally:
             for future in waiting:
                 future.cancel()
+            self._unconfirmed -= 1
+            if not self._unconfirmed:
+                self._confirmed.set()
+
+    async def retire(self) -> None:
+        """Leave to a successor, when what was sent here is confirmed."""
+        await set_within(self._confirmed, ACK_SECONDS)
+        await self.drain(10)
 
     async def drain(self, seconds: float) -> None:
         """Take what the broker has already sent us, and leave."""
@@ -716,16 +798,19 @@ class Connection:
 
 
 def check_ack(data: bytes) -> None:
-    """Of a PubAck. Raises NotStoredError unless the stream INGEST says that it has the message."""
+    """Of a PubAck. Raises NotStoredError unless one of the platform's streams says that it has the
+    message; MessageTooLargeError where it never will."""
     try:
         ack = json.loads(data)
         error = ack.get("error")
         stream = ack.get("stream")
     except (ValueError, AttributeError, RecursionError) as problem:
         raise NotStoredError("the broker's confirmation cannot be read") from problem
+    if isinstance(error, dict) and error.get("err_code") == TOO_LARGE_ERROR:
+        raise MessageTooLargeError("larger than the platform takes")
     if error:
         raise NotStoredError(f"the broker does not store it: {error}")
-    if stream != "INGEST":
+    if stream not in CONFIRMING_STREAMS:
         raise NotStoredError(f"stored only in {stream}")
 
 
@@ -741,7 +826,10 @@ class Link:
         self._on_open = on_open
         self._key = Key(configuration.nkey_seed)
         self._connection: Connection | None = None
+        self._trust = configuration.trust()
         self._discovered: list[str] = []
+        # Which kind of address is next, where there are several.
+        self._turn = 0
         self.opened = asyncio.Event()
         # Set when the connection is lost or the JWT has changed.
         self._news = asyncio.Event()
@@ -768,6 +856,7 @@ class Link:
                 pause = backoff.next()
                 log.warning("no connection to the broker: %s; again in %.1f s", error, pause)
                 failures += 1
+                self._turn += 1
                 if failures % 10 == 2:
                     # The broker may have moved; the server knows where to.
                     keeper.want()
@@ -783,6 +872,15 @@ class Link:
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.drain(STOP_SECONDS)
+
+    async def in_use(self, jwt: str) -> bool:
+        """Whether a connection with this JWT is open within RENEWAL_SECONDS."""
+        deadline = time.monotonic() + RENEWAL_SECONDS
+        while self._connection is None or self._connection.jwt != jwt:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(0.1)
+        return True
 
     async def publish_stored(self, kind: str, payload: bytes) -> None:
         """Returns when the platform has it. Raises NotStoredError or MessageTooLargeError."""
@@ -810,7 +908,9 @@ class Link:
         """Raises LoginRefusedError or BrokerUnavailableError."""
         self._news.clear()
         connection = Connection(self._configuration.jwt, self.wake)
-        await connection.open(self._servers(), self._key, self._configuration.device_uuid)
+        await connection.open(
+            self._servers(), self._trust, self._key, self._configuration.device_uuid
+        )
         try:
             await connection.subscribe(f"{self._subject}.command", receive)
         except BrokerUnavailableError:
@@ -837,7 +937,7 @@ class Link:
                     log.warning("the fresh JWT cannot be used yet: %s", error)
                     next_attempt = time.monotonic() + backoff.next()
                 else:
-                    await connection.drain(10)
+                    await connection.retire()
                     connection = successor
             await set_within(self._news, 1)
             self._news.clear()
@@ -847,12 +947,26 @@ class Link:
         await connection.close()
 
     def _servers(self) -> list[str]:
-        """The configured ones first, then those of the cluster that the last one named."""
+        """The configured ones of one scheme, since nats-py takes no mixture; the schemes take
+        turns. Then those of the cluster that the last one named. Raises BrokerUnavailableError."""
         configured = [url.strip() for url in self._configuration.nats_url.split(",")]
-        random.shuffle(configured)
+        objections = {url: objection(url, self._configuration.insecure) for url in configured}
+        usable = [url for url in configured if not objections[url]]
+        if not usable:
+            raise BrokerUnavailableError("; ".join(objections.values()))
+        schemes = list(dict.fromkeys(url.partition(":")[0] for url in usable))
+        scheme = schemes[self._turn % len(schemes)]
+        servers = [url for url in usable if url.startswith(f"{scheme}:")]
+        random.shuffle(servers)
         # Found by address, a server cannot prove the name in its certificate.
-        discovered = [url for url in self._discovered if url.startswith("nats://")]
-        return configured + [url for url in discovered if url not in configured]
+        discovered = [
+            url
+            for url in self._discovered
+            if scheme == "nats"
+            and url.startswith("nats://")
+            and not objection(url, self._configuration.insecure)
+        ]
+        return servers + [url for url in discovered if url not in servers]
 
 
 class Journal:
@@ -863,8 +977,11 @@ class Journal:
     started       it may have had effects, so it is never run again
     finished      the answer is there but not known to be stored
     acknowledged  the platform has the answer
+
+    What could not be written, on a full disk say, is written with the next line that can be.
     """
 
+    STATES = ("received", "started", "finished", "acknowledged")
     REMEMBERED = 10_000
     MAX_OPEN = 1_000
     MAX_OPEN_BYTES = 64 * 1024 * 1024
@@ -877,18 +994,24 @@ class Journal:
         self._states: dict[str, str] = {}
         self._received: dict[str, JsonObject] = {}
         self._finished: dict[str, bytes] = {}
-        self._finished_bytes = 0
+        # Of all that is received or finished.
+        self._open_bytes = 0
         self._appended_bytes = 0
-        self._torn = False
+        # Why the file is behind what is here; empty when it is not.
+        self.problem = ""
 
     async def load(self) -> None:
         """Raises ConfigurationError."""
         try:
             for line in await self._threads.run(self._read):
                 self._replay(line)
-            await self._compact()
         except OSError as error:
             raise ConfigurationError(f"cannot use {self._path}: {error}") from error
+        try:
+            await self._compact()
+        except OSError as error:
+            # A computer whose disk is full is one to be watched.
+            log.error("no command is taken while the journal cannot be written: %s", error)
 
     def state(self, command_id: str) -> str | None:
         return self._states.get(command_id)
@@ -910,45 +1033,53 @@ class Journal:
     @property
     def full(self) -> bool:
         too_many = len(self._received) + len(self._finished) >= self.MAX_OPEN
-        return too_many or self._finished_bytes >= self.MAX_OPEN_BYTES
+        return too_many or self._open_bytes >= self.MAX_OPEN_BYTES
 
     async def receive(self, command_id: str, command: JsonObject) -> None:
         """Raises OSError, and then has not."""
-        self._states[command_id] = "received"
-        self._received[command_id] = command
+        self._set(command_id, "received", command=command)
         try:
             await self._append(to_json({"id": command_id, "state": "received", "command": command}))
         except OSError:
-            del self._states[command_id], self._received[command_id]
+            self._close(command_id)
+            del self._states[command_id]
             raise
 
     async def start(self, command_id: str) -> None:
-        """Raises OSError."""
-        self._states[command_id] = "started"
-        self._received.pop(command_id, None)
+        """Raises OSError, and then the command must not be run."""
+        self._set(command_id, "started")
         await self._append(to_json({"id": command_id, "state": "started"}))
 
     async def finish(self, command_id: str, answer: bytes) -> None:
         """`answer` is a JSON object. Raises OSError, but has it in memory all the same."""
-        self._states[command_id] = "finished"
-        self._received.pop(command_id, None)
-        self._drop_answer(command_id)
-        self._finished[command_id] = answer
-        self._finished_bytes += len(answer)
+        self._set(command_id, "finished", answer=answer)
         await self._append(self._finished_line(command_id, answer))
 
     async def acknowledge(self, command_id: str) -> None:
         """Raises OSError, but has it in memory all the same."""
-        self._states[command_id] = "acknowledged"
-        self._drop_answer(command_id)
+        self._set(command_id, "acknowledged")
         self._forget_oldest()
         # Lost in a crash, this line costs one more answer; so it need not reach the disk at once.
         await self._append(to_json({"id": command_id, "state": "acknowledged"}), sync=False)
         if self._appended_bytes > self.COMPACT_BYTES:
             await self._compact()
 
-    def _drop_answer(self, command_id: str) -> None:
-        self._finished_bytes -= len(self._finished.pop(command_id, b""))
+    def _set(
+        self, command_id: str, state: str, *, command: JsonObject | None = None, answer: bytes = b""
+    ) -> None:
+        self._close(command_id)
+        self._states[command_id] = state
+        if state == "received":
+            self._received[command_id] = command or {}
+            self._open_bytes += len(to_json(self._received[command_id]))
+        if state == "finished":
+            self._finished[command_id] = answer
+            self._open_bytes += len(answer)
+
+    def _close(self, command_id: str) -> None:
+        if (command := self._received.pop(command_id, None)) is not None:
+            self._open_bytes -= len(to_json(command))
+        self._open_bytes -= len(self._finished.pop(command_id, b""))
 
     def _forget_oldest(self) -> None:
         excess = len(self._states) - self.REMEMBERED
@@ -962,19 +1093,30 @@ class Journal:
         return b'{"id":%s,"state":"finished","answer":%s}' % (to_json(command_id), answer)
 
     async def _append(self, line: bytes, *, sync: bool = True) -> None:
+        if self.problem:
+            await self._compact()
+            return
         self._appended_bytes += len(line)
-        await self._threads.run(self._write, line, sync)
+        try:
+            await self._threads.run(self._write, line, sync)
+        except OSError as error:
+            self.problem = str(error)
+            raise
 
     def _write(self, line: bytes, sync: bool) -> None:
-        # What a failed write may have left behind becomes a line of its own.
-        text = (b"\n" if self._torn else b"") + line + b"\n"
-        self._torn = True
-        with self._path.open("ab") as stream:
-            stream.write(text)
-            stream.flush()
-            if sync:
-                os.fsync(stream.fileno())
-        self._torn = False
+        with self._path.open("ab", buffering=0) as stream:
+            size = stream.tell()
+            try:
+                text = line + b"\n"
+                while text:
+                    text = text[stream.write(text) :]
+                if sync:
+                    os.fsync(stream.fileno())
+            except OSError:
+                # Half a line, or one of a command that is not taken after all.
+                with contextlib.suppress(OSError):
+                    stream.truncate(size)
+                raise
 
     async def _compact(self) -> None:
         lines = [
@@ -985,7 +1127,12 @@ class Journal:
         # Last and in their own order, which is the order in which they were finished.
         lines += [self._finished_line(*item) + b"\n" for item in self._finished.items()]
         self._appended_bytes = 0
-        await self._threads.run(write_atomically, self._path, lines)
+        try:
+            await self._threads.run(write_atomically, self._path, lines)
+        except OSError as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
 
     def _command_of(self, command_id: str) -> JsonObject:
         command = self._received.get(command_id)
@@ -1002,17 +1149,12 @@ class Journal:
             command_id, state = str(entry["id"]), str(entry["state"])
             command = dict(entry["command"]) if state == "received" else {}
             answer = to_json(entry["answer"]) if state == "finished" else b""
+            if state not in self.STATES:
+                raise ValueError(state)
         except (ValueError, KeyError, TypeError, RecursionError):
             log.warning("a damaged line in %s is passed over", self._path)
             return
-        self._states[command_id] = state
-        self._received.pop(command_id, None)
-        self._drop_answer(command_id)
-        if state == "received":
-            self._received[command_id] = command
-        if state == "finished":
-            self._finished[command_id] = answer
-            self._finished_bytes += len(answer)
+        self._set(command_id, state, command=command, answer=answer)
 
 
 class Outbox:
@@ -1073,13 +1215,13 @@ class Outbox:
         while True:
             await self._filled.wait()
             await self._link.opened.wait()
-            command_id, message, is_answer = self._queue[0]
+            command_id, message, _ = self._queue[0]
             self._retry.clear()
             try:
                 await self._link.publish_stored("response", message)
-            except MessageTooLargeError:
-                self._queue[0] = (command_id, too_large(command_id, len(message)), is_answer)
             except NotStoredError as error:
+                if isinstance(error, MessageTooLargeError) and self._shrink_first():
+                    continue
                 log.warning("the response to %s is kept: %s", command_id, error)
                 await set_within(self._retry, backoff.next())
             else:
@@ -1091,23 +1233,51 @@ class Outbox:
         self._filled.set()
         self._emptied.clear()
 
+    def _shrink_first(self) -> bool:
+        """Whether there is now, in the place of an answer that can never be stored, a much smaller
+        one that says so."""
+        command_id, message, is_answer = self._queue[0]
+        smaller = too_large(command_id, len(message))
+        if not is_answer or len(message) < 2 * len(smaller):
+            return False
+        self._queue[0] = (command_id, smaller, is_answer)
+        return True
+
     async def _remove_first(self) -> None:
         command_id, _, is_answer = self._queue.popleft()
         if not self._queue:
             self._filled.clear()
+        if is_answer:
+            try:
+                await self._journal.acknowledge(command_id)
+            except OSError as error:
+                log.error("the journal cannot be written: %s", error)
+            if event := self._waiters.pop(command_id, None):
+                event.set()
+        if not self._queue:
             self._emptied.set()
-        if not is_answer:
-            return
-        try:
-            await self._journal.acknowledge(command_id)
-        except OSError as error:
-            log.error("the journal cannot be written: %s", error)
-        if event := self._waiters.pop(command_id, None):
-            event.set()
 
 
 def response(command_id: str, result: JsonObject) -> bytes:
     return to_json({"command_id": command_id, "timestamp": epoch_seconds(), "result": result})
+
+
+def within_limit(result: Any) -> JsonObject:
+    """The result; a larger one cut, with `cut_from`, the bytes it had. Of a list the first elements
+    are kept, of anything else the beginning of its JSON as text."""
+    whole = to_json(result)
+    if len(whole) <= MAX_RESULT_BYTES:
+        return {"result": result}
+    kept: Any = None
+    if isinstance(result, list):
+        sizes = itertools.accumulate(len(to_json(each)) + 1 for each in result)
+        kept = result[: sum(1 for size in sizes if size < MAX_RESULT_BYTES)]
+    if not kept:
+        text = result if isinstance(result, str) else whole.decode(errors="replace")
+        kept = text[:MAX_RESULT_BYTES]
+        while (size := len(to_json(kept))) > MAX_RESULT_BYTES:
+            kept = kept[: len(kept) * MAX_RESULT_BYTES // size - 1]
+    return {"result": kept, "cut_from": len(whole)}
 
 
 def too_large(command_id: str, size: int) -> bytes:
@@ -1243,9 +1413,11 @@ class Commands:
         stream: "MetricsStream",
         session_id: str,
         restart: Callable[[], None],
+        renew: Callable[[], Awaitable[JsonObject]],
     ) -> None:
         self._threads = threads
         self._stream = stream
+        self._renew = renew
         self._session_id = session_id
         offered = (
             Command("ping", "Answers with the agent's clock and version.", self._ping),
@@ -1261,6 +1433,11 @@ class Commands:
                 STREAM_PARAMETERS,
             ),
             Command("stop_metrics", "Streams no live metrics.", self._stop_metrics),
+            Command(
+                "renew_credentials",
+                "Fetches a fresh credential and brings it into use.",
+                self._renew_credentials,
+            ),
             Command("restart", "Restarts the agent.", self._restart, after=restart),
         )
         self._offered = {command.name: command for command in offered}
@@ -1294,6 +1471,9 @@ class Commands:
 
     async def _osquery(self, parameters: JsonObject) -> Any:
         return await osquery(parameters["query"], parameters["timeout"])
+
+    async def _renew_credentials(self, _: JsonObject) -> JsonObject:
+        return await self._renew()
 
     async def _start_metrics(self, parameters: JsonObject) -> JsonObject:
         self._stream.start(parameters["metrics"], parameters["interval"], parameters["ttl"])
@@ -1364,10 +1544,10 @@ class CommandRunner:
         begun = time.monotonic()
         command: Command | None = None
         try:
-            await self._journal.start(command_id)
+            await self._start(command_id)
             command = self._commands.find(request.get("command"))
             result = await self._result(command, request.get("parameters"))
-            outcome = {"status": "success", "result": result}
+            outcome = {"status": "success", **within_limit(result)}
         except asyncio.CancelledError:
             await self._interrupted(command_id)
             raise
@@ -1382,6 +1562,13 @@ class CommandRunner:
         if command is not None and command.after is not None and outcome["status"] == "success":
             await self._outbox.acknowledged(command_id, RESTART_SECONDS)
             command.after()
+
+    async def _start(self, command_id: str) -> None:
+        """Raises CommandError."""
+        try:
+            await self._journal.start(command_id)
+        except OSError as error:
+            raise CommandError(f"not run: the journal cannot be written: {error}") from error
 
     @staticmethod
     async def _result(command: Command, parameters: object) -> Any:
@@ -1465,8 +1652,8 @@ async def osquery(query: str, seconds: float) -> Any:
         raise CommandError(f"osquery took longer than {seconds:g} s and was ended") from None
     finally:
         await end_process(process)
-    if len(output) > MAX_RESPONSE_BYTES:
-        raise CommandError(f"the result is larger than {MAX_RESPONSE_BYTES} bytes; ask for less")
+    if len(output) > MAX_OUTPUT_BYTES:
+        raise CommandError(f"the result is larger than {MAX_OUTPUT_BYTES} bytes; ask for less")
     if status != 0:
         reason = errors.decode(errors="replace").strip()[-1000:]
         raise CommandError(f"osquery failed ({status}): {reason or 'it does not say why'}")
@@ -1477,10 +1664,10 @@ async def osquery(query: str, seconds: float) -> Any:
 
 
 async def read_limited(stream: asyncio.StreamReader | None) -> bytes:
-    """To the end, but no more is kept than shows that it is too much for a response."""
+    """To the end, but no more is kept than shows that it is too much."""
     content = bytearray()
     while stream is not None and (part := await stream.read(65_536)):
-        content += part[: MAX_RESPONSE_BYTES + 1 - len(content)]
+        content += part[: MAX_OUTPUT_BYTES + 1 - len(content)]
     return bytes(content)
 
 
@@ -1755,6 +1942,8 @@ class Heartbeat:
         status = await self._threads.run(current_status)
         status["agent_uptime"] = round(time.monotonic() - self._started, 1)
         status["unsent_responses"] = len(journal.finished)
+        if journal.problem:
+            status["journal_problem"] = journal.problem
         return to_json(
             {
                 "agent_version": VERSION,
@@ -1789,7 +1978,10 @@ class Agent:
         self._journal = Journal(folder.journal)
         self._outbox = Outbox(self._link, self._journal)
         self._stream = MetricsStream(configuration, self._link)
-        self._commands = Commands(threads, self._stream, session_id, self._restart)
+        self._configuration = configuration
+        self._commands = Commands(
+            threads, self._stream, session_id, self._restart, self._renew_credentials
+        )
         self._runner = CommandRunner(self._commands, self._journal, self._outbox)
         self._heartbeat = Heartbeat(self._link, threads, session_id)
 
@@ -1830,6 +2022,14 @@ class Agent:
     def _connected(self) -> None:
         self._heartbeat.wake()
         self._outbox.wake()
+
+    async def _renew_credentials(self) -> JsonObject:
+        """Raises CommandError."""
+        await self._keeper.renew()
+        jwt = self._configuration.jwt
+        if not await self._link.in_use(jwt):
+            raise CommandError("there is a fresh JWT, but no connection with it yet")
+        return {"message": "a fresh JWT is in use", "lifetime": jwt_lifetime(jwt)}
 
     def _restart(self) -> None:
         if not self._ended.done():
@@ -1889,11 +2089,29 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="configuration folder (WEGWEISER_CONFIG_DIR; default: %(default)s)",
     )
     parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        default=environment.get("WEGWEISER_CA_FILE"),
+        help="certificate of the only CA to be trusted, in PEM, remembered from then on "
+        "(WEGWEISER_CA_FILE); `system`: trust what the system trusts, as without it",
+    )
+    parser.add_argument(
+        "--insecure",
+        action=argparse.BooleanOptionalAction,
+        default=flag(environment.get("WEGWEISER_INSECURE")),
+        help="allow http, nats and ws to other computers: whoever is on the way can read this "
+        "device's credentials and command it; remembered (WEGWEISER_INSECURE)",
+    )
+    parser.add_argument(
         "--log-file", metavar="FILE", type=Path, help="log there, not to standard error; rotated"
     )
     parser.add_argument("--verbose", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=VERSION)
     return parser.parse_args(arguments)
+
+
+def flag(text: str | None) -> bool | None:
+    return text.lower() in ("1", "true", "yes", "on") if text else None
 
 
 def set_up_logging(file: Path | None, verbose: bool) -> None:
@@ -1909,7 +2127,8 @@ def set_up_logging(file: Path | None, verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
         handlers=[handler],
     )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # The way nats-py begins TLS makes asyncio warn each time a connection ends.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def initial_configuration(options: argparse.Namespace, folder: Path) -> Configuration:
@@ -1929,26 +2148,85 @@ def initial_configuration(options: argparse.Namespace, folder: Path) -> Configur
         group = str(uuid.UUID(options.group))
     except ValueError as error:
         raise ConfigurationError(f"--group {options.group!r} is no uuid") from error
-    return Configuration(
+    configuration = Configuration(
         server_url=server_url(options.server),
         group_uuid=group,
         device_name=options.name,
         nkey_seed=Key.new_seed(),
     )
+    take_trust(options, configuration)
+    return configuration
 
 
 def server_url(url: str) -> str:
     """Raises ConfigurationError."""
+    if url.partition(":")[0].lower() not in ("http", "https") or objection(url, insecure=True):
+        raise ConfigurationError(f"--server {url!r} is no http or https address")
+    return url.rstrip("/")
+
+
+def take_trust(options: argparse.Namespace, configuration: Configuration) -> bool:
+    """Whether the options changed whom the agent trusts. Raises ConfigurationError, also when
+    its server must not be spoken to."""
+    before = (configuration.ca, configuration.insecure)
+    if options.ca == "system":
+        configuration.ca = ""
+    elif options.ca:
+        configuration.ca = read_ca(options.ca, configuration.ca)
+    if options.insecure is not None:
+        configuration.insecure = options.insecure
+    if problem := objection(configuration.server_url, configuration.insecure):
+        raise ConfigurationError(problem)
+    return before != (configuration.ca, configuration.insecure)
+
+
+def read_ca(file: str, remembered: str) -> str:
+    """The content. Raises ConfigurationError, unless there is one from before."""
+    try:
+        blocks = PEM_CERTIFICATE.findall(Path(file).read_text("utf-8"))
+        if not blocks:
+            raise ValueError("there is none in it")
+        content = "\n".join(blocks)
+        ssl.create_default_context(cadata=content)
+    except (OSError, ValueError) as error:
+        if not remembered:
+            raise ConfigurationError(f"--ca {file} is no certificate in PEM: {error}") from error
+        log.warning("--ca %s cannot be used: %s; the one given before stays", file, error)
+        return remembered
+    return content
+
+
+def objection(url: str, insecure: bool) -> str:
+    """Why a server must not, or cannot, be reached by this address; empty when it can."""
     try:
         parts = urllib.parse.urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
-        parts, host = urllib.parse.SplitResult("", "", "", "", ""), None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(f"--server {url!r} is no http or https address")
-    if parts.scheme == "http" and host not in ("localhost", "::1") and host[:4] != "127.":
-        log.warning("%s is not encrypted: the enrolment key and the device token can be read", url)
-    return url.rstrip("/")
+        return f"{url!r} is no address"
+    if parts.scheme not in ("http", "https", "nats", "tls", "ws", "wss") or not host:
+        return f"{url!r} is no address"
+    if not insecure and parts.scheme in ("http", "nats", "ws") and not is_loopback(host):
+        return (
+            f"{parts.scheme}://{host} is not encrypted, so whoever is on the way could read this "
+            "device's credentials and command it; in a network you trust, allow it by --insecure"
+        )
+    if parts.scheme in ("ws", "wss") and importlib.util.find_spec("aiohttp") is None:
+        return f"{parts.scheme}://{host} needs one package more: pip install aiohttp"
+    return ""
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def explained(reason: str) -> str:
+    """With what to do about a certificate that does not hold."""
+    if "CERTIFICATE_VERIFY_FAILED" not in reason:
+        return reason
+    return f"{reason}; is it the right server, and does its certificate come from the --ca given?"
 
 
 async def run(options: argparse.Namespace, folder: ConfigurationFolder) -> Outcome:
@@ -1982,6 +2260,7 @@ async def run(options: argparse.Namespace, folder: ConfigurationFolder) -> Outco
     moved = bool(options.server) and server_url(options.server) != configuration.server_url
     if moved:
         configuration.server_url = server_url(options.server)
+    if take_trust(options, configuration) or moved:
         folder.save(configuration)
     agent = Agent(folder, configuration, threads, ended)
     if moved:

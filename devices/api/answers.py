@@ -4,9 +4,18 @@ from typing import Any
 
 from rest_framework import serializers
 
+from devices.presence import Presence, Reporter
+
 
 class CredentialsAnswer(serializers.Serializer[Any]):
-    jwt = serializers.CharField()
+    """A JWT for a device that has registered a key, a username and a password for another."""
+
+    jwt = serializers.CharField(required=False)
+    username = serializers.CharField(required=False)
+    password = serializers.CharField(
+        required=False,
+        help_text="A new one each time; the one before it ends once this one has been used.",
+    )
     nats_url = serializers.CharField()
 
 
@@ -15,6 +24,16 @@ class RegistrationAnswer(serializers.Serializer[Any]):
     deviceuuid = serializers.UUIDField()
     tenant_uuid = serializers.UUIDField()
     device_token = serializers.CharField()
+    nats_credentials = CredentialsAnswer()
+
+
+class UpgradeAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    device_uuid = serializers.UUIDField()
+    tenant_uuid = serializers.UUIDField()
+    device_token = serializers.CharField(
+        required=False, help_text="Where a person asked: void are all tokens before it."
+    )
     nats_credentials = CredentialsAnswer()
 
 
@@ -47,20 +66,83 @@ class CommandAnswer(serializers.Serializer[Any]):
     parameters = serializers.JSONField()
     state = serializers.CharField()
     created_at = serializers.FloatField()
+    deadline = serializers.FloatField()
     sent_at = serializers.FloatField(allow_null=True)
     finished_at = serializers.FloatField(allow_null=True)
     result = serializers.JSONField(allow_null=True)
+    result_cut_from = serializers.IntegerField(
+        allow_null=True, help_text="Bytes that the result had, where it was cut."
+    )
     error = serializers.CharField(allow_null=True)
+    repeats = serializers.UUIDField(allow_null=True, help_text="The command that it tries again.")
+    bulk_id = serializers.UUIDField(allow_null=True)
+
+
+class BulkIssuedAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    bulk_id = serializers.UUIDField()
+    status_url = serializers.URLField()
+    total = serializers.IntegerField(help_text="Devices that get the command.")
+    left_out = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many do not, by the reason."
+    )
+
+
+class BulkPreviewAnswer(serializers.Serializer[Any]):
+    target = serializers.CharField()
+    total = serializers.IntegerField(help_text="Devices that would get the command.")
+    by_status = serializers.DictField(
+        child=serializers.IntegerField(), help_text="online, stale, offline, unknown."
+    )
+    left_out = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many would not, by the reason."
+    )
+
+
+class BulkAnswer(serializers.Serializer[Any]):
+    bulk_id = serializers.UUIDField()
+    tenant_uuid = serializers.UUIDField()
+    command = serializers.CharField()
+    parameters = serializers.JSONField()
+    target = serializers.CharField()
+    created_by = serializers.CharField(allow_null=True)
+    created_at = serializers.FloatField()
+    deadline = serializers.FloatField()
+    cancelled_at = serializers.FloatField(allow_null=True)
+    repeats = serializers.UUIDField(allow_null=True)
+    total = serializers.IntegerField()
+    left_out = serializers.DictField(child=serializers.IntegerField())
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="By state.")
+    open = serializers.IntegerField(help_text="Those that have not ended yet.")
+
+
+class CancelledAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    cancelled = serializers.IntegerField(help_text="How many commands.")
 
 
 class DeviceStatusAnswer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     device_uuid = serializers.UUIDField()
+    revoked = serializers.BooleanField()
     is_online = serializers.BooleanField()
     status = serializers.CharField()
     connection_type = serializers.CharField()
     last_heartbeat = serializers.FloatField(allow_null=True)
     last_seen_online = serializers.FloatField(allow_null=True)
+    presence = serializers.ChoiceField(
+        [each.value for each in Presence],
+        allow_null=True,
+        help_text="Whether it is connected; null while nobody has said.",
+    )
+    presence_since = serializers.FloatField(allow_null=True)
+    reported_by = serializers.ChoiceField(
+        [each.value for each in Reporter],
+        allow_null=True,
+        help_text="Who said so: the broker as it connected or disconnected, its own heartbeat, "
+        "or the broker's list of connections.",
+    )
+    unstable = serializers.BooleanField(help_text="Its link has come and gone again and again.")
     agent_version = serializers.CharField()
     connection_info = serializers.JSONField()
 
@@ -78,3 +160,79 @@ class RecentMetricsAnswer(serializers.Serializer[Any]):
 class HealthAnswer(serializers.Serializer[Any]):
     status = serializers.CharField()
     components = serializers.DictField(child=serializers.CharField())
+
+
+class DeviceAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    device_uuid = serializers.UUIDField()
+
+
+class ProvisioningAnswer(serializers.Serializer[Any]):
+    state = serializers.CharField(help_text="none, waiting, failed or provisioned.")
+    waiting = serializers.BooleanField(help_text="Something is yet to be pushed to the broker.")
+    provisioned_at = serializers.FloatField(allow_null=True)
+    error = serializers.CharField(help_text="The server's words when the last attempt failed.")
+
+
+class LimitAnswer(serializers.Serializer[Any]):
+    value = serializers.IntegerField(help_text="What holds; -1: no limit.")
+    default = serializers.IntegerField()
+    own = serializers.IntegerField(allow_null=True, help_text="Set for this tenant.")
+
+
+class LimitsAnswer(serializers.Serializer[Any]):
+    max_connections = LimitAnswer()
+    max_subscriptions = LimitAnswer()
+    max_payload_bytes = LimitAnswer()
+    storage_bytes = LimitAnswer()
+
+
+class TenantCountsAnswer(serializers.Serializer[Any]):
+    devices = serializers.IntegerField()
+    revoked_devices = serializers.IntegerField()
+    groups = serializers.IntegerField()
+    members = serializers.IntegerField()
+    live_credentials = serializers.IntegerField(help_text="The tenant's own.")
+
+
+class TenantAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    tenant_uuid = serializers.UUIDField()
+    name = serializers.CharField()
+    suspended = serializers.BooleanField()
+    suspended_at = serializers.FloatField(allow_null=True)
+    suspended_by = serializers.CharField(allow_null=True)
+    suspended_reason = serializers.CharField()
+    provisioning = ProvisioningAnswer()
+    limits = LimitsAnswer()
+    counts = TenantCountsAnswer()
+
+
+class CredentialAnswer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    kind = serializers.CharField()
+    username = serializers.CharField()
+    state = serializers.CharField(help_text="live, ending, expired or ended.")
+    issued_at = serializers.FloatField()
+    issued_by = serializers.CharField(allow_null=True)
+    first_used_at = serializers.FloatField(allow_null=True)
+    last_used_at = serializers.FloatField(allow_null=True)
+    expires_at = serializers.FloatField(allow_null=True)
+    ends_at = serializers.FloatField(allow_null=True)
+    ended_at = serializers.FloatField(allow_null=True)
+    ended_by = serializers.CharField(allow_null=True)
+    end_reason = serializers.CharField()
+
+
+class TenantCredentialsAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    tenant_uuid = serializers.UUIDField()
+    credentials = CredentialAnswer(many=True)
+
+
+class IssuedCredential(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    credential = CredentialAnswer()
+    username = serializers.CharField()
+    secret = serializers.CharField(help_text="The `.creds` file, or the password. Shown once.")
+    nats_url = serializers.CharField()

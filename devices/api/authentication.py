@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from knox.auth import TokenAuthentication
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from devices.models import Device
@@ -45,6 +45,10 @@ class DeviceTokenAuthentication(BaseAuthentication):
         )
         if found is None:
             raise AuthenticationFailed("The device token is not valid.")
+        if found.revoked_at:
+            raise PermissionDenied("This device is revoked; an admin of its tenant can undo it.")
+        if found.tenant.suspended_at:
+            raise PermissionDenied("This device's tenant is suspended.")
         return DevicePrincipal(found), None
 
     def authenticate_header(self, request: Request) -> str:

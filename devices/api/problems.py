@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from natsbridge.errors import DependencyAway
+from tenants.errors import CredentialRefused, LimitRefused, RotationRefused
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,10 @@ def problem_details(exception: Exception, context: dict[str, Any]) -> Response |
     if isinstance(exception, DependencyAway | OperationalError):
         log.warning("a server is away", error=str(exception).strip())
         return problem(503, "A server that this needs does not answer; try again in a moment.")
+    if isinstance(exception, CredentialRefused | RotationRefused):
+        return problem(409, str(exception))
+    if isinstance(exception, LimitRefused):
+        return problem(400, str(exception))
     answer = exception_handler(exception, context)
     if answer is None:
         return None

@@ -1,9 +1,10 @@
 from django.urls import path
 
-from devices.api import views
+from devices.api import audit, bulk, credentials, tenants, views
 
 urlpatterns = [
     path("agent/register", views.RegisterView.as_view(), name="api-register"),
+    path("agent/<uuid:uuid>/upgrade", views.UpgradeView.as_view(), name="api-upgrade"),
     path("device/<uuid:uuid>/tenant", views.DeviceTenantView.as_view(), name="api-device-tenant"),
     path(
         "device/<uuid:uuid>/credentials",
@@ -19,7 +20,66 @@ urlpatterns = [
         views.RecentMetricsView.as_view(),
         name="api-device-metrics",
     ),
+    path("device/<uuid:uuid>", credentials.DeviceView.as_view(), name="api-device"),
+    path(
+        "device/<uuid:uuid>/revoke",
+        credentials.RevokeDeviceView.as_view(),
+        name="api-device-revoke",
+    ),
+    path(
+        "device/<uuid:uuid>/reinstate",
+        credentials.ReinstateDeviceView.as_view(),
+        name="api-device-reinstate",
+    ),
+    path(
+        "device/<uuid:uuid>/rotate",
+        credentials.RotateDeviceView.as_view(),
+        name="api-device-rotate",
+    ),
+    path("tenant/<uuid:uuid>", tenants.TenantView.as_view(), name="api-tenant"),
+    path(
+        "tenant/<uuid:uuid>/credentials",
+        tenants.TenantCredentialsView.as_view(),
+        name="api-tenant-credentials",
+    ),
+    path(
+        "tenant/<uuid:uuid>/credentials/rotate",
+        tenants.RotateTenantCredentialView.as_view(),
+        name="api-tenant-rotate",
+    ),
+    path(
+        "tenant/<uuid:uuid>/credentials/<int:credential_id>/revoke",
+        tenants.RevokeTenantCredentialView.as_view(),
+        name="api-tenant-credential-revoke",
+    ),
+    path(
+        "tenant/<uuid:uuid>/rotate-keys",
+        tenants.RotateTenantKeysView.as_view(),
+        name="api-tenant-rotate-keys",
+    ),
+    path(
+        "tenant/<uuid:uuid>/suspend", tenants.SuspendTenantView.as_view(), name="api-tenant-suspend"
+    ),
+    path("tenant/<uuid:uuid>/resume", tenants.ResumeTenantView.as_view(), name="api-tenant-resume"),
+    path("tenant/<uuid:uuid>/limits", tenants.TenantLimitsView.as_view(), name="api-tenant-limits"),
+    path("tenant/<uuid:uuid>/audit", audit.TenantAuditView.as_view(), name="api-audit"),
+    path(
+        "tenant/<uuid:uuid>/audit/export",
+        audit.TenantAuditExportView.as_view(),
+        name="api-audit-export",
+    ),
     path("command/<uuid:uuid>", views.CommandView.as_view(), name="api-command"),
+    path(
+        "command/<uuid:uuid>/cancel",
+        views.CancelCommandView.as_view(),
+        name="api-command-cancel",
+    ),
+    path("command/<uuid:uuid>/retry", views.RetryCommandView.as_view(), name="api-command-retry"),
+    path("commands", bulk.BulkCommandsView.as_view(), name="api-bulk-commands"),
+    path("commands/preview", bulk.BulkPreviewView.as_view(), name="api-bulk-preview"),
+    path("commands/<uuid:uuid>", bulk.BulkCommandView.as_view(), name="api-bulk-command"),
+    path("commands/<uuid:uuid>/cancel", bulk.CancelBulkView.as_view(), name="api-bulk-cancel"),
+    path("commands/<uuid:uuid>/retry", bulk.RetryBulkView.as_view(), name="api-bulk-retry"),
     path("health", views.HealthView.as_view(), name="api-health"),
     path("<path:rest>", views.NoSuchEndpointView.as_view()),
 ]

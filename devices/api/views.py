@@ -19,17 +19,31 @@ from devices.api.serializers import (
     CommandSerializer,
     RecentMetricsSerializer,
     RegistrationSerializer,
+    UpgradeSerializer,
 )
-from devices.errors import AlreadyRegistered, CommandRefused, RegistrationRefused
-from devices.models import Device
+from devices.errors import (
+    AlreadyRegistered,
+    CommandConflict,
+    CommandRefused,
+    RegistrationRefused,
+    UpgradeRefused,
+)
+from devices.models import Command, Device
 from devices.watch import current_cutoffs
-from tenants import broker
-from tenants.errors import EnrollmentRefused
-from tenants.models import Role
+from tenants.actions import credentials
+from tenants.errors import CredentialRefused, EnrollmentRefused
+from tenants.models import Credential, Role, User
+
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 class RegisterView(APIView):
-    """A computer becomes a device; the enrolment key in the body is its only credential."""
+    """A computer becomes a device; the enrolment key in the body is its only credential.
+
+    With `nkey_public` it logs in to the broker by a JWT; without, by a username and a password.
+    A key pair is registered once: sent again, signed, it is the same device with a fresh token.
+    Without a key pair nothing could prove that, so each time is a new device and a use of the key.
+    """
 
     authentication_classes: list[type] = []
     permission_classes: list[type] = []
@@ -50,12 +64,14 @@ class RegisterView(APIView):
                 group=data["groupuuid"],
                 name=data["devicename"],
                 enrollment_key=data["enrollment_key"],
-                nkey_public=data["nkey_public"],
+                nkey_public=data.get("nkey_public"),
                 hardware_info=data["hardwareinfo"],
                 proof=proof,
             )
         except (EnrollmentRefused, RegistrationRefused) as error:
             return problem(401, str(error))
+        except CredentialRefused as error:
+            return problem(403, str(error))
         except AlreadyRegistered as error:
             return problem(409, str(error))
         device = registration.device
@@ -66,7 +82,37 @@ class RegisterView(APIView):
             "device_token": registration.device_token,
             "nats_credentials": _credentials(device),
         }
-        return Response(answer, status=201 if registration.created else 200)
+        status = 201 if registration.created else 200
+        return Response(answer, status=status, headers=NO_STORE)
+
+
+class UpgradeView(APIView):
+    """A device that was registered by other means (`connection_type` node-red) moves to NATS.
+
+    For an admin of its tenant, who gets a fresh device token for its agent, and for the device
+    itself. It may be repeated until its agent has logged in; what was issued before is then void.
+    """
+
+    @extend_schema(request=UpgradeSerializer, responses=answers.UpgradeAnswer)
+    def post(self, request: Request, uuid: UUID) -> Response:
+        device = access.device_for(request, uuid, role=Role.ADMIN)
+        form = UpgradeSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        person = request.user if isinstance(request.user, User) else None
+        try:
+            upgraded = enrolment.upgrade(
+                device, nkey_public=form.validated_data.get("nkey_public"), by=person
+            )
+        except (AlreadyRegistered, UpgradeRefused) as error:
+            return problem(409, str(error))
+        answer = {
+            "success": True,
+            "device_uuid": str(uuid),
+            "tenant_uuid": str(device.tenant_id),
+            **({"device_token": upgraded.device_token} if upgraded.device_token else {}),
+            "nats_credentials": _shown(upgraded.issued),
+        }
+        return Response(answer, headers=NO_STORE)
 
 
 class DeviceTenantView(APIView):
@@ -95,7 +141,7 @@ class DeviceCredentialsView(APIView):
             "tenant_uuid": str(device.tenant_id),
             "credentials": _credentials(device),
         }
-        return Response(answer, headers={"Cache-Control": "no-store"})
+        return Response(answer, headers=NO_STORE)
 
 
 class DeviceCommandView(APIView):
@@ -107,23 +153,42 @@ class DeviceCommandView(APIView):
         form.is_valid(raise_exception=True)
         try:
             command = commands.issue(device, by=person, **form.validated_data)
+        except CommandConflict as error:
+            return problem(409, str(error))
         except CommandRefused as error:
             return problem(400, str(error))
-        path = reverse("api-command", args=[command.uuid])
-        return Response(
-            {
-                "success": True,
-                "command_id": str(command.uuid),
-                "status_url": request.build_absolute_uri(path),
-            },
-            status=202,
-        )
+        return _issued(request, command)
 
 
 class CommandView(APIView):
     @extend_schema(responses=answers.CommandAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
-        return Response(representations.command(access.command_for(request, uuid)))
+        return _command(access.command_for(request, uuid))
+
+
+class CancelCommandView(APIView):
+    @extend_schema(request=None, responses=answers.CommandAnswer)
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """Only while it waits: what was sent cannot be called back."""
+        person = access.person_of(request)
+        command = access.command_for(request, uuid, role=Role.OPERATOR)
+        try:
+            commands.cancel(command, by=person)
+        except CommandConflict as error:
+            return problem(409, str(error))
+        return _command(access.command_for(request, uuid))
+
+
+class RetryCommandView(APIView):
+    @extend_schema(request=None, responses={202: answers.IssuedAnswer})
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """A new command of the same content, once this one has ended."""
+        person = access.person_of(request)
+        command = access.command_for(request, uuid, role=Role.OPERATOR)
+        try:
+            return _issued(request, commands.retry(command, by=person))
+        except CommandConflict as error:
+            return problem(409, str(error))
 
 
 class DeviceStatusView(APIView):
@@ -175,6 +240,33 @@ class NoSuchEndpointView(APIView):
         raise NotFound("There is no such endpoint; see /api/docs/.")
 
 
+def _issued(request: Request, command: Command) -> Response:
+    path = reverse("api-command", args=[command.uuid])
+    answer = {
+        "success": True,
+        "command_id": str(command.uuid),
+        "status_url": request.build_absolute_uri(path),
+    }
+    return Response(answer, status=202)
+
+
+def _command(command: Command) -> Response:
+    return Response(
+        representations.command(command)
+        | {
+            "repeats": str(command.repeats.uuid) if command.repeats else None,
+            "bulk_id": str(command.bulk.uuid) if command.bulk else None,
+        }
+    )
+
+
 def _credentials(device: Device) -> dict[str, str]:
-    jwt = broker.device_jwt(device.tenant_id, device.pk, device.nkey_public or "")
-    return {"jwt": jwt, "nats_url": settings.AGENT_NATS_URL}
+    return _shown(enrolment.issue_credential(device))
+
+
+def _shown(issued: credentials.Issued) -> dict[str, str]:
+    """As agents know it; a JWT goes with the agent's own key, and names its user itself."""
+    secret = {"jwt": issued.secret}
+    if issued.credential.kind == Credential.Kind.PASSWORD:
+        secret = {"username": issued.username, "password": issued.secret}
+    return secret | {"nats_url": settings.AGENT_NATS_URL}

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('presence', models.CharField(choices=[('online', 'Online'), ('offline', 'Offline')], max_length=7)),
                 ('at', models.DateTimeField()),
-                ('reported_by', models.CharField(choices=[('connect', 'the broker: it connected'), ('disconnect', 'the broker: it disconnected'), ('heartbeat', 'its own heartbeat'), ('reconciliation', "the broker's list of connections")], max_length=14)),
+                ('reported_by', models.CharField(choices=[('connect', 'the broker, as it connected'), ('disconnect', 'the broker, as it disconnected'), ('heartbeat', 'its own heartbeat'), ('reconciliation', "the broker's list of connections")], max_length=14)),
                 ('reason', models.CharField(blank=True, max_length=100)),
             ],
             options={
@@ -50,6 +50,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='connectivity',
+            name='unstable_until',
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddField(
+            model_name='connectivity',
             name='presence',
             field=models.CharField(blank=True, choices=[('online', 'Online'), ('offline', 'Offline')], db_default='', max_length=7),
         ),
@@ -61,7 +66,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='connectivity',
             name='presence_by',
-            field=models.CharField(blank=True, choices=[('connect', 'the broker: it connected'), ('disconnect', 'the broker: it disconnected'), ('heartbeat', 'its own heartbeat'), ('reconciliation', "the broker's list of connections")], db_default='', max_length=14),
+            field=models.CharField(blank=True, choices=[('connect', 'the broker, as it connected'), ('disconnect', 'the broker, as it disconnected'), ('heartbeat', 'its own heartbeat'), ('reconciliation', "the broker's list of connections")], db_default='', max_length=14),
         ),
         migrations.AddField(
             model_name='device',
@@ -72,6 +77,11 @@ class Migration(migrations.Migration):
             model_name='device',
             name='revoked_by',
             field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AddField(
+            model_name='device',
+            name='revoked_by_name',
+            field=models.CharField(blank=True, editable=False, max_length=200),
         ),
         migrations.AddField(
             model_name='device',
@@ -94,7 +104,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='brokersession',
-            index=models.Index(condition=models.Q(('ended_at', None)), fields=['device'], name='broker_session_live'),
+            index=models.Index(fields=['device', 'ended_at'], name='broker_session_of'),
         ),
         migrations.AddIndex(
             model_name='brokersession',

@@ -1,19 +1,20 @@
 """What is watched, what is known of it, and what it was told to do."""
 
+from devices.models.bulk import BulkCommand
 from devices.models.command import OPEN_STATES, Command, CommandState
 from devices.models.connectivity import (
     BrokerSession,
     Connectivity,
-    Presence,
     PresenceChange,
     RealtimeData,
-    Reporter,
 )
 from devices.models.device import Device
+from devices.presence import Presence, Reporter
 
 __all__ = [
     "OPEN_STATES",
     "BrokerSession",
+    "BulkCommand",
     "Command",
     "CommandState",
     "Connectivity",

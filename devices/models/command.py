@@ -1,10 +1,13 @@
 import uuid
+from typing import Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from devices.command_states import COMMAND_STATES, WrongGraph
+from devices.models.bulk import BulkCommand
 from devices.models.device import Device
 from tenants.models import TenantOwnedQuerySet
 
@@ -19,7 +22,10 @@ class CommandState(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
-OPEN_STATES = (CommandState.QUEUED, CommandState.SENT, CommandState.DELIVERED)
+if {state.value for state in CommandState} != COMMAND_STATES.states:
+    raise WrongGraph("The states of a command are not those of its graph.")
+
+OPEN_STATES = tuple(CommandState(state) for state in COMMAND_STATES.open)
 
 NO_RESPONSE = "no response"
 
@@ -27,9 +33,13 @@ NO_RESPONSE = "no response"
 class CommandQuerySet(TenantOwnedQuerySet["Command"]):
     tenant_path = "device__tenant"
 
+    def that_may_become(self, state: CommandState) -> Self:
+        return self.filter(state__in=COMMAND_STATES.sources_of(state))
+
 
 class Command(models.Model):
-    """One thing one device was told to do."""
+    """One thing one device was told to do. Its state changes by `become`, or in bulk from
+    `that_may_become`, and in no other way."""
 
     id = models.BigAutoField(primary_key=True)
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
@@ -44,6 +54,17 @@ class Command(models.Model):
     )
     # Issued by the platform itself, which needs nobody's permission.
     by_platform = models.BooleanField(default=False)
+    bulk = models.ForeignKey(
+        BulkCommand,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="commands",
+        db_index=False,
+    )
+    # The command whose content it has, where it was issued to try again.
+    repeats = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="repetitions"
+    )
     created_at = models.DateTimeField(default=timezone.now)
     # Not sent by then: expired. Sent and still open then: failed, no response.
     deadline = models.DateTimeField()
@@ -52,18 +73,44 @@ class Command(models.Model):
     delivered_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     result = models.JSONField(null=True)
+    # How many bytes the result had, where it is larger than what is kept of it.
+    result_cut_from = models.PositiveBigIntegerField(null=True)
     error = models.TextField(blank=True)
 
     objects = CommandQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["bulk", "device"],
+                name="one_command_of_bulk_on_device",
+                condition=Q(bulk__isnull=False),
+            )
+        ]
         indexes = [
             models.Index(fields=["device", "-id"], name="command_history"),
             models.Index(
                 fields=["device", "id"],
                 name="command_open",
                 condition=Q(state__in=["queued", "sent", "delivered"]),
+            ),
+            models.Index(
+                fields=["finished_at"],
+                name="command_finished",
+                condition=Q(finished_at__isnull=False),
+            ),
+            # What the sweep looks for, in a table that keeps months of what has ended.
+            models.Index(
+                fields=["deadline"],
+                name="command_deadline",
+                condition=Q(state__in=["queued", "sent", "delivered"]),
+            ),
+            models.Index(fields=["sent_at"], name="command_sent", condition=Q(state="sent")),
+            models.Index(
+                fields=["bulk", "state"],
+                name="command_of_bulk",
+                condition=Q(bulk__isnull=False),
             ),
         ]
 
@@ -73,3 +120,8 @@ class Command(models.Model):
     @property
     def is_open(self) -> bool:
         return self.state in OPEN_STATES
+
+    def become(self, state: CommandState) -> None:
+        """Without saving it. Raises NoSuchTransition."""
+        COMMAND_STATES.check(self.state, state)
+        self.state = state

@@ -1,21 +1,12 @@
 from django.db import models
+from django.utils import timezone
 
 from devices.models.device import Device
+from devices.presence import Presence, Reporter
 from tenants.models import TenantOwnedQuerySet
 
-
-class Presence(models.TextChoices):
-    ONLINE = "online", "Online"
-    OFFLINE = "offline", "Offline"
-
-
-class Reporter(models.TextChoices):
-    """Who can say that a device is there or gone."""
-
-    CONNECT = "connect", "the broker: it connected"
-    DISCONNECT = "disconnect", "the broker: it disconnected"
-    HEARTBEAT = "heartbeat", "its own heartbeat"
-    RECONCILIATION = "reconciliation", "the broker's list of connections"
+PRESENCES = [(each.value, each.value.capitalize()) for each in Presence]
+REPORTERS = [(each.value, each.spelt_out) for each in Reporter]
 
 
 class ConnectivityQuerySet(TenantOwnedQuerySet["Connectivity"]):
@@ -42,13 +33,13 @@ class Connectivity(models.Model):
     clock_offset_seconds = models.FloatField(null=True)
     # Whether it is connected as far as anybody has said, since when, and who said so last. Empty
     # while nobody has: then only its heartbeats count.
-    presence = models.CharField(max_length=7, choices=Presence.choices, blank=True, db_default="")
+    presence = models.CharField(max_length=7, choices=PRESENCES, blank=True, db_default="")
     presence_at = models.DateTimeField(null=True)
-    presence_by = models.CharField(
-        max_length=14, choices=Reporter.choices, blank=True, db_default=""
-    )
+    presence_by = models.CharField(max_length=14, choices=REPORTERS, blank=True, db_default="")
     # Its last connection has ended: from this moment on it is offline, unless it comes back.
     offline_due_at = models.DateTimeField(null=True)
+    # Its link comes and goes: until then a disconnection counts later than usual.
+    unstable_until = models.DateTimeField(null=True)
 
     objects = ConnectivityQuerySet.as_manager()
 
@@ -68,6 +59,10 @@ class Connectivity(models.Model):
     @property
     def clock_is_off(self) -> bool:
         return self.clock_offset_seconds is not None and abs(self.clock_offset_seconds) > 300
+
+    @property
+    def is_unstable(self) -> bool:
+        return self.unstable_until is not None and self.unstable_until > timezone.now()
 
     @property
     def gives_receipts(self) -> bool:
@@ -103,6 +98,11 @@ class BrokerSession(models.Model):
     """One connection of a device to one nats-server, as the broker's events and its list of
     connections tell; ended ones stay a while, since events of one session may change places."""
 
+    # Ends that nobody announced, of which the list of connections told; the broker's own words
+    # take their place when they come.
+    UNLISTED = "no longer among the broker's connections"
+    SERVER_GONE = "its server went away"
+
     # The server's id changes at each of its starts, so `client_id` never means two clients.
     server_id = models.CharField(max_length=56)
     client_id = models.BigIntegerField()
@@ -117,9 +117,7 @@ class BrokerSession(models.Model):
             models.UniqueConstraint(fields=["server_id", "client_id"], name="one_broker_session")
         ]
         indexes = [
-            models.Index(
-                fields=["device"], name="broker_session_live", condition=models.Q(ended_at=None)
-            ),
+            models.Index(fields=["device", "ended_at"], name="broker_session_of"),
             models.Index(fields=["ended_at"], name="broker_session_ended"),
         ]
 
@@ -135,9 +133,9 @@ class PresenceChange(models.Model):
     """The history of a device's online and offline times; one row where it changed."""
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="presence_changes")
-    presence = models.CharField(max_length=7, choices=Presence.choices)
+    presence = models.CharField(max_length=7, choices=PRESENCES)
     at = models.DateTimeField()
-    reported_by = models.CharField(max_length=14, choices=Reporter.choices)
+    reported_by = models.CharField(max_length=14, choices=REPORTERS)
     # The broker's words: "Client Closed", "Stale Connection".
     reason = models.CharField(max_length=100, blank=True)
 

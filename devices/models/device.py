@@ -2,9 +2,10 @@ import uuid
 from typing import Self
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
-from devices.presence import Cutoffs, Status
+from devices.presence import Cutoffs, Presence, Status
 from tenants.models import Group, Tenant, TenantOwnedQuerySet, User, hash_token
 
 
@@ -13,17 +14,29 @@ class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
         """The device whose own token this is, if it is any's."""
         return self.filter(token_digest=hash_token(token))
 
+    def offering(self, command: str) -> Self:
+        """Those whose agent names the command, or says nothing of what it can do."""
+        said = "connectivity__capabilities"
+        undescribed = Q(**{f"{said}__commands__isnull": True}) | Q(**{f"{said}__commands": []})
+        unnamed = Q(**{f"{said}__tools__isnull": True}) | Q(**{f"{said}__tools": []})
+        return self.filter(
+            Q(connectivity__isnull=True)
+            | Q(**{f"{said}__commands__contains": [{"name": command}]})
+            | undescribed & (unnamed | Q(**{f"{said}__tools__contains": command}))
+        )
+
     def with_status(self, status: Status, cutoffs: Cutoffs) -> Self:
-        """The devices that `cutoffs.status_of` calls `status`."""
+        """The devices whose `status` is this one."""
         seen = "connectivity__last_seen_online"
         if cutoffs.blind:
             return self if status is Status.UNKNOWN else self.none()
-        match status:
-            case Status.ONLINE:
-                return self.filter(**{f"{seen}__gte": cutoffs.online_since})
-            case Status.OFFLINE:
-                return self.exclude(**{f"{seen}__gte": cutoffs.offline_before})
-        between = self.filter(
+        gone = Q(connectivity__presence=Presence.OFFLINE)
+        if status is Status.OFFLINE:
+            return self.filter(gone | ~Q(**{f"{seen}__gte": cutoffs.offline_before}))
+        there = self.exclude(gone)
+        if status is Status.ONLINE:
+            return there.filter(**{f"{seen}__gte": cutoffs.online_since})
+        between = there.filter(
             **{f"{seen}__gte": cutoffs.offline_before, f"{seen}__lt": cutoffs.online_since}
         )
         if status is Status.UNKNOWN:
@@ -50,6 +63,8 @@ class Device(models.Model):
     revoked_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
     )
+    # Whoever it was: a person, or at the command line the operating system's user.
+    revoked_by_name = models.CharField(max_length=200, blank=True, editable=False)
     revoked_reason = models.CharField(max_length=300, blank=True, editable=False)
 
     objects = DeviceQuerySet.as_manager()
@@ -63,3 +78,12 @@ class Device(models.Model):
     def save(self, *args: object, **kwargs: object) -> None:
         self.tenant_id = self.group.tenant_id
         super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    def status(self, cutoffs: Cutoffs) -> Status:
+        """Expects `connectivity` to be loaded with the device where many are shown."""
+        connectivity = getattr(self, "connectivity", None)
+        if connectivity is None:
+            return cutoffs.status_of(None)
+        return cutoffs.status_of(
+            connectivity.last_seen_online, gone=connectivity.presence == Presence.OFFLINE
+        )

@@ -10,8 +10,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from devices.models import Command
+from devices.presence import Reporter
+from tenants.wording import in_words
 
 register = template.Library()
+register.filter(in_words)
 
 TABLE_ROWS = 500
 # Rows that share no keys would make a table of rows times keys.
@@ -80,6 +83,9 @@ def byte_size(value: float) -> str:
     return f"{value:.1f} {units[power]}" if power else f"{value:.0f} B"
 
 
+register.filter("bytes", byte_size)
+
+
 def duration(value: float) -> str:
     minutes, hours, days = int(value // 60), int(value // 3600), int(value // 86_400)
     if days:
@@ -100,6 +106,18 @@ UNITS: dict[str, Callable[[float], str]] = {
 def quantity(value: float | None, unit: str) -> str:
     """`value` in one of UNITS; the browser's own formatting is in static/js/quantities.js."""
     return DASH if value is None else UNITS[unit](value)
+
+
+@register.filter
+def reporter(value: str) -> str:
+    """Who said that a device came or went."""
+    return Reporter(value).spelt_out
+
+
+@register.filter
+def unlocalised(value: float) -> str:
+    """As SVG reads numbers."""
+    return f"{value:g}"
 
 
 @register.filter

@@ -1,3 +1,4 @@
+import json
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -6,10 +7,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from devices.actions.commands import cancel, issue
+from devices.actions.commands import cancel, issue, retry
 from devices.errors import DevicesError
 from devices.forms import CommandForm
-from devices.models import Device
+from devices.models import Command, Device
 from devices.views.device import render_device
 from devices.views.page import PersonRequest, page, wants_fragment
 from devices.views.parts import (
@@ -57,7 +58,11 @@ def _issue(request: PersonRequest, found: Device) -> HttpResponse:
     if form.is_valid():
         try:
             issued = issue(
-                found, form.cleaned_data["command"], form.parameter_values(), by=request.user
+                found,
+                form.cleaned_data["command"],
+                form.parameter_values(),
+                by=request.user,
+                deadline=form.cleaned_data["deadline"],
             )
         except DevicesError as error:
             form.add_error(None, str(error))
@@ -103,3 +108,24 @@ def cancel_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID
     except DevicesError as error:
         return _render_command(request, found, command_uuid, str(error), status=409)
     return _render_command(request, found, command_uuid)
+
+
+@page
+@require_POST
+def retry_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID) -> HttpResponse:
+    found = find_device(request, device_uuid)
+    if not may_command(request, found):
+        raise PermissionDenied("Repeating commands needs the role operator in this tenant.")
+    ended = get_object_or_404(commands_of(request, found), uuid=command_uuid)
+    try:
+        again = retry(ended, by=request.user)
+    except DevicesError as error:
+        return _render_command(request, found, command_uuid, str(error), status=409)
+    # A fragment's answer would take the place of the row that it repeats.
+    if wants_fragment(request):
+        return HttpResponse(status=204, headers={"HX-Trigger": _trigger("issued", again)})
+    return redirect("device-command", found.pk, again.uuid)
+
+
+def _trigger(event: str, command: Command) -> str:
+    return json.dumps({event: {"command": str(command.uuid)}})

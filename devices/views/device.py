@@ -12,6 +12,7 @@ from devices.models import Device
 from devices.representations import status as status_representation
 from devices.views.page import PersonRequest, page
 from devices.views.parts import find_device, form_context, history_of
+from devices.views.presence import presence_context
 from devices.watch import current_cutoffs
 from natsbridge.errors import DependencyAway
 
@@ -44,6 +45,7 @@ def render_device(
     except DependencyAway:
         context["metrics_away"] = True
     context |= {
+        "presence": presence_context(request, found),
         "history": history_of(request, found, request.GET.get("page")),
         "metrics": [
             {

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from devices.forms import AddDeviceForm
 from devices.views.page import PersonRequest, page
+from natsbridge.server_config import travels_in_clear
 from tenants.actions import create_enrollment_key
 from tenants.models import Group, Role
 
@@ -29,7 +30,14 @@ def add_device(request: PersonRequest) -> HttpResponse:
         return render(request, "devices/add_device.html", {"form": form}, status=422)
     group = form.cleaned_data["group"]
     key, plain = create_enrollment_key(group, created_by=request.user, **form.key_options())
-    context = {"group": group, "key": key, "plain": plain, "public_url": settings.PUBLIC_URL}
+    context = {
+        "group": group,
+        "key": key,
+        "plain": plain,
+        "public_url": settings.PUBLIC_URL,
+        "websockets": any(url.startswith("ws") for url in settings.AGENT_NATS_URL.split(",")),
+        "unencrypted": travels_in_clear(settings.PUBLIC_URL),
+    }
     return render(request, "devices/device_added.html", context)
 
 

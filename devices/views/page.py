@@ -6,10 +6,10 @@ from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlsplit
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
-from tenants.models import User
+from tenants.models import Role, Tenant, User
 
 P = ParamSpec("P")
 
@@ -27,12 +27,12 @@ class PersonRequest(HttpRequest):
 
 
 def page(
-    view: Callable[Concatenate[PersonRequest, P], HttpResponse],
-) -> Callable[Concatenate[Any, P], HttpResponse]:
+    view: Callable[Concatenate[PersonRequest, P], HttpResponseBase],
+) -> Callable[Concatenate[Any, P], HttpResponseBase]:
     """For people who are logged in; never stored, so nothing is left to see after logging out."""
 
     @wraps(view)
-    def answer(request: Any, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def answer(request: Any, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return _to_login(request)
         response = view(request, *args, **kwargs)
@@ -42,6 +42,15 @@ def page(
         return response
 
     return answer
+
+
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """What the top of every page asks, when it does."""
+    tenants = Tenant.objects
+    return {
+        "may_audit": lambda: tenants.visible_to(request.user, Role.ADMIN).exists(),
+        "may_issue": lambda: tenants.visible_to(request.user, Role.OPERATOR).exists(),
+    }
 
 
 def wants_fragment(request: HttpRequest) -> bool:

@@ -19,7 +19,10 @@ COMMANDS_PER_PAGE = 20
 def find_device(request: PersonRequest, device_uuid: UUID) -> Device:
     visible = Device.objects.visible_to(request.user)
     return get_object_or_404(
-        visible.select_related("connectivity", "tenant", "group__organisation"), pk=device_uuid
+        visible.select_related(
+            "connectivity", "tenant__suspended_by", "group__organisation", "revoked_by"
+        ),
+        pk=device_uuid,
     )
 
 
@@ -50,7 +53,7 @@ def form_context(
 
 def commands_of(request: PersonRequest, found: Device) -> CommandQuerySet:
     visible = Command.objects.visible_to(request.user)
-    return visible.filter(device=found).select_related("created_by")
+    return visible.filter(device=found).select_related("created_by", "repeats", "bulk")
 
 
 def history_of(request: PersonRequest, found: Device, number: str | None) -> Page[Command]:

@@ -1,3 +1,5 @@
-from natsbridge.admin.pages import ParkedMessageAdmin, SubscriberStatusAdmin
+from natsbridge.admin.pages import SubscriberStatusAdmin
+from natsbridge.admin.parked import ParkedMessageAdmin
+from natsbridge.admin.pruning import PruningAdmin
 
-__all__ = ["ParkedMessageAdmin", "SubscriberStatusAdmin"]
+__all__ = ["ParkedMessageAdmin", "PruningAdmin", "SubscriberStatusAdmin"]

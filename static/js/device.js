@@ -38,7 +38,21 @@ function showState(state, text) {
   if (words.textContent !== text) words.textContent = text;
 }
 
-const refreshStatus = () => htmx.trigger("#status", "refresh");
+const presence = document.getElementById("presence");
+let known = null;
+
+// Whoever looks at another range or page of the history keeps it.
+function refreshPresence(state) {
+  const news = `${state.presence} ${state.presence_since}`;
+  const first = !presence.querySelector("[rel=prev]") && presence.querySelector("#range-1[aria-current]");
+  if (known !== null && known !== news && first) htmx.trigger(presence, "refresh");
+  known = news;
+}
+
+function showConnectivity(frame) {
+  htmx.trigger("#status", "refresh");
+  refreshPresence(frame.connectivity);
+}
 
 const first = JSON.parse(document.getElementById("snapshot").textContent);
 showSnapshot(first.metrics, first.now);
@@ -47,10 +61,11 @@ const live = new Live(device.dataset.socket, {
   state: showState,
   snapshot(frame) {
     showSnapshot(frame.metrics, Date.now());
+    refreshPresence(frame.connectivity);
     history.compare(frame.commands);
   },
   metrics: (frame) => showMetrics(frame.metrics),
-  connectivity: refreshStatus,
+  connectivity: showConnectivity,
   command: (frame) => history.mark(frame.command.command_id),
 });
 
@@ -63,3 +78,4 @@ document.addEventListener("visibilitychange", draw);
 setInterval(draw, 1000);
 // Frames say when a command changes; while there are none, look.
 setInterval(() => live.connected || history.markOpen(), 3000);
+document.addEventListener("issued", (event) => history.mark(event.detail.command));

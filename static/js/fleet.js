@@ -1,4 +1,6 @@
-// The fleet page: filters with a clean address, and whether the rows are fresh.
+// The fleet page: filters with a clean address, rows that follow who comes and goes, and whether
+// they are fresh.
+import { Live } from "./live.js";
 
 const freshness = document.getElementById("freshness");
 
@@ -7,6 +9,22 @@ function say(state, text) {
   freshness.dataset.state = state;
   freshness.querySelector("[data-text]").textContent = text;
 }
+
+// Somebody came or went: at once, but of many only every second.
+const fleet = document.getElementById("fleet");
+const REFRESH_EVERY = 1000;
+let refreshed = 0;
+let waiting = null;
+
+function refresh() {
+  waiting ??= setTimeout(() => {
+    waiting = null;
+    refreshed = Date.now();
+    htmx.trigger(fleet, "refresh");
+  }, Math.max(50, refreshed + REFRESH_EVERY - Date.now()));
+}
+
+new Live(fleet.dataset.socket, { fleet: refresh, state() {} });
 
 document.addEventListener("htmx:configRequest", (event) => {
   for (const [name, value] of [...event.detail.formData]) {

@@ -1,4 +1,4 @@
-// The device's websocket: reconnects by itself, and asks for a snapshot when a frame is missing.
+// A page's websocket: reconnects by itself, and asks for a snapshot when a frame is missing.
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
@@ -12,7 +12,7 @@ const FINAL = {
 };
 
 export class Live {
-  // handlers: {snapshot, metrics, connectivity, command} take a frame; state(state, text) is told
+  // handlers: {snapshot, metrics, connectivity, command, fleet} take a frame; state(state, text) is told
   // "connecting", "live", "broken" or "ended".
   constructor(path, handlers) {
     this.url = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}${path}`;

@@ -25,6 +25,9 @@ from tenants.actions.owners import (
     rename,
 )
 from tenants.actions.people import (
+    change_person,
+    create_person,
+    delete_person,
     remove_membership,
     set_membership,
 )
@@ -32,11 +35,14 @@ from tenants.actions.people import (
 __all__ = [
     "ACCOUNTS_CHANNEL",
     "announce_account",
+    "change_person",
     "create_api_token",
     "create_enrollment_key",
     "create_group",
     "create_organisation",
+    "create_person",
     "create_tenant",
+    "delete_person",
     "delete_unused",
     "ensure_broker_account",
     "ensure_broker_key",

@@ -6,18 +6,31 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from natsbridge import claims
+from natsbridge import claims, xkeys
+from natsbridge.claims import KeyPair
 from tenants import secrets
 from tenants.models import BrokerAccount, BrokerKey, Tenant
 
 # The channel on which a subscriber hears that an account's claims want pushing.
 ACCOUNTS_CHANNEL = "wegweiser_accounts"
 
+# The keys that sign a tenant's users.
+SCOPED = (BrokerKey.Purpose.DEVICE, BrokerKey.Purpose.TENANT)
+
+PLATFORM_KEYS = (
+    BrokerKey.Purpose.OPERATOR,
+    BrokerKey.Purpose.SYSTEM,
+    BrokerKey.Purpose.PLATFORM,
+    BrokerKey.Purpose.CALLOUT,
+    BrokerKey.Purpose.CALLOUT_USER,
+    BrokerKey.Purpose.CALLOUT_XKEY,
+)
+
 
 @transaction.atomic
 def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
     """The tenant's account with its identity key and both scoped keys; what is missing is made."""
-    for purpose in (BrokerKey.Purpose.ACCOUNT, BrokerKey.Purpose.DEVICE, BrokerKey.Purpose.TENANT):
+    for purpose in (BrokerKey.Purpose.ACCOUNT, *SCOPED):
         ensure_broker_key(purpose, tenant)
     identity = BrokerKey.objects.get(purpose=BrokerKey.Purpose.ACCOUNT, tenant=tenant)
     account, created = BrokerAccount.objects.get_or_create(
@@ -33,7 +46,7 @@ def ensure_broker_key(purpose: BrokerKey.Purpose, tenant: Tenant | None = None) 
     existing = BrokerKey.objects.filter(purpose=purpose, tenant=tenant, retires_at=None).first()
     if existing:
         return existing
-    pair = claims.generate("operator" if purpose is BrokerKey.Purpose.OPERATOR else "account")
+    pair = _new_pair(purpose)
     return BrokerKey.objects.create(
         purpose=purpose,
         tenant=tenant,
@@ -42,10 +55,20 @@ def ensure_broker_key(purpose: BrokerKey.Purpose, tenant: Tenant | None = None) 
     )
 
 
+def _new_pair(purpose: BrokerKey.Purpose) -> KeyPair:
+    match purpose:
+        case BrokerKey.Purpose.CALLOUT_XKEY:
+            return xkeys.generate()
+        case BrokerKey.Purpose.CALLOUT_USER:
+            return claims.generate("user")
+        case BrokerKey.Purpose.OPERATOR:
+            return claims.generate("operator")
+    return claims.generate("account")
+
+
 def ensure_platform_keys() -> dict[BrokerKey.Purpose, BrokerKey]:
-    """The operator's, the system account's and the platform account's keys."""
-    purposes = (BrokerKey.Purpose.OPERATOR, BrokerKey.Purpose.SYSTEM, BrokerKey.Purpose.PLATFORM)
-    return {purpose: ensure_broker_key(purpose) for purpose in purposes}
+    """The operator's keys, those of the platform's own accounts, and the auth callout's."""
+    return {purpose: ensure_broker_key(purpose) for purpose in PLATFORM_KEYS}
 
 
 def announce_account(tenant: Tenant) -> None:

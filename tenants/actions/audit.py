@@ -1,15 +1,20 @@
 """The only writer of the audit: what happened, by whom, to what. No secret ever stands in it."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.utils import timezone
 
 from tenants import origin
+from tenants.actions import sealing
 from tenants.models import Action, ActorKind, AuditEntry, User
+
+# The channel on which a sealer hears of new rows.
+AUDIT_CHANNEL = "wegweiser_audit"
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,37 @@ def record(
 
 
 def record_many(events: Iterable[Event]) -> None:
-    AuditEntry.objects.bulk_create(map(_row, events), batch_size=500)
+    """Rows in the caller's transaction, sealed soon after it."""
+    rows = [_row(event) for event in events]
+    if not rows:
+        return
+    AuditEntry.objects.bulk_create(rows, batch_size=500)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, '')", [AUDIT_CHANNEL])
+
+
+def prune(before: datetime) -> Generator[int, None, None]:
+    """Removes what is older, in batches of a transaction each, and says of each how many rows it
+    had. Each leaves an anchor, which makes their absence legitimate."""
+    total = up_to = 0
+    try:
+        while True:
+            removed, anchor = sealing.prune_batch(before)
+            if anchor is None:
+                return
+            total, up_to = total + removed, anchor.sequence
+            sealing.write_to_file(anchor)
+            yield removed
+    finally:
+        if total:
+            detail = {"rows": total, "before": before.isoformat(), "up_to_sequence": up_to}
+            record(Action.AUDIT_PRUNED, tenant=None, detail=detail)
+
+
+def record_export(tenant: UUID | None, *, by: User, format: str, wanted: dict[str, Any]) -> None:
+    """That somebody took the audit of a tenant (None: of all) with them."""
+    detail = {"format": format, "filters": wanted}
+    record(Action.AUDIT_EXPORTED, tenant=tenant, by=by, detail=detail)
 
 
 def device_actor(device: UUID) -> Actor:

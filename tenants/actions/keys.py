@@ -8,20 +8,25 @@ from django.db.models import F
 from django.utils import timezone
 
 from tenants import secrets
+from tenants.actions import audit
 from tenants.errors import EnrollmentRefused
-from tenants.models import ApiToken, EnrollmentKey, Group, Role, User, hash_token
+from tenants.models import Action, ApiToken, EnrollmentKey, Group, Role, User, hash_token
 
 
 @transaction.atomic
 def create_api_token(
-    user: User, *, name: str, role: Role, expires_at: datetime | None
+    user: User, *, name: str, role: Role, expires_at: datetime | None, by: User | None = None
 ) -> tuple[ApiToken, str]:
     """The token in plain text is in this answer and nowhere else."""
     expiry = expires_at - timezone.now() if expires_at else None
-    return ApiToken.objects.create(user=user, expiry=expiry, name=name, role=role)
+    token, plain = ApiToken.objects.create(user=user, expiry=expiry, name=name, role=role)
+    _record_token(Action.API_TOKEN_CREATED, token, by)
+    return token, plain
 
 
-def revoke_api_token(token: ApiToken) -> None:
+@transaction.atomic
+def revoke_api_token(token: ApiToken, *, by: User | None = None) -> None:
+    _record_token(Action.API_TOKEN_REVOKED, token, by)
     token.delete()
 
 
@@ -45,11 +50,17 @@ def create_enrollment_key(
         expires_at=expires_at,
         created_by=created_by,
     )
+    uses = "any number" if max_uses is None else max_uses
+    expiry = expires_at.isoformat() if expires_at else "never"
+    _record_key(Action.ENROLMENT_KEY_CREATED, key, created_by, max_uses=uses, expires_at=expiry)
     return key, plain
 
 
-def revoke_enrollment_key(key: EnrollmentKey) -> None:
-    EnrollmentKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+@transaction.atomic
+def revoke_enrollment_key(key: EnrollmentKey, *, by: User | None = None) -> None:
+    usable = EnrollmentKey.objects.filter(pk=key.pk, revoked_at=None)
+    if usable.update(revoked_at=timezone.now()):
+        _record_key(Action.ENROLMENT_KEY_REVOKED, key, by, uses=key.uses)
 
 
 def redeem_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
@@ -57,7 +68,11 @@ def redeem_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
     found = find_enrollment_key(plain, group_uuid)
     if found.refusal:
         raise EnrollmentRefused(found.refusal)
-    counted = EnrollmentKey.objects.usable().filter(pk=found.pk).update(uses=F("uses") + 1)
+    counted = (
+        EnrollmentKey.objects.usable()
+        .filter(pk=found.pk)
+        .update(uses=F("uses") + 1, last_used_at=timezone.now())
+    )
     if not counted:
         found.refresh_from_db()
         raise EnrollmentRefused(found.refusal)
@@ -75,3 +90,24 @@ def find_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
     if found is None:
         raise EnrollmentRefused("The enrolment key is wrong, or is not one of this group.")
     return found
+
+
+def _record_token(action: Action, token: ApiToken, by: User | None) -> None:
+    expiry = token.expiry.isoformat() if token.expiry else "never"
+    audit.record(
+        action,
+        tenant=None,
+        by=by,
+        target=f"API token {token.name} of {token.user.get_username()}",
+        detail={"role": token.role, "expires_at": expiry},
+    )
+
+
+def _record_key(action: Action, key: EnrollmentKey, by: User | None, **detail: object) -> None:
+    audit.record(
+        action,
+        tenant=key.group.tenant_id,
+        by=by,
+        target=f"enrolment key {key.name} of group {key.group.name}",
+        detail={"key": key.pk, **detail},
+    )

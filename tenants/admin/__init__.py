@@ -1,3 +1,5 @@
+from tenants.admin.audit import AuditEntryAdmin
+from tenants.admin.credentials import CredentialAdmin
 from tenants.admin.keys import EnrollmentKeyAdmin
 from tenants.admin.owners import GroupAdmin, OrganisationAdmin, TenantAdmin
 from tenants.admin.people import ApiTokenAdmin, UserAdmin
@@ -8,6 +10,8 @@ __all__ = [
     "AccessFailureLogAdmin",
     "AccessLogAdmin",
     "ApiTokenAdmin",
+    "AuditEntryAdmin",
+    "CredentialAdmin",
     "EnrollmentKeyAdmin",
     "GroupAdmin",
     "OrganisationAdmin",

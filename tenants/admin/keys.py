@@ -127,7 +127,7 @@ class EnrollmentKeyAdmin(IssuingAdmin):
         return HttpResponse(headers={"HX-Redirect": page})
 
     def _revoke(self, request: HttpRequest, key: EnrollmentKey) -> None:
-        actions.revoke_enrollment_key(key)
+        actions.revoke_enrollment_key(key, by=cast(User, request.user))
         self.log_change(request, key, "Revoked.")
 
     @admin.display(description="Begins with", ordering="hint")

@@ -13,10 +13,11 @@ from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from natsbridge.admin.base import label
 from tenants import actions
+from tenants.actions.limits import LIMITS, set_limits
+from tenants.admin.broker import BrokerAdmin, StandingFilter, TenantForm
 from tenants.admin.members import MembershipInline
-from tenants.admin.writing import WritesByAction
+from tenants.admin.writing import WritesByAction, person_of
 from tenants.models import Group, Organisation, Tenant
 
 
@@ -95,16 +96,35 @@ class NewTenantForm(forms.ModelForm):
 
 
 @admin.register(Tenant)
-class TenantAdmin(WritesByAction):
+class TenantAdmin(BrokerAdmin, WritesByAction):
+    form = TenantForm
     list_display = ("name", "devices", "account", "created_at")
     list_select_related = ("broker_account",)
+    list_filter = (StandingFilter,)
+    list_filter_submit = True
+    show_facets = admin.ShowFacets.NEVER
     search_fields = ("name",)
     add_fieldsets = ((None, {"fields": ("name", "organisation_name", "group_name")}),)
     fieldsets = (
-        (None, {"fields": ("name", "uuid", "devices", "created_at")}),
-        ("Broker account", {"fields": ("account", "account_key", "account_error")}),
+        (None, {"fields": ("name", "standing", "uuid", "devices", "created_at")}),
+        (
+            "Broker account",
+            {"fields": ("account", "account_waits", "account_error", "account_key", "credentials")},
+        ),
+        ("Limits; -1 is no limit", {"fields": tuple(LIMITS)}),
     )
-    readonly_fields = ("uuid", "devices", "created_at", "account", "account_key", "account_error")
+    readonly_fields = (
+        "standing",
+        "uuid",
+        "devices",
+        "created_at",
+        "account",
+        "account_waits",
+        "account_error",
+        "account_key",
+        "credentials",
+        "limits_in_force",
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         return Tenant.objects.annotate(device_count=Count("devices"))
@@ -117,6 +137,13 @@ class TenantAdmin(WritesByAction):
         form: type[forms.ModelForm] = super().get_form(request, obj, change, **kwargs)
         return form
 
+    def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        # A field of the form that is no field of the row has no value to show.
+        return (*fieldsets[:-1], ("Limits", {"fields": ("limits_in_force",)}))
+
     def get_inlines(
         self, request: HttpRequest, obj: Tenant | None
     ) -> tuple[type[TabularInline], ...]:
@@ -125,15 +152,17 @@ class TenantAdmin(WritesByAction):
     def save_model(
         self, request: HttpRequest, obj: Model, form: forms.ModelForm, change: bool
     ) -> None:
-        if change:
+        if change and isinstance(form, TenantForm) and isinstance(obj, Tenant):
             super().save_model(request, obj, form, change)
+            set_limits(obj, by=person_of(request), **form.limits())
             return
         wanted = form.cleaned_data
-        tenant = actions.create_tenant(name=wanted["name"])
+        by = person_of(request)
+        tenant = actions.create_tenant(name=wanted["name"], by=by)
         organisation = actions.create_organisation(
-            tenant, name=wanted["organisation_name"] or tenant.name
+            tenant, name=wanted["organisation_name"] or tenant.name, by=by
         )
-        actions.create_group(organisation, name=wanted["group_name"])
+        actions.create_group(organisation, name=wanted["group_name"], by=by)
         obj.pk = tenant.pk
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -142,25 +171,6 @@ class TenantAdmin(WritesByAction):
     @admin.display(description="Devices", ordering="device_count")
     def devices(self, tenant: Counted) -> SafeString:
         return link_to_devices("tenant__uuid__exact", tenant)
-
-    @admin.display(description="Broker account")
-    def account(self, tenant: Tenant) -> SafeString:
-        account = getattr(tenant, "broker_account", None)
-        if account is None:
-            return label("None", "danger")
-        if account.last_error:
-            return label("Failed", "danger")
-        if account.provisioned_at is None:
-            return label("Waiting", "warning")
-        return label("Provisioned", "success")
-
-    @admin.display(description="Public key")
-    def account_key(self, tenant: Tenant) -> str:
-        return tenant.broker_account.public_key
-
-    @admin.display(description="Last error of the broker")
-    def account_error(self, tenant: Tenant) -> str:
-        return tenant.broker_account.last_error
 
 
 class PlaceAdmin(WritesByAction):

@@ -1,26 +1,36 @@
 """Staff, members and their API tokens."""
 
+from copy import copy
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import models as auth
 from django.contrib.auth.admin import GroupAdmin as AuthGroupAdmin
 from django.contrib.auth.admin import UserAdmin as AuthUserAdmin
+from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from knox.settings import knox_settings
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import (
+    AdminOwnPasswordChangeForm,
+    AdminPasswordChangeForm,
+    UserChangeForm,
+    UserCreationForm,
+)
 
 from natsbridge.admin.base import label, moment
 from tenants import actions
 from tenants.admin.issuing import IssuingAdmin
 from tenants.admin.members import MembershipInline
-from tenants.admin.writing import InlinesByAction
+from tenants.admin.writing import InlinesByAction, person_of
 from tenants.models import ApiToken, Role, User
 
 # What makes somebody powerful in this admin; only superusers hand it out.
@@ -80,9 +90,56 @@ class UserAdmin(AuthUserAdmin, InlinesByAction):
         found.pop("delete_selected", None)
         return found
 
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
+        by = person_of(request)
+        if not change:
+            actions.create_person(obj, by=by)
+            return
+        actions.change_person(obj, by=by, staff_roles=form.cleaned_data.get("groups"))
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        actions.delete_person(obj, by=person_of(request))
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        # Django hands its form neither the request nor whoever sent it.
+        mine = copy(self)
+        mine.change_password_form = partial(PasswordForm, by=person_of(request))
+        answer: HttpResponse = AuthUserAdmin.user_change_password(mine, request, id, form_url)
+        return answer
+
     @admin.display(description="Name", ordering="last_name")
     def full_name(self, user: User) -> str:
         return user.get_full_name()
+
+
+class PasswordForm(AdminPasswordChangeForm):
+    def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._by = by
+
+    def save(self, commit: bool = True) -> User:
+        person: User = super().save(commit=False)
+        actions.change_person(person, by=self._by)
+        return person
+
+
+class OwnPasswordForm(AdminOwnPasswordChangeForm):
+    def save(self, commit: bool = True) -> User:
+        person: User = super().save(commit=False)
+        actions.change_person(person, by=person)
+        return person
+
+
+def change_own_password(request: HttpRequest) -> HttpResponseBase:
+    """The admin's own page for it would save the password itself."""
+    view = PasswordChangeView.as_view(
+        form_class=OwnPasswordForm,
+        success_url=reverse("admin:password_change_done"),
+        extra_context=admin.site.each_context(request),
+    )
+    return view(request)
 
 
 def is_superuser(request: HttpRequest) -> bool:
@@ -135,15 +192,19 @@ class ApiTokenAdmin(IssuingAdmin):
         if not may_touch(request, draft.user):
             raise PermissionDenied("Only a superuser makes tokens for a superuser.")
         return actions.create_api_token(
-            draft.user, name=draft.name, role=Role(draft.role), expires_at=draft.expiry
+            draft.user,
+            name=draft.name,
+            role=Role(draft.role),
+            expires_at=draft.expiry,
+            by=person_of(request),
         )
 
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
-        actions.revoke_api_token(obj)
+        actions.revoke_api_token(obj, by=person_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         for token in queryset:
-            actions.revoke_api_token(token)
+            actions.revoke_api_token(token, by=person_of(request))
 
     @admin.display(description="Begins with", ordering="token_key")
     def start(self, token: ApiToken) -> str:

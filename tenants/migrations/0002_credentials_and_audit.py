@@ -65,6 +65,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField(blank=True, null=True)),
                 ('ends_at', models.DateTimeField(blank=True, null=True)),
                 ('ended_at', models.DateTimeField(blank=True, null=True)),
+                ('ended_by_name', models.CharField(blank=True, editable=False, max_length=200)),
                 ('end_reason', models.CharField(blank=True, max_length=300)),
             ],
             options={
@@ -117,6 +118,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='tenant',
+            name='suspended_by_name',
+            field=models.CharField(blank=True, editable=False, max_length=200),
+        ),
+        migrations.AddField(
+            model_name='tenant',
             name='suspended_reason',
             field=models.CharField(blank=True, editable=False, max_length=300),
         ),
@@ -144,6 +150,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='auditentry',
             index=models.Index(condition=models.Q(('sequence', None)), fields=['id'], name='audit_unsealed'),
+        ),
+        migrations.AddIndex(
+            model_name='auditanchor',
+            index=models.Index(fields=['-sequence'], name='audit_anchor_newest'),
         ),
         migrations.AddField(
             model_name='credential',

@@ -1,6 +1,6 @@
 """Who owns what: people, tenants, their groups, the keys that open them, and what was done."""
 
-from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry
+from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry, AuditFilter
 from tenants.models.broker import BrokerAccount, BrokerKey, Credential
 from tenants.models.keys import ApiToken, EnrollmentKey, hash_token
 from tenants.models.owners import Group, Organisation, Tenant
@@ -19,6 +19,7 @@ __all__ = [
     "ApiToken",
     "AuditAnchor",
     "AuditEntry",
+    "AuditFilter",
     "BrokerAccount",
     "BrokerKey",
     "Credential",

@@ -1,8 +1,14 @@
 """Who did what: one row for each event, chained by seals so that a change shows."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
 from django.db import models
 from django.utils import timezone
 
+from tenants.models.owners import Tenant
 from tenants.models.people import TenantOwnedQuerySet
 
 
@@ -45,6 +51,10 @@ class Action(models.TextChoices):
     DEVICE_DELETED = "device.deleted", "Device deleted"
     COMMAND_ISSUED = "command.issued", "Command issued"
     COMMAND_CANCELLED = "command.cancelled", "Command cancelled"
+    COMMAND_RETRIED = "command.retried", "Command retried"
+    BULK_ISSUED = "bulk_command.issued", "Bulk command issued"
+    BULK_CANCELLED = "bulk_command.cancelled", "Bulk command cancelled"
+    BULK_RETRIED = "bulk_command.retried", "Bulk command retried"
     AUDIT_EXPORTED = "audit.exported", "Audit exported"
     AUDIT_PRUNED = "audit.pruned", "Audit pruned"
 
@@ -57,8 +67,35 @@ class ActorKind(models.TextChoices):
     UNKNOWN = "unknown", "Unknown"
 
 
+@dataclass(frozen=True)
+class AuditFilter:
+    """What is wanted; what is None or empty is not asked for. `until` itself is not wanted."""
+
+    action: str = ""
+    actor: str = ""
+    device: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def described(self) -> dict[str, str]:
+        return {name: str(value) for name, value in vars(self).items() if value}
+
+
 class AuditEntryQuerySet(TenantOwnedQuerySet["AuditEntry"]):
     tenant_path = "tenant_uuid"
+
+    def of_tenant(self, tenant: Tenant) -> Self:
+        return self.filter(tenant_uuid=tenant.pk)
+
+    def matching(self, wanted: AuditFilter) -> Self:
+        conditions = {
+            "action": wanted.action,
+            "actor": wanted.actor,
+            "device_uuid": wanted.device,
+            "at__gte": wanted.since,
+            "at__lt": wanted.until,
+        }
+        return self.filter(**{name: value for name, value in conditions.items() if value})
 
 
 class AuditEntry(models.Model):
@@ -118,6 +155,7 @@ class AuditAnchor(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        indexes = [models.Index(fields=["-sequence"], name="audit_anchor_newest")]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.sequence}"

@@ -1,5 +1,6 @@
 """What the broker is told of a tenant: its account, its signing keys, its credentials."""
 
+from datetime import datetime
 from typing import Self
 
 from django.conf import settings
@@ -34,6 +35,18 @@ class BrokerAccount(models.Model):
 
     def __str__(self) -> str:
         return f"account of {self.tenant}"
+
+    @property
+    def waits(self) -> bool:
+        """Something of it is yet to be pushed to the broker."""
+        return self.provisioned_at is None or self.wanted_at > self.provisioned_at
+
+    @property
+    def state(self) -> str:
+        """How it stands: failed, waiting or provisioned."""
+        if self.last_error:
+            return "failed"
+        return "waiting" if self.waits else "provisioned"
 
 
 class BrokerKey(models.Model):
@@ -88,6 +101,14 @@ class CredentialQuerySet(TenantOwnedQuerySet["Credential"]):
             ended_at=None,
         )
 
+    def spent(self, since: datetime) -> Self:
+        """Those that neither open the broker any more nor void anything, for as long as that. A
+        JWT that ended voids itself at the broker until its own `exp`: without one, for ever."""
+        return self.filter(
+            Q(kind=Credential.Kind.JWT, expires_at__lt=since)
+            | Q(kind=Credential.Kind.PASSWORD, ended_at__lt=since)
+        )
+
 
 class Credential(models.Model):
     """One secret that opens the broker, from its issue to its end. The secret itself is not here:
@@ -119,6 +140,8 @@ class Credential(models.Model):
     ended_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    # Whoever it was: a person, or at the command line the operating system's user.
+    ended_by_name = models.CharField(max_length=200, blank=True, editable=False)
     end_reason = models.CharField(max_length=300, blank=True)
 
     objects = CredentialQuerySet.as_manager()
@@ -133,6 +156,16 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} of {self.username}"
+
+    @property
+    def state(self) -> str:
+        """live; ending, through an overlap; expired; or ended."""
+        now = timezone.now()
+        if self.ended_at or (self.ends_at and self.ends_at <= now):
+            return "ended"
+        if self.expires_at and self.expires_at <= now:
+            return "expired"
+        return "ending" if self.ends_at else "live"
 
     @property
     def username(self) -> str:

@@ -1,10 +1,12 @@
 """What opens the API and buys registrations: hashed, named, revocable."""
 
+from datetime import datetime
 from typing import Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from knox.models import AbstractAuthToken
 
@@ -42,6 +44,13 @@ class EnrollmentKeyQuerySet(TenantOwnedQuerySet["EnrollmentKey"]):
             revoked_at=None,
         )
 
+    def spent(self, since: datetime) -> Self:
+        """Those that open nothing any more, for as long as that."""
+        used_up = Q(uses__gte=models.F("max_uses"), used_at__lt=since)
+        return self.alias(used_at=Coalesce("last_used_at", "created_at")).filter(
+            Q(revoked_at__lt=since) | Q(expires_at__lt=since) | used_up
+        )
+
 
 class EnrollmentKey(models.Model):
     """Buys registrations into one group until it expires, is revoked or is used up."""
@@ -52,6 +61,7 @@ class EnrollmentKey(models.Model):
     hint = models.CharField(max_length=12, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     uses = models.PositiveIntegerField(default=0, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
     max_uses = models.PositiveIntegerField(
         null=True, blank=True, default=1, help_text="Empty: any number of registrations."
     )

@@ -1,15 +1,22 @@
 """Tenants, and the places in them to which devices belong."""
 
 import uuid
+from typing import Self
 
 from django.db import models
 from django.utils import timezone
 
-from tenants.models.people import TenantOwnedQuerySet, User
+from tenants.models.people import Person, TenantOwnedQuerySet, User
 
 
 class TenantQuerySet(TenantOwnedQuerySet["Tenant"]):
     tenant_path = "pk"
+
+    def managed_by(self, person: Person) -> Self:
+        """All of them, for staff who may change tenants in the admin; for others none."""
+        if isinstance(person, User) and person.is_active and person.is_staff:
+            return self if person.has_perm("tenants.change_tenant") else self.none()
+        return self.none()
 
 
 class Tenant(models.Model):
@@ -21,6 +28,8 @@ class Tenant(models.Model):
     suspended_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
     )
+    # Whoever it was: a person, or at the command line the operating system's user.
+    suspended_by_name = models.CharField(max_length=200, blank=True, editable=False)
     suspended_reason = models.CharField(max_length=300, blank=True, editable=False)
 
     objects = TenantQuerySet.as_manager()

@@ -7,33 +7,39 @@ JetStream, which works on its own, could still answer.
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from natsbridge import claims
-from tests.attacks.stage import PLATFORM, Overheard, Stage
-from tests.attacks.table import (
+from natsbridge.permissions import CALLOUT_SUBJECT
+from tests.attacks.commands import TRIED, commands, filled, report_subject
+from tests.attacks.deeds import (
+    LET_IN,
     Actor,
-    Credential,
     Deed,
     Divert,
+    Eavesdrop,
+    Gainsay,
     Login,
     Outcome,
     Peek,
+    Pose,
     Publish,
     Report,
     Request,
     Subscribe,
     Swallow,
 )
-from tests.attacks.wire import HungUp, Wire, publish, subscribe
+from tests.attacks.stage import PLATFORM, Overheard, Stage, home_of
+from tests.attacks.wire import Heard, HungUp, Wire, publish, subscribe
 
-# How long JetStream gets to do what it must not.
+# How long JetStream and the server itself get to do what they must not.
 JETSTREAM_SILENCE = 0.08
 
-_ANSWERS, _TRIED = 1, 2
+_ANSWERS = 1
+_WEBSOCKET_PATHS = {"websocket": "/", "leaf node by websocket": "/leafnode", "mqtt": "/mqtt"}
 _LOGIN_REFUSALS = ("authorization violation", "maximum account active connections")
 
 
@@ -48,7 +54,10 @@ class Attempt:
 
     @property
     def report(self) -> str:
-        return _report(self.place)
+        return self.report_of("response")
+
+    def report_of(self, kind: str) -> str:
+        return report_subject(self.place, kind)
 
     async def ask(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None
@@ -62,6 +71,8 @@ class Machine:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._wires: dict[Actor, Wire] = {}
+        # What no attempt so far has changed.
+        self._streams: list[Any] = []
 
     async def close(self) -> None:
         for wire in self._wires.values():
@@ -69,22 +80,33 @@ class Machine:
 
     async def attempt(self, actor: Actor, deed: Deed) -> Outcome:
         place = self._stage.place(actor)
-        deed = _filled(deed, place)
+        deed = filled(deed, place)
         if isinstance(deed, Login):
             return await self._log_in(actor, deed)
-        before = await self._stage.streams()
+        if isinstance(deed, Pose):
+            return await self._pose(actor, deed)
+        before = self._streams or await self._stage.streams()
         self._stage.forget()
-        if actor.credential in (Credential.DEVICE, Credential.TENANT):
-            wire = await self._wire(actor, place)
-            outcome = await self._do(Attempt(actor, place, wire, _token()), deed)
-        else:
-            outcome = await self._do_without_login(actor, deed, place)
-        return outcome if await self._stage.streams() == before else Outcome.LEAKED
+        wire = await self._wire(actor, place)
+        outcome = await self._do(Attempt(actor, place, wire, _token()), deed)
+        self._streams = await self._stage.streams()
+        return outcome if self._streams == before else Outcome.LEAKED
+
+    async def attempt_all(self, actor: Actor, deeds: Sequence[Deed]) -> list[Outcome]:
+        """What comes of each. Those who must not be let in try all they can do at one door."""
+        if actor.credential in LET_IN:
+            return [await self.attempt(actor, deed) for deed in deeds]
+        others = [deed for deed in deeds if not isinstance(deed, Login | Pose)]
+        rest = iter(await self._do_without_login(actor, others))
+        return [
+            await self.attempt(actor, deed) if isinstance(deed, Login | Pose) else next(rest)
+            for deed in deeds
+        ]
 
     async def _wire(self, actor: Actor, place: Mapping[str, str]) -> Wire:
         wire = self._wires.get(actor)
         if wire is None:
-            wire = self._wires[actor] = await self._stage.log_in(self._stage.credentials_of(actor))
+            wire = self._wires[actor] = await self._stage.log_in(actor)
             await wire.settle(subscribe(f"{place['inbox']}.answer.*", _ANSWERS))
         wire.heard.clear()
         wire.errors.clear()
@@ -106,6 +128,10 @@ class Machine:
                 return await self._swallow(attempt, deed)
             case Peek():
                 return await self._peek(attempt, deed)
+            case Eavesdrop():
+                return await self._eavesdrop(attempt, deed)
+            case Gainsay():
+                return await self._gainsay(attempt)
         raise AssertionError(deed)
 
     async def _publish(self, attempt: Attempt, deed: Publish) -> Outcome:
@@ -116,16 +142,16 @@ class Machine:
             return Outcome.LEAKED if heard else Outcome.REFUSED
         if not all(self._stage.may_be_heard(actor, each) for each in heard):
             return Outcome.LEAKED
-        target = actor.tenant if deed.local else PLATFORM
+        target = home_of(actor) if deed.local else PLATFORM
         return Outcome.ALLOWED if target in {each.place for each in heard} else Outcome.UNHEARD
 
     async def _subscribe(self, attempt: Attempt, deed: Subscribe) -> Outcome:
         wire, token = attempt.wire, attempt.token
-        await wire.settle(subscribe(deed.subject, _TRIED, queue=deed.queue))
+        await wire.settle(subscribe(deed.subject, TRIED, queue=deed.queue))
         refused = _violation(wire)
         nobody_missed_anything = await self._stage.everybody_talks(token)
         # One that was refused is unknown to the server, which does not mind.
-        await wire.settle(f"UNSUB {_TRIED}\r\n".encode())
+        await wire.settle(f"UNSUB {TRIED}\r\n".encode())
         heard = {message.body for message in wire.heard if token in message.body}
         if not nobody_missed_anything or heard - {token + attempt.actor.tenant.encode()}:
             return Outcome.LEAKED
@@ -140,14 +166,17 @@ class Machine:
         return Outcome.ALLOWED if answer and "error" not in answer else Outcome.UNHEARD
 
     async def _report(self, attempt: Attempt, deed: Report) -> Outcome:
-        answer = await attempt.ask(attempt.report, attempt.token, deed.headers)
+        answer = await attempt.ask(attempt.report_of(deed.kind), attempt.token, deed.headers)
         return Outcome.REFUSED if answer is None or "error" in answer else Outcome.ALLOWED
 
     async def _divert(self, attempt: Attempt, deed: Divert) -> Outcome:
         await attempt.wire.settle(publish(attempt.report, attempt.token, reply=deed.reply))
         if _violation(attempt.wire):
             return Outcome.REFUSED
-        await asyncio.sleep(JETSTREAM_SILENCE)
+        # Acknowledged after the one that was diverted.
+        await attempt.ask(attempt.report, b"{}")
+        if deed.reply.startswith("$"):
+            await asyncio.sleep(JETSTREAM_SILENCE)
         heard = await self._stage.overheard(attempt.token, b'"stream":"INGEST"')
         strays = [each for each in heard if _is_stray(attempt, each)]
         if not strays:
@@ -157,16 +186,21 @@ class Machine:
         return Outcome.PUB_ACK if at_home and wordless else Outcome.LEAKED
 
     async def _swallow(self, attempt: Attempt, deed: Swallow) -> Outcome:
-        headers = {"Nats-Msg-Id": attempt.token.decode()}
-        await attempt.ask(attempt.report, attempt.token, headers)
-        await asyncio.sleep(deed.seconds)
-        answer = await self._stage.report(attempt.actor.other, headers)
-        return Outcome.ALLOWED if answer.get("duplicate") else Outcome.UNHEARD
+        # It can take a busy computer longer than the stream remembers.
+        for number in range(1 if deed.seconds else 5):
+            headers = {"Nats-Msg-Id": f"{attempt.token.decode()}{number}"}
+            if await attempt.ask(attempt.report_of(deed.kind), attempt.token, headers) is None:
+                return Outcome.REFUSED
+            await asyncio.sleep(deed.seconds)
+            answer = await self._stage.report(attempt.actor.other, deed.kind, headers)
+            if answer.get("duplicate"):
+                return Outcome.ALLOWED
+        return Outcome.UNHEARD
 
     async def _peek(self, attempt: Attempt, deed: Peek) -> Outcome:
         secret = uuid4().hex
-        stored = await self._stage.report(attempt.actor.other, {"Nats-Msg-Id": secret})
-        answer = await attempt.ask(attempt.report, attempt.token, deed.headers)
+        stored = await self._stage.report(attempt.actor.other, deed.kind, {"Nats-Msg-Id": secret})
+        answer = await attempt.ask(attempt.report_of(deed.kind), attempt.token, deed.headers)
         if answer is None or "error" not in answer:
             return Outcome.REFUSED
         told = answer["error"]["description"].rpartition(": ")[2]
@@ -175,15 +209,19 @@ class Machine:
     async def _log_in(self, actor: Actor, deed: Login) -> Outcome:
         """Whoever gets in must be refused there what it is refused elsewhere."""
         stage, options = self._stage, {}
-        match deed.listener:
-            case "websocket":
-                wire = await Wire.open_websocket(stage.websocket_port)
-            case "leaf node":
-                wire = await Wire.open(stage.leaf_node_port)
-                options = {"name": "leaf", "server_id": claims.generate("account").public}
-            case _:
-                wire = await Wire.open(stage.client_port)
-        login = wire.login(stage.credentials_of(actor), **options)
+        try:
+            match deed.listener:
+                case "client":
+                    wire = await Wire.open(stage.client_port)
+                case "leaf node":
+                    wire = await Wire.open(stage.leaf_node_port)
+                    options = {"name": "leaf", "server_id": claims.generate("account").public}
+                case _:
+                    path = _WEBSOCKET_PATHS[deed.listener]
+                    wire = await Wire.open_websocket(stage.websocket_port, path)
+        except HungUp:
+            return Outcome.NO_LOGIN
+        login = stage.login_of(actor, wire, **options)
         try:
             await wire.settle(login + (b"" if options else publish("anything", b"")))
         except HungUp:
@@ -192,59 +230,86 @@ class Machine:
             await wire.close()
         return Outcome.ALLOWED if _violation(wire) else Outcome.LEAKED
 
-    async def _do_without_login(
-        self, actor: Actor, deed: Deed, place: Mapping[str, str]
-    ) -> Outcome:
-        """In one breath with the login, so that nothing waits for its refusal."""
-        token = _token()
+    async def _pose(self, actor: Actor, deed: Pose) -> Outcome:
+        self._stage.forget()
         wire = await Wire.open(self._stage.client_port)
-        login = wire.login(self._stage.credentials_of(actor))
+        login = self._stage.login_of(actor, wire, nkey=deed.name)
         try:
-            await wire.settle(login + _commands(deed, token, place))
+            await wire.settle(login)
+            who = await self._stage.who_came(wire)
         except HungUp:
-            heard = wire.heard or await self._stage.overheard(token)
-            return Outcome.LEAKED if heard else _no_login(wire)
+            return _no_login(wire)
         finally:
             await wire.close()
-        return Outcome.ALLOWED
+        return Outcome.ALLOWED if deed.name in (who.name, who.public) else Outcome.UNHEARD
 
+    async def _eavesdrop(self, attempt: Attempt, deed: Eavesdrop) -> Outcome:
+        wire = attempt.wire
+        await wire.settle(subscribe(CALLOUT_SUBJECT, TRIED, queue=deed.queue))
+        let_in = await self._stage.somebody_logs_in()
+        await wire.settle(f"UNSUB {TRIED}\r\n".encode())
+        questions = _questions(wire)
+        if not let_in or any(map(self._stage.gives_away_a_password, questions)):
+            return Outcome.LEAKED
+        if _violation(wire):
+            return Outcome.LEAKED if questions else Outcome.REFUSED
+        sealed = questions and not any(each.body.startswith(b"ey") for each in questions)
+        return Outcome.SEALED if sealed else Outcome.ALLOWED
 
-def _commands(deed: Deed, token: bytes, place: Mapping[str, str]) -> bytes:
-    match deed:
-        case Publish(subject=subject, headers=headers):
-            return publish(subject, token, headers=headers)
-        case Request(subject=subject, body=body):
-            return publish(subject, body.encode() or token)
-        case Subscribe(subject=subject, queue=queue):
-            return subscribe(subject, _TRIED, queue=queue)
-        case Divert(reply=reply):
-            return publish(_report(place), token, reply=reply)
-        case Swallow():
-            return publish(_report(place), token, headers={"Nats-Msg-Id": token.decode()})
-        case Report(headers=headers) | Peek(headers=headers):
-            return publish(_report(place), token, headers=headers)
-    raise AssertionError(deed)
+    async def _gainsay(self, attempt: Attempt) -> Outcome:
+        wire, stage = attempt.wire, self._stage
+        await wire.settle(subscribe(CALLOUT_SUBJECT, TRIED))
+        if refused := _violation(wire):
+            # It goes on without having heard a question.
+            await wire.settle(publish("$SYS._INBOX.guess", attempt.token))
+        else:
+            stage.callout_may_answer.clear()
+        login = asyncio.create_task(stage.somebody_logs_in())
+        try:
+            while not refused and not (questions := _questions(wire)):
+                await wire.settle()
+            answers = [] if refused else [publish(each.reply, b"no") for each in questions]
+            await wire.settle(b"".join(answers) + f"UNSUB {TRIED}\r\n".encode())
+            let_in = await login
+        finally:
+            stage.callout_may_answer.set()
+        if refused:
+            return Outcome.REFUSED if let_in else Outcome.LEAKED
+        return Outcome.UNHEARD if let_in else Outcome.ALLOWED
 
-
-def _filled(deed: Deed, place: Mapping[str, str]) -> Deed:
-    """The same deed with its templates filled in."""
-
-    def fill(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: fill(each) for name, each in value.items()}
-        if isinstance(value, str):
-            # Not str.format: some are JSON, whose braces are its own.
-            for name, each in place.items():
-                value = value.replace(f"{{{name}}}", each)
-        return value
-
-    return replace(deed, **{each.name: fill(getattr(deed, each.name)) for each in fields(deed)})
+    async def _do_without_login(self, actor: Actor, deeds: Sequence[Deed]) -> list[Outcome]:
+        """In one breath with the login, so that nothing waits for its refusal."""
+        stage = self._stage
+        place, before = stage.place(actor), self._streams or await stage.streams()
+        stage.forget()
+        tokens = [_token() for _ in deeds]
+        wire = await Wire.open(stage.client_port)
+        said = [
+            commands(filled(deed, place), token, place)
+            for deed, token in zip(deeds, tokens, strict=True)
+        ]
+        try:
+            await wire.settle(stage.login_of(actor, wire) + b"".join(said))
+        except HungUp:
+            outcome = _no_login(wire)
+        else:
+            outcome = Outcome.ALLOWED
+        finally:
+            await wire.close()
+        self._streams = await stage.streams()
+        if wire.heard or self._streams != before:
+            outcome = Outcome.LEAKED
+        heard = {each.message.body for each in await stage.overheard(*tokens)}
+        return [
+            Outcome.LEAKED if any(token in body for body in heard) else outcome for token in tokens
+        ]
 
 
 def _is_stray(attempt: Attempt, heard: Overheard) -> bool:
     """Neither the report itself, nor where only the server or an account's owner could listen."""
     subject = heard.message.subject
-    if subject.endswith(attempt.report) or subject.startswith("_R_."):
+    answer = f"{attempt.place['inbox']}.answer."
+    if subject.endswith(attempt.report) or subject.startswith(("_R_.", answer)):
         return False
     if heard.place != attempt.actor.tenant:
         return True
@@ -255,8 +320,8 @@ def _is_pub_ack(body: bytes) -> bool:
     return body.startswith(b"{") and set(json.loads(body)) == {"stream", "seq"}
 
 
-def _report(place: Mapping[str, str]) -> str:
-    return f"tenant.{place['tenant']}.device.{place['device']}.heartbeat"
+def _questions(wire: Wire) -> list[Heard]:
+    return [each for each in wire.heard if each.subject == CALLOUT_SUBJECT]
 
 
 def _token() -> bytes:

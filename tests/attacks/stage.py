@@ -1,20 +1,36 @@
 """Where the attacks take place: tenants that work, credentials good and bad, everybody's ears."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
 
 from natsbridge import claims, streams, subjects
+from natsbridge.authorization import Login
+from natsbridge.broker_events import BrokerUser, read_event
+from natsbridge.callout import Verdict
 from natsbridge.claims import AccountLimits, KeyPair
-from tests.attacks.table import Actor, Credential
-from tests.attacks.wire import Credentials, Heard, Wire, publish, subscribe
+from natsbridge.permissions import CALLOUT_PERMISSIONS, Permissions
+from tenants.callout import Gatekeeper
+from tests.attacks.deeds import TENANTS, Actor, Credential
+from tests.attacks.registration import Registered
+from tests.attacks.wire import Credentials, Heard, HungUp, Wire, publish, subscribe
 from tests.broker import Broker, Tenant
+from tests.callout import (
+    ConnectOptions,
+    Doorkeeper,
+    as_the_callout,
+    by_sentinel,
+    running_callout,
+)
 
-PLATFORM, SYSTEM = "platform", "system"
+PLATFORM, SYSTEM, AUTH = "platform", "system", "auth"
 WORKING_DEVICES = ("A1", "A2", "B1", "B2")
+
+# How long the callout can be kept from answering; a server waits for 10 s.
+CALLOUT_PATIENCE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,66 +44,146 @@ class Overheard:
 class Stage:
     """Each account's owner hears everything there, each device its commands and its inbox.
 
-    `client_port`, `websocket_port` and `leaf_node_port` are the broker's listeners.
+    `client_port`, `websocket_port` and `leaf_node_port` are the broker's listeners. The callout
+    that runs beside it decides by the rows of the database.
     """
 
-    def __init__(self, broker: Broker, leaf_node_port: int) -> None:
+    def __init__(self, broker: Broker, leaf_node_port: int, registered: Registered) -> None:
         self.client_port = broker.config.port
         self.websocket_port = broker.config.websocket_port or 0
         self.leaf_node_port = leaf_node_port
         self._broker = broker
-        self._tenants: dict[str, Tenant] = {}
-        self._devices = {name: uuid4() for name in (*WORKING_DEVICES, "A3", "C1", "C2")}
-        self._spoilt: dict[Credential, Credentials] = {Credential.NONE: None}
+        self._server = broker.server_id
+        self._tenants = registered.tenants
+        self._devices = registered.devices
+        self._passwords = registered.logins
+        self._spoilt: dict[Credential, Credentials] = {}
         self._ears: dict[str, Wire] = {}
+        # Cleared, it keeps the callout from answering.
+        self.callout_may_answer = threading.Event()
+        self.callout_may_answer.set()
+        self._closing = asyncio.Event()
+        self._callout: asyncio.Task[None] | None = None
 
     async def prepare(self) -> None:
         broker = self._broker
         await broker.ensure_ingest()
-        for name in "ABC":
-            self._tenants[name] = await broker.provision()
+        for tenant in self._tenants.values():
+            await broker.make(tenant)
         await self._spoil_credentials()
         accounts = {name: self._tenants[name].account for name in "AB"}
         accounts |= {PLATFORM: broker.platform, SYSTEM: broker.system}
         for name, account in accounts.items():
-            self._ears[name] = await self.log_in(_owner(account))
-            await self._ears[name].settle(subscribe(">", 1))
+            await self._listen_as(name, _user(account))
+        await self._listen_as(AUTH, _user(broker.auth.account, broker.callout_user))
+        listening = asyncio.Event()
+        self._callout = asyncio.create_task(self._answer_logins(listening))
+        await listening.wait()
         for name in WORKING_DEVICES:
             tenant, device = self._tenants[name[0]], self._devices[name]
-            self._ears[name] = await self.log_in(broker.device_credentials(tenant, device))
+            self._ears[name] = await self._log_in(broker.device_credentials(tenant, device))
             command = subjects.device_subject(tenant.uuid, device, "command")
             inbox = f"{subjects.device_inbox(device)}.>"
             # A stream that is not empty shows a purge.
-            report = subjects.device_subject(tenant.uuid, device, "heartbeat")
+            reports = [
+                publish(subjects.device_subject(tenant.uuid, device, kind), b"{}")
+                for kind in ("heartbeat", "response")
+            ]
             await self._ears[name].settle(
-                subscribe(command, 1) + subscribe(inbox, 2) + publish(report, b"{}")
+                subscribe(command, 1) + subscribe(inbox, 2) + b"".join(reports)
             )
 
     async def close(self) -> None:
+        self._closing.set()
+        if self._callout:
+            await self._callout
         for wire in self._ears.values():
             await wire.close()
         await self._broker.disconnect()
 
-    async def log_in(self, credentials: Credentials) -> Wire:
+    async def log_in(self, actor: Actor) -> Wire:
+        wire = await Wire.open(self.client_port)
+        await wire.settle(self.login_of(actor, wire))
+        return wire
+
+    def login_of(self, actor: Actor, wire: Wire, **options: Any) -> bytes:
+        """The CONNECT line with which this actor tries to log in."""
+        credentials, own = self._credentials_of(actor)
+        return wire.login(credentials, **own, **options)
+
+    def _credentials_of(self, actor: Actor) -> tuple[Credentials, ConnectOptions]:
+        broker, tenant = self._broker, self._tenants[actor.tenant]
+        match actor.credential:
+            case Credential.DEVICE:
+                return broker.device_credentials(tenant, self._devices[actor.device]), {}
+            case Credential.TENANT:
+                return _tenant_credentials(tenant), {}
+            case Credential.CALLOUT:
+                user = _user(broker.auth.account, broker.callout_user, CALLOUT_PERMISSIONS)
+                return user, {}
+            case Credential.NONE:
+                return None, {}
+            case Credential.SENTINEL:
+                return None, by_sentinel(broker)
+            case Credential.CALLOUT_NAME:
+                return None, as_the_callout(broker)
+        if actor.credential in self._passwords:
+            return None, self._passwords[actor.credential]
+        return self._spoilt[actor.credential], {}
+
+    async def somebody_logs_in(self) -> bool:
+        """A device by its good password; whether it was let in."""
+        wire = await Wire.open(self.client_port)
+        try:
+            await wire.settle(wire.login(None, **self._passwords[Credential.DEVICE_PASSWORD]))
+        except HungUp:
+            return False
+        finally:
+            await wire.close()
+        return True
+
+    async def who_came(self, wire: Wire) -> BrokerUser:
+        """By the broker's event about this connection, as the platform reads it."""
+        ear = self._ears[PLATFORM]
+        async with asyncio.timeout(CALLOUT_PATIENCE):
+            while True:
+                for each in ear.heard:
+                    if each.subject.startswith("broker.") and each.subject.endswith(".connect"):
+                        event = read_event(each.subject, each.body)
+                        if event.client == wire.number:
+                            return event.user
+                await ear.settle()
+
+    def gives_away_a_password(self, heard: Heard) -> bool:
+        return any(login["pass"].encode() in heard.body for login in self._passwords.values())
+
+    async def _answer_logins(self, listening: asyncio.Event) -> None:
+        gatekeeper = Gatekeeper()
+
+        def judge(logins: Sequence[Login]) -> Sequence[Verdict]:
+            self.callout_may_answer.wait(CALLOUT_PATIENCE)
+            return gatekeeper.judge(logins)
+
+        async with running_callout(self._broker, Doorkeeper(), judge=judge):
+            listening.set()
+            await self._closing.wait()
+
+    async def _listen_as(self, name: str, credentials: Credentials) -> None:
+        self._ears[name] = await self._log_in(credentials)
+        await self._ears[name].settle(subscribe(">", 1))
+
+    async def _log_in(self, credentials: Credentials) -> Wire:
         wire = await Wire.open(self.client_port)
         await wire.settle(wire.login(credentials))
         return wire
-
-    def credentials_of(self, actor: Actor) -> Credentials:
-        tenant = self._tenants[actor.tenant]
-        match actor.credential:
-            case Credential.DEVICE:
-                return self._broker.device_credentials(tenant, self._devices[actor.device])
-            case Credential.TENANT:
-                return _tenant_credentials(tenant)
-        return self._spoilt[actor.credential]
 
     def place(self, actor: Actor) -> dict[str, str]:
         """The values of the templates from where this actor stands."""
         own, other = self._tenants[actor.tenant], self._tenants[actor.other[0]]
         device = self._devices[actor.device]
-        tenant_wide = actor.credential is Credential.TENANT
+        tenant_wide = actor.credential in TENANTS
         return {
+            "server": self._server,
             "tenant": str(own.uuid),
             "account": own.account.public,
             "stream": subjects.tenant_stream_name(own.uuid),
@@ -119,7 +215,7 @@ class Stage:
         if heard.place == PLATFORM:
             account = self._tenants[actor.tenant].account.public
             return heard.message.subject.startswith(f"ingest.{account}.")
-        return heard.place == actor.tenant
+        return heard.place == home_of(actor)
 
     async def everybody_talks(self, token: bytes) -> bool:
         """On every family of subjects, with the tenant's letter after the token.
@@ -145,21 +241,31 @@ class Stage:
         # A command and an answer in the inbox.
         return [each for each in heard if each in WORKING_DEVICES] == sorted(WORKING_DEVICES * 2)
 
-    async def report(self, device: str, headers: Mapping[str, str]) -> dict[str, Any]:
-        """This working device reports; INGEST's answer."""
+    async def report(self, device: str, kind: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """This working device reports; the stream's answer."""
         uuid = self._devices[device]
-        subject = subjects.device_subject(self._tenants[device[0]].uuid, uuid, "heartbeat")
+        subject = subjects.device_subject(self._tenants[device[0]].uuid, uuid, kind)
         inbox = subjects.device_inbox(uuid)
         return await self._ears[device].ask(subject, b"{}", inbox=inbox, headers=headers) or {}
 
     async def streams(self) -> list[Any]:
-        """What no attack may change: each stream's configuration and its first message."""
-        names = {name: subjects.tenant_stream_name(self._tenants[name].uuid) for name in "AB"}
+        """What no attack may change: each stream's configuration, its number of consumers, and its
+        first message, or of LATEST, which forgets, whether there is one."""
+        names = {name: [subjects.tenant_stream_name(self._tenants[name].uuid)] for name in "AB"}
+        names[PLATFORM] = [streams.INGEST, streams.LATEST, streams.BROKER, streams.DLQ]
+        found = await asyncio.gather(*(self._state(*each) for each in names.items()))
+        return list(found)
+
+    async def _state(self, ear: str, names: Sequence[str]) -> list[Any]:
         found = []
-        for ear, stream in (names | {PLATFORM: streams.INGEST}).items():
+        for stream in names:
             request = f"$JS.API.STREAM.INFO.{stream}"
             answer = await self._ears[ear].ask(request, b"", inbox="_INBOX") or {}
-            found.append((answer.get("config"), answer.get("state", {}).get("first_seq")))
+            state = answer.get("state", {})
+            first = state.get("first_seq")
+            if stream == streams.LATEST:
+                first = bool(state.get("messages"))
+            found.append((answer.get("config"), first, state.get("consumer_count")))
         return found
 
     async def _spoil_credentials(self) -> None:
@@ -188,9 +294,19 @@ class Stage:
         }
 
 
-def _owner(account: KeyPair) -> Credentials:
-    user = claims.generate("user")
-    jwt = claims.account_user_jwt(account, name="ear", user_public=user.public, issued_at=1)
+def home_of(actor: Actor) -> str:
+    """Where the actor's account is heard."""
+    return AUTH if actor.credential is Credential.CALLOUT else actor.tenant
+
+
+def _user(
+    account: KeyPair, user: KeyPair | None = None, permissions: Permissions | None = None
+) -> Credentials:
+    """Of this account; without `permissions` it may do all there."""
+    user = user or claims.generate("user")
+    jwt = claims.account_user_jwt(
+        account, name="ear", user_public=user.public, issued_at=1, permissions=permissions
+    )
     return jwt, user.seed
 
 

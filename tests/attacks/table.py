@@ -6,163 +6,45 @@ its devices), `{sibling}` another device of the same tenant, and `{other_tenant}
 `{other_account}`, `{other_stream}` and `{other_device}` belong to somebody else.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum, StrEnum
-
 from natsbridge.subjects import DURABLE_KINDS
-
-
-class Outcome(StrEnum):
-    """`UNHEARD`: the broker took it, and nobody heard or missed anything. `LEAKED` is never
-    expected: something reached one who must not have it, or missed one who must."""
-
-    NO_LOGIN = "no login"
-    REFUSED = "refused"
-    UNHEARD = "unheard"
-    PUB_ACK = "PubAck only"
-    ALLOWED = "allowed"
-    LEAKED = "leaked"
-
-
-class Credential(Enum):
-    DEVICE = "device"
-    TENANT = "tenant"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-    SUSPENDED = "suspended"
-    FOREIGN = "foreign"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """`device`, `sibling` and `other` name devices by their tenant's letter and a number."""
-
-    name: str
-    credential: Credential
-    device: str
-    sibling: str
-    other: str
-
-    @property
-    def tenant(self) -> str:
-        return self.device[0]
-
-
-ACTORS = (
-    Actor("device A1", Credential.DEVICE, "A1", "A2", "B1"),
-    Actor("device A2", Credential.DEVICE, "A2", "A1", "B1"),
-    Actor("device B1", Credential.DEVICE, "B1", "B2", "A1"),
-    Actor("tenant A", Credential.TENANT, "A1", "A2", "B1"),
-    Actor("tenant B", Credential.TENANT, "B1", "B2", "A1"),
-    Actor("revoked device", Credential.REVOKED, "A3", "A1", "B1"),
-    Actor("expired device", Credential.EXPIRED, "A3", "A1", "B1"),
-    Actor("suspended tenant's device", Credential.SUSPENDED, "C1", "C2", "A1"),
-    Actor("foreign operator's user", Credential.FOREIGN, "A1", "A2", "B1"),
-    Actor("no credential", Credential.NONE, "A1", "A2", "B1"),
+from tests.attacks.deeds import (
+    ACTORS,
+    Attack,
+    Divert,
+    Eavesdrop,
+    Gainsay,
+    Login,
+    Outcome,
+    Peek,
+    Pose,
+    Publish,
+    Report,
+    Request,
+    Subscribe,
+    Swallow,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Allowed if the platform hears it, or else with `local` if the actor's own account does."""
-
-    subject: str
-    local: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Allowed if it hears something while everybody talks."""
-
-    subject: str
-    queue: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Allowed if it is answered, and not with an error."""
-
-    subject: str
-    body: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report of its own with these headers; refused if INGEST answers with an error."""
-
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Divert:
-    """A report of its own whose reply subject is somebody else's; what arrives there counts."""
-
-    reply: str
-
-
-@dataclass(frozen=True, slots=True)
-class Swallow:
-    """A report with the `Nats-Msg-Id` that another tenant's device sends `seconds` later.
-
-    Allowed if that other report is then missing in INGEST.
-    """
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Peek:
-    """A report that INGEST must turn down, for what its reason says of another tenant's last one.
-
-    Allowed if the reason says that report's `Nats-Msg-Id` or sequence.
-    """
-
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """At the listener for `client`, `websocket` or `leaf node`."""
-
-    listener: str
-
-
-Deed = Publish | Subscribe | Request | Report | Divert | Swallow | Peek | Login
-
-
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """A row: what is tried, and what comes of it for a device and for a tenant's credential.
-
-    Everybody else is not let in to try.
-    """
-
-    name: str
-    deed: Deed
-    device: Outcome
-    tenant: Outcome
-
-    def expected(self, actor: Actor) -> Outcome:
-        if actor.credential is Credential.DEVICE:
-            return self.device
-        if actor.credential is Credential.TENANT:
-            return self.tenant
-        return Outcome.NO_LOGIN
-
-
-_REFUSED, _ALLOWED = Outcome.REFUSED, Outcome.ALLOWED
+_REFUSED, _ALLOWED, _NO_LOGIN = Outcome.REFUSED, Outcome.ALLOWED, Outcome.NO_LOGIN
 _OWN = "tenant.{tenant}.device.{device}"
 _SIBLING = "tenant.{tenant}.device.{sibling}"
 _OTHER = "tenant.{other_tenant}.device.{other_device}"
 _HEARTBEAT = f"{_OWN}.heartbeat"
 
 _LOGINS = (
-    Attack("log in", Login("client"), _ALLOWED, _ALLOWED),
-    Attack("log in by websocket", Login("websocket"), _ALLOWED, _ALLOWED),
-    Attack("log in as a leaf node", Login("leaf node"), Outcome.NO_LOGIN, Outcome.NO_LOGIN),
+    Attack("log in", Login("client"), _ALLOWED, _ALLOWED, _ALLOWED),
+    Attack("log in by websocket", Login("websocket"), _ALLOWED, _ALLOWED, _ALLOWED),
+    *(
+        Attack(f"log in {how}", Login(listener), _NO_LOGIN, _NO_LOGIN, _NO_LOGIN)
+        for how, listener in (
+            ("as a leaf node", "leaf node"),
+            ("as a leaf node by websocket", "leaf node by websocket"),
+            ("by MQTT over websocket", "mqtt"),
+        )
+    ),
+    *(
+        Attack(f"log in and claim to be {whom}", Pose(name), *([Outcome.UNHEARD] * 3))
+        for whom, name in (("the sibling", "{sibling}"), ("the subscriber", "subscriber"))
+    ),
 )
 
 _PUBLISHES = (
@@ -190,6 +72,7 @@ _PUBLISHES = (
             ("`command.` to sibling", "command.{account}.{sibling}"),
             ("`command.` to other tenant", "command.{other_account}.{other_device}"),
             ("`broker.`", "broker.{account}.connect"),
+            ("`broker.` of other account", "broker.{other_account}.disconnect"),
             ("`$SYS` disconnect event", "$SYS.ACCOUNT.{account}.DISCONNECT"),
             ("own inbox", "{inbox}.mine"),
             ("sibling's inbox", "_INBOX_{sibling}.guess"),
@@ -199,7 +82,20 @@ _PUBLISHES = (
             ("`tenant.*`", "tenant.*.device.*.heartbeat"),
             ("answer to a request of the platform", "_R_.guess.guess"),
             ("acknowledgement of INGEST", "$JS.ACK.INGEST.ingest-writer.1.1.1.1.1"),
+            ("acknowledgement of BROKER", "$JS.ACK.BROKER.presence-writer.1.1.1.1.1"),
+            ("acknowledgement with a domain", "$JS.ACK._._.INGEST.ingest-writer.1.1.1.1.1.x"),
+            ("flow control of INGEST", "$JS.FC.INGEST.ingest-writer.x"),
+            ("`$SYS` connect event of other account", "$SYS.ACCOUNT.{other_account}.CONNECT"),
+            ("dead letter of other account", "dlq.{other_account}.unknown_device"),
+            ("question to the callout", "$SYS.REQ.USER.AUTH"),
         )
+    ),
+    Attack(
+        "publish answer of the callout to nobody's question",
+        Publish("$SYS._INBOX.guess.guess", local=True),
+        _REFUSED,
+        _REFUSED,
+        _ALLOWED,
     ),
     Attack(
         "publish own tenant's other subjects",
@@ -260,6 +156,16 @@ _SUBSCRIPTIONS = (
             ("subscribe `$SYS.>`", "$SYS.>", ""),
             ("subscribe `$JS.>`", "$JS.>", ""),
             ("subscribe `_R_.>`", "_R_.>", ""),
+            ("subscribe `dlq.>`", "dlq.>", ""),
+            ("subscribe `broker.*.connect`", "broker.*.connect", ""),
+            ("subscribe own account's `$SYS` events", "$SYS.ACCOUNT.{account}.CONNECT", ""),
+            ("subscribe `$SYS.ACCOUNT.*.DISCONNECT`", "$SYS.ACCOUNT.*.DISCONNECT", ""),
+            ("subscribe `$SYS._INBOX.>`", "$SYS._INBOX.>", ""),
+            ("subscribe `$SYS.REQ.USER.*`", "$SYS.REQ.USER.*", ""),
+            ("subscribe acknowledgements", "$JS.ACK.>", ""),
+            ("subscribe JetStream's advisories", "$JS.EVENT.>", ""),
+            ("subscribe JetStream's API, to answer for it", "$JS.API.>", "q"),
+            ("join INGEST's intake", "ingest.*.tenant.*.device.*.heartbeat", "q"),
             ("join a queue group on other tenant's command", f"{_OTHER}.command", "q"),
             ("join the platform's queue group `metrics`", "ingest.*.demo.system.*.*", "metrics"),
             ("join a queue group on `>`", ">", "q"),
@@ -270,6 +176,15 @@ _SUBSCRIPTIONS = (
 _FIRST = '{"seq": 1}'
 _EVERYTHING = '{"name": "LOOT", "subjects": ["tenant.>"]}'
 _CONSUMER = '{"stream_name": "{stream}", "config": {"ack_policy": "none", "deliver_subject": "x"}}'
+
+
+def _rollup(what: str) -> Report:
+    return Report({"Nats-Rollup": what}, "heartbeat")
+
+
+_SPY = '{"stream_name": "BROKER", "config": {"ack_policy": "none", "deliver_subject": "x"}}'
+_PAUSE = '{"pause_until": "2099-01-01T00:00:00Z"}'
+_LOOK_UP = "$SYS.REQ.ACCOUNT.{other_account}.CLAIMS.LOOKUP"
 _REQUESTS = (
     Attack(
         "ask for own stream's state", Request("$JS.API.STREAM.INFO.{stream}"), _REFUSED, _ALLOWED
@@ -296,13 +211,39 @@ _REQUESTS = (
             ("ask for INGEST's state", "$JS.API.STREAM.INFO.INGEST", ""),
             ("get a message of INGEST", "$JS.API.STREAM.MSG.GET.INGEST", _FIRST),
             ("take from INGEST", "$JS.API.CONSUMER.MSG.NEXT.INGEST.ingest-writer", ""),
+            ("direct get from INGEST", "$JS.API.DIRECT.GET.INGEST", _FIRST),
+            ("delete INGEST's consumer", "$JS.API.CONSUMER.DELETE.INGEST.ingest-writer", ""),
+            ("ask for BROKER's state", "$JS.API.STREAM.INFO.BROKER", ""),
+            ("get a message of BROKER", "$JS.API.STREAM.MSG.GET.BROKER", _FIRST),
+            ("direct get from BROKER", "$JS.API.DIRECT.GET.BROKER.broker.{account}.connect", ""),
+            ("take from BROKER", "$JS.API.CONSUMER.MSG.NEXT.BROKER.presence-writer", ""),
+            ("create a consumer of BROKER", "$JS.API.CONSUMER.CREATE.BROKER", _SPY),
+            ("pause BROKER's consumer", "$JS.API.CONSUMER.PAUSE.BROKER.presence-writer", _PAUSE),
+            ("purge BROKER", "$JS.API.STREAM.PURGE.BROKER", "{}"),
+            ("take from LATEST", "$JS.API.CONSUMER.MSG.NEXT.LATEST.latest-writer", ""),
+            ("get a message of LATEST", "$JS.API.STREAM.MSG.GET.LATEST", _FIRST),
+            ("take from DLQ", "$JS.API.CONSUMER.MSG.NEXT.DLQ.dead-letter-mirror", ""),
+            ("get a message of DLQ", "$JS.API.STREAM.MSG.GET.DLQ", _FIRST),
+            ("purge DLQ", "$JS.API.STREAM.PURGE.DLQ", "{}"),
             ("ask for other stream's state", "$JS.API.STREAM.INFO.{other_stream}", ""),
             ("get a message of other stream", "$JS.API.STREAM.MSG.GET.{other_stream}", _FIRST),
             ("ask the server who it is to it", "$SYS.REQ.USER.INFO", ""),
             ("list accounts", "$SYS.REQ.CLAIMS.LIST", ""),
             ("push account claims", "$SYS.REQ.CLAIMS.UPDATE", "x"),
+            ("delete account claims", "$SYS.REQ.CLAIMS.DELETE", "x"),
+            ("look up other account's claims", _LOOK_UP, ""),
             ("list own account's connections", "$SYS.REQ.ACCOUNT.{account}.CONNZ", ""),
+            ("list connections as an account may", "$SYS.REQ.ACCOUNT.PING.CONNZ", '{"auth": true}'),
+            ("list all connections", "$SYS.REQ.SERVER.PING.CONNZ", '{"auth": true}'),
+            ("list servers", "$SYS.REQ.SERVER.PING", ""),
+            ("end a connection", "$SYS.REQ.SERVER.{server}.KICK", '{"cid": 1}'),
+            ("reload the server", "$SYS.REQ.SERVER.{server}.RELOAD", ""),
+            ("count subscribers", "$SYS.DEBUG.SUBSCRIBERS", ">"),
         )
+    ),
+    *(
+        Attack(f"heartbeat with `Nats-Rollup: {what}`", _rollup(what), _REFUSED, _REFUSED)
+        for what in ("all", "sub")
     ),
     *(
         Attack(f"report with `{name}`", Report(headers), _REFUSED, _REFUSED)
@@ -338,33 +279,61 @@ _DIVERSIONS = tuple(
         ("purge of own stream", "$JS.API.STREAM.PURGE.{stream}", Outcome.UNHEARD),
         ("deletion of own stream", "$JS.API.STREAM.DELETE.{stream}", Outcome.UNHEARD),
         ("deletion of INGEST", "$JS.API.STREAM.DELETE.INGEST", Outcome.UNHEARD),
+        ("deletion of BROKER", "$JS.API.STREAM.DELETE.BROKER", Outcome.UNHEARD),
+        ("`broker.` of other account", "broker.{other_account}.disconnect", Outcome.UNHEARD),
+        ("question to the callout", "$SYS.REQ.USER.AUTH", Outcome.UNHEARD),
         ("claims push", "$SYS.REQ.CLAIMS.UPDATE", Outcome.UNHEARD),
         ("acknowledgement", "$JS.ACK.INGEST.ingest-writer.1.1.1.1.1", Outcome.REFUSED),
+        ("flow control", "$JS.FC.INGEST.ingest-writer.x", Outcome.UNHEARD),
     )
 )
 
-_SHARED_STREAM = (
-    Attack("swallow other tenant's report by its `Nats-Msg-Id`", Swallow(0.0), _ALLOWED, _ALLOWED),
-    Attack("the same, 150 ms before", Swallow(0.15), Outcome.UNHEARD, Outcome.UNHEARD),
+_CALLOUT = (
+    Attack("hear what the callout is asked", Eavesdrop(), _REFUSED, _REFUSED, Outcome.SEALED),
     Attack(
-        "read the last `Nats-Msg-Id` of all tenants",
-        Peek({"Nats-Expected-Last-Msg-Id": "x"}),
-        _ALLOWED,
-        _ALLOWED,
+        "hear what the callout is asked, in a queue group",
+        Eavesdrop("q"),
+        _REFUSED,
+        _REFUSED,
+        Outcome.SEALED,
     ),
-    Attack(
-        "read other tenant's last sequence in INGEST",
-        Peek(
-            {
-                "Nats-Expected-Last-Subject-Sequence": "9999999",
-                "Nats-Expected-Last-Subject-Sequence-Subject": (
-                    "ingest.*.tenant.{other_tenant}.device.*.*"
-                ),
-            }
+    Attack("have a good password refused", Gainsay(), _REFUSED, _REFUSED, _ALLOWED),
+)
+
+# What tenants share: INGEST takes responses, LATEST heartbeats.
+_LAST_SEQUENCE = {
+    "Nats-Expected-Last-Subject-Sequence": "9999999",
+    "Nats-Expected-Last-Subject-Sequence-Subject": "ingest.*.tenant.{other_tenant}.device.*.*",
+}
+_SHARED_STREAMS = tuple(
+    attack
+    for stream, kind in (("INGEST", "response"), ("LATEST", "heartbeat"))
+    for attack in (
+        Attack(
+            f"swallow other tenant's report in {stream} by its `Nats-Msg-Id`",
+            Swallow(0.0, kind),
+            _ALLOWED,
+            _ALLOWED,
         ),
-        _ALLOWED,
-        _ALLOWED,
-    ),
+        Attack(
+            f"the same in {stream}, 250 ms before",
+            Swallow(0.25, kind),
+            Outcome.UNHEARD,
+            Outcome.UNHEARD,
+        ),
+        Attack(
+            f"read the last `Nats-Msg-Id` in {stream}",
+            Peek({"Nats-Expected-Last-Msg-Id": "x"}, kind),
+            _ALLOWED,
+            _ALLOWED,
+        ),
+        Attack(
+            f"read other tenant's last sequence in {stream}",
+            Peek(_LAST_SEQUENCE, kind),
+            _ALLOWED,
+            _ALLOWED,
+        ),
+    )
 )
 
 ATTACKS = (
@@ -373,15 +342,24 @@ ATTACKS = (
     *_SUBSCRIPTIONS,
     *_REQUESTS,
     *_DIVERSIONS,
-    *_SHARED_STREAM,
+    *_CALLOUT,
+    *_SHARED_STREAMS,
 )
 
 
 def markdown() -> str:
-    """The table as people read it: a row for each attack, a column for each actor."""
+    """The table as people read it: a row for each attack, a column for those to whom the same
+    happens in every row."""
+    columns: dict[tuple[Outcome, ...], list[str]] = {}
+    for actor in ACTORS:
+        outcomes = tuple(attack.expected(actor) for attack in ATTACKS)
+        columns.setdefault(outcomes, []).append(actor.name)
     rows = [
-        ["attack", *(actor.name for actor in ACTORS)],
-        ["---"] * (1 + len(ACTORS)),
-        *([attack.name, *(attack.expected(actor) for actor in ACTORS)] for attack in ATTACKS),
+        ["attack", *(", ".join(names) for names in columns.values())],
+        ["---"] * (1 + len(columns)),
+        *(
+            [attack.name, *row]
+            for attack, row in zip(ATTACKS, zip(*columns, strict=True), strict=True)
+        ),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from natsbridge import claims
 
@@ -31,12 +31,14 @@ class Heard(NamedTuple):
 
 @dataclass
 class Wire:
-    """`receive` returns b"" once the server has hung up."""
+    """`receive` returns b"" once the server has hung up; `number` is the server's for this
+    connection."""
 
     receive: Callable[[], Awaitable[bytes]]
     send: Callable[[bytes], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     nonce: str = ""
+    number: int = 0
     heard: list[Heard] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     _buffer: bytes = b""
@@ -61,8 +63,12 @@ class Wire:
         return await cls(receive, send, close)._greeted()
 
     @classmethod
-    async def open_websocket(cls, port: int) -> Self:
-        websocket = await connect(f"ws://127.0.0.1:{port}", compression=None)
+    async def open_websocket(cls, port: int, path: str = "/") -> Self:
+        """Raises HungUp where the server does not serve this path."""
+        try:
+            websocket = await connect(f"ws://127.0.0.1:{port}{path}", compression=None)
+        except InvalidHandshake as refusal:
+            raise HungUp from refusal
 
         async def receive() -> bytes:
             try:
@@ -113,7 +119,8 @@ class Wire:
 
     async def _greeted(self) -> Self:
         line = await self._line()
-        self.nonce = json.loads(line.removeprefix(b"INFO ")).get("nonce", "")
+        said = json.loads(line.removeprefix(b"INFO "))
+        self.nonce, self.number = said.get("nonce", ""), said.get("client_id", 0)
         return self
 
     async def _next(self) -> str:

@@ -41,7 +41,10 @@ def device(device_a: Device, alice: User) -> Device:
 
 
 def paths(device: Device) -> list[str]:
-    return ["/", "/?q=nothing", "/devices/add/", f"/devices/{device.pk}/", "/nothing/here/"]
+    own, tenant = f"/devices/{device.pk}/", f"/tenant/{device.tenant_id}/"
+    asked = [f"{own}revoke/", tenant, f"{tenant}rotate/"]
+    many = ["/commands/", "/commands/new/?target=filter"]
+    return ["/", "/?q=nothing", *many, "/devices/add/", own, *asked, "/nothing/here/"]
 
 
 def open_results(page: Page) -> None:

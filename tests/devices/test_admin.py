@@ -1,6 +1,6 @@
 """The admin's pages of devices and commands, and its first page."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -15,9 +15,9 @@ from devices.actions import commands, enrolment
 from devices.errors import DeviceCannotMove
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
 from natsbridge import status
-from natsbridge.models import ParkedMessage
+from natsbridge.models import ParkedMessage, Pruning
 from tenants import actions
-from tenants.models import Group, User
+from tenants.models import Group, Role, Tenant, User
 from tests.people import enrol
 
 DEVICES = reverse("admin:devices_device_changelist")
@@ -184,7 +184,10 @@ def test_a_devices_page_shows_what_its_agent_said(
     assert "&lt;b&gt;anna&lt;/b&gt;" in page
     assert "<b>anna" not in page
     assert "monitoring:disks" in page
-    assert "&quot;sda&quot;: &quot;healthy&quot;" in page
+    assert "&quot;sda&quot;" not in page, "its own page has it"
+    latest = reverse("admin:devices_realtimedata_change", args=[RealtimeData.objects.get().pk])
+    assert f'href="{latest}"' in page
+    assert "&quot;sda&quot;: &quot;healthy&quot;" in client.get(latest).content.decode()
 
 
 def test_who_sees_devices_sees_what_their_agents_said_and_changes_nothing(
@@ -225,12 +228,27 @@ def test_a_device_does_not_move_to_another_tenant(
         "A device stays within its tenant: choose one of the tenant's own groups."
     ]
     with pytest.raises(DeviceCannotMove):
-        enrolment.move(device_a, group_b)
+        enrolment.move(device_a, group_b, by=None)
     assert Device.objects.get().group == device_a.group
 
 
-def test_devices_are_not_added_by_hand(client: Client, staff: User) -> None:
-    assert client.get(reverse("admin:devices_device_add")).status_code == 403
+def test_a_device_that_is_registered_elsewhere_is_put_on_record(
+    client: Client, staff: User, group_a: Group
+) -> None:
+    uuid = uuid4()
+    form = {"group": group_a.pk, "name": "old-pi", "connection_type": "node-red"}
+    add = reverse("admin:devices_device_add")
+    assert client.get(add).status_code == 200
+    assert client.post(add, {**form, "device_uuid": uuid}).status_code == 302
+    device = Device.objects.get()
+    assert (device.pk, device.name, device.tenant) == (uuid, "old-pi", group_a.tenant)
+    assert device.connectivity.connection_type == "node-red"
+    again = client.post(add, {**form, "device_uuid": uuid})
+    assert again.context["adminform"].form.errors.keys() == {"device_uuid"}
+    assert client.post(add, {**form, "connection_type": "x" * 21}).status_code == 200
+    log_in_with(client, "view_device", "change_device")
+    assert client.post(add, form).status_code == 403
+    assert Device.objects.count() == 1
 
 
 def test_only_a_superuser_deletes_a_device(client: Client, device_a: Device) -> None:
@@ -271,6 +289,31 @@ def test_a_commands_page_shows_its_result(client: Client, staff: User, device_a:
 def test_a_commands_page_shows_its_error(client: Client, staff: User, device_a: Device) -> None:
     command = finished(device_a, staff, error="no\n<such> tool")
     assert "no\n&lt;such&gt; tool" in client.get(page_of(command)).content.decode()
+
+
+def test_staff_who_are_operators_cancel_and_repeat_and_others_are_told_why_not(
+    client: Client, staff: User, tenant_a: Tenant, device_a: Device, redis_server: object
+) -> None:
+    command = commands.issue(device_a, "ping", {}, by=staff)
+    assert "/repeat" not in client.get(page_of(command)).content.decode()
+    cancel = reverse("admin:devices_command_cancel", args=[command.pk])
+    assert "needs the role operator" in client.post(cancel).content.decode()
+    actions.set_membership(staff, tenant_a, Role.OPERATOR)
+    client.post(cancel)
+    command.refresh_from_db()
+    assert command.state == CommandState.CANCELLED
+    repeat = reverse("admin:devices_command_repeat", args=[command.pk])
+    assert repeat in client.get(page_of(command)).content.decode()
+    client.post(repeat)
+    assert Command.objects.get(repeats=command).state == CommandState.QUEUED
+
+
+def test_selected_devices_are_sent_a_command_on_the_page_for_that(
+    client: Client, staff: User, device_a: Device
+) -> None:
+    body = {"action": "command_selected", "_selected_action": [device_a.pk]}
+    answer = client.post(DEVICES, body)
+    assert answer["Location"] == f"/commands/new/?target=devices&devices={device_a.pk}"
 
 
 def test_nobody_changes_a_command(client: Client, staff: User, device_a: Device) -> None:
@@ -326,7 +369,20 @@ def test_the_first_page_tells_how_things_stand(
         "Commands": {"Queued": 1, "Sent": 0, "Delivered": 0},
         "Subscribers": {"Running": 1},
         "Messages parked in 24 hours": {"malformed": 1},
+        "Old rows removed": {"Never yet": 0},
     }
+
+
+def test_the_first_page_tells_when_old_rows_were_removed_and_whether_all_could_be(
+    client: Client, staff: User
+) -> None:
+    at = datetime(2026, 3, 4, 3, 5, tzinfo=UTC)
+    outcome = {"sessions": {"rows": 7, "problem": ""}, "commands": {"rows": 2, "problem": "Gone."}}
+    row = Pruning.objects.create(began_at=at, finished_at=at, outcome=outcome)
+    assert figures(client)["Old rows removed"] == {"4 Mar, 03:05": 9}
+    page = client.get(reverse("admin:natsbridge_pruning_change", args=[row.pk])).content.decode()
+    assert "Failed: commands" in page
+    assert "Gone." in page
 
 
 def figures(client: Client) -> dict[str, dict[str, int]]:
@@ -362,6 +418,6 @@ def test_the_first_page_shows_what_one_may_see(client: Client, device_a: Device)
 def test_the_side_bar_leads_to_pages_that_open(client: Client, staff: User) -> None:
     sections = client.get(INDEX).context["sidebar_navigation"]
     links = [item["link"] for section in sections for item in section["items"]]
-    assert len(links) == 16
+    assert len(links) == 19
     for link in links:
         assert client.get(link).status_code == 200, link

@@ -92,9 +92,9 @@ def test_a_bad_point_is_parked_and_its_neighbours_are_stored(
 
 
 class Page:
-    """An open device page's websocket, driven on the test's loop."""
+    """An open page's websocket, driven on the test's loop; without a device it is the fleet's."""
 
-    def __init__(self, system: System, device: Device, user: User | None) -> None:
+    def __init__(self, system: System, device: Device | None, user: User | None) -> None:
         headers = [(b"origin", b"http://127.0.0.1"), (b"host", b"127.0.0.1")]
         if user is not None:
             browser = Client()
@@ -102,7 +102,9 @@ class Page:
             headers.append((b"cookie", f"sessionid={browser.cookies['sessionid'].value}".encode()))
         self._run = system.thread.run
         self._socket = WebsocketCommunicator(
-            application, f"/ws/devices/{device.pk}/", headers=headers
+            application,
+            f"/ws/devices/{device.pk}/" if device else "/ws/fleet/",
+            headers=headers,
         )
         self.connected, _ = self._run(self._socket.connect(timeout=5))
 
@@ -112,6 +114,10 @@ class Page:
             frame = json.loads(self._run(self._socket.receive_from(timeout=5)))
             if frame["type"] == kind:
                 return frame  # type: ignore[no-any-return]
+
+    @property
+    def is_quiet(self) -> bool:
+        return bool(self._run(self._socket.receive_nothing()))
 
     def send(self, text: str) -> None:
         self._run(self._socket.send_to(text))
@@ -182,7 +188,7 @@ def test_numbers_and_results_of_any_size_do_not_break_a_page(
     page.frame("snapshot")
     row = commands.issue(enrolled.device, "ping", {"huge": 10**400}, by=alice)
     assert page.frame("command")["command"]["parameters"] == {"huge": 10**400}  # type: ignore[index]
-    agent.answer(row.uuid, result="x" * 900_000)
+    agent.answer(row.uuid, result="x" * 200_000)
     frame = page.frame("command")["command"]
     while frame["state"] != "succeeded":  # type: ignore[index]
         frame = page.frame("command")["command"]
@@ -276,3 +282,31 @@ def test_redis_away_keeps_the_points_until_it_is_back(
     time.sleep(0.5)
     redis_server.start()
     eventually(lambda: values(enrolled.device, "cpu_percent") == [5], within=15)
+
+
+def test_the_fleet_hears_of_its_own_tenants_devices_alone(
+    system: System, enrolled: Enrolled, alice: User, charlie: User
+) -> None:
+    own, other, nobodys = (Page(system, None, user) for user in (alice, charlie, None))
+    assert nobodys.close_code() == consumers.LOGIN_NEEDED
+    for page in (own, other):
+        page.frame("snapshot")
+    live.push_presence([enrolled.device.pk])
+    assert own.frame("fleet") == {"type": "fleet"}
+    assert other.is_quiet
+    for page in (own, other):
+        page.close()
+
+
+def test_a_page_that_asks_in_a_loop_gets_a_snapshot_now_and_then(
+    system: System, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "SNAPSHOT_SECONDS", 0.5)
+    page.frame("snapshot")
+    begun = time.monotonic()
+    for _ in range(50):
+        page.send('{"type": "snapshot"}')
+    page.frame("snapshot")
+    page.frame("snapshot")
+    assert time.monotonic() - begun >= 0.5
+    assert page.is_quiet

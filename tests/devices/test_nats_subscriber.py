@@ -5,20 +5,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django.fixtures import Settings
 
 from devices import metrics
 from devices.models import Connectivity
+from natsbridge import status
 from natsbridge.models import SubscriberStatus
 from natsbridge.status import service_state
-from tenants.models import BrokerAccount, BrokerKey, Group
+from tenants.actions import credentials
+from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
 from tests.people import enrol
 from tests.system import System, eventually
 
@@ -30,9 +34,9 @@ def start(system: System, tmp_path: Path) -> Iterator[Start]:
     """Starts the command on the test's own database; its output goes to `tmp_path / "log"`."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(**changes: str) -> subprocess.Popen[bytes]:
+    def run(*arguments: str, **changes: str) -> subprocess.Popen[bytes]:
         with (tmp_path / "log").open("ab") as log:
-            process = _spawn(log, changes)
+            process = _spawn(log, arguments, changes)
         started.append(process)
         return process
 
@@ -43,9 +47,11 @@ def start(system: System, tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-def _spawn(log: IO[bytes], changes: dict[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(
+    log: IO[bytes], arguments: Sequence[str], changes: dict[str, str]
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "manage.py", "nats_subscriber"],
+        [sys.executable, "manage.py", "nats_subscriber", *arguments],
         cwd=django_settings.BASE_DIR,
         env=os.environ | {"DATABASE_URL": database_url(), "NATS_URL": nats_url()} | changes,
         stdout=subprocess.DEVNULL,
@@ -167,15 +173,36 @@ def _backends() -> list[int]:
         return [pid for (pid,) in cursor.fetchall()]
 
 
-def test_what_is_parked_is_counted_by_its_reason(system: System, group_a: Group) -> None:
+def test_only_some_parts_run_when_told_so(
+    system: System, start: Start, tenant_a: Tenant, tmp_path: Path
+) -> None:
+    process = start("--only", "auth", "accounts")
+    eventually(BrokerAccount.objects.exclude(provisioned_at=None).exists, within=20)
+    issued = credentials.issue_device_password(tenant_a.pk, uuid.uuid4())
+    assert system.lets_in_by_password(issued.username, issued.secret)
+    assert not system.lets_in_by_password(issued.username, "wrong")
+    assert not system.ingest_exists()
+    assert "parts=['accounts', 'auth']" in (tmp_path / "log").read_text()
+    assert end(process) == 0
+
+
+def test_a_part_that_there_is_not_is_named_beside_those_that_there_are() -> None:
+    with pytest.raises(CommandError, match=r"no part authentication; there are: .*\bauth\b"):
+        call_command("nats_subscriber", only=["auth", "authentication"])
+
+
+def test_what_is_parked_is_counted_by_its_reason(
+    system: System, group_a: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "BEAT_SECONDS", 0.2)
     agent = system.running_agent(enrol(group_a, "anna-laptop"))
     agent.report("monitoring", b"{no json")
     eventually(lambda: _counters().get("parked.malformed_json") == 1, within=15)
 
 
 def _counters() -> dict[str, int]:
-    status = SubscriberStatus.objects.first()
-    return status.details.get("counters", {}) if status else {}
+    row = SubscriberStatus.objects.first()
+    return row.details.get("counters", {}) if row else {}
 
 
 def test_two_at_once_store_what_each_device_sends(system: System, group_a: Group) -> None:
@@ -202,7 +229,10 @@ def test_two_at_once_store_what_each_device_sends(system: System, group_a: Group
         assert sorted(point["value"] for point in points) == list(range(20))
 
 
-def test_without_ingest_it_is_not_connected(system: System, settings: Settings) -> None:
+def test_without_ingest_it_is_not_connected(
+    system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "BEAT_SECONDS", 0.2)
     settings.INGEST_MAX_BYTES = 2**62
     system.start_subscriber()
     eventually(lambda: service_state().running)

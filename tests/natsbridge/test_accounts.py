@@ -7,7 +7,7 @@ from uuid import uuid4
 import nats.errors
 import pytest
 
-from natsbridge import accounts, claims
+from natsbridge import accounts, claims, streams
 from natsbridge.claims import AccountLimits
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused, InvalidClaims
 from natsbridge.jwt import signed
@@ -89,6 +89,26 @@ async def test_a_revoked_user_is_disconnected_and_stays_out(broker: Broker) -> N
     with pytest.raises(nats.errors.Error, match="Authorization Violation"):
         await broker.connect(jwt, seed)
     assert colleague.client.is_connected
+
+
+async def test_all_of_an_accounts_users_can_be_revoked_at_once(broker: Broker) -> None:
+    tenant, device = await broker.provision(), uuid4()
+    jwt, seed = broker.device_credentials(tenant, device)
+    revoked = await broker.connect(jwt, seed)
+    issued_at = claims.decode(jwt)["iat"]
+    await broker.push(tenant, revocations={"*": issued_at})
+    assert await eventually(lambda: revoked.client.is_closed)
+    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+        await broker.connect(jwt, seed)
+    later = claims.device_user_jwt(
+        tenant.device_key,
+        account=tenant.account.public,
+        device=device,
+        user_public=claims.public_of(seed),
+        issued_at=issued_at + 1,
+        expires_at=None,
+    )
+    assert (await broker.connect(later, seed)).client.is_connected
 
 
 async def test_a_connection_can_be_kicked_by_server_and_number(broker: Broker) -> None:
@@ -222,11 +242,65 @@ async def test_a_push_reaches_every_server_of_a_cluster(
     other.resolver_dir.touch()
     with pytest.raises(ClaimsRefused):
         await broker.push(tenant)
+    # Killed, it says nothing to the others, who soon know all the same.
+    second.child.process.kill()
     second.stop()
-    await broker.push(tenant)
+    jwt = await broker.push(tenant)
+    assert await accounts.lookup(here.client, tenant.account.public) == jwt
+    assert len(await accounts.server_ids(here.client)) == 1
     await broker.disconnect()
 
 
 def cluster(own: int, routes: list[int]) -> str:
     urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
     return f'cluster {{ name: "test", listen: "127.0.0.1:{own}", routes: [{urls}] }}\n'
+
+
+async def test_all_connections_of_an_account_are_listed_over_several_pages(broker: Broker) -> None:
+    tenant, other = await broker.provision(), await broker.provision()
+    device = uuid4()
+    peers = [await broker.connect_device(tenant, device) for _ in range(5)]
+    await broker.connect_device(other, device)
+    system = await broker.connect_system()
+    listed = await accounts.connections(system.client, tenant.account.public, page=2)
+    assert {each.server_id for each in listed} == {broker.server_id}
+    assert {each.number for each in listed} >= {peer.client.client_id for peer in peers}
+    assert all(each.user.startswith("U") for each in listed)
+
+
+async def test_the_streams_of_an_account_are_seen_without_a_login_to_it(broker: Broker) -> None:
+    tenant = await broker.provision()
+    system = await broker.connect_system()
+    declared = streams.tenant_stream(tenant.uuid)
+    found = await accounts.streams(system.client, tenant.account.public)
+    assert streams.compare(found[declared.name], declared) == []
+    assert await accounts.streams(system.client, claims.generate("account").public) == {}
+    smaller = streams.tenant_stream(tenant.uuid, max_bytes=1024**2)
+    assert "max_bytes" in streams.compare(found[declared.name], smaller)[0]
+    assert "does not exist" in streams.compare(None, declared)[0]
+
+
+async def test_what_a_retiring_key_has_signed_works_until_the_key_is_gone(broker: Broker) -> None:
+    tenant, device = await broker.provision(), uuid4()
+    jwt, seed = broker.device_credentials(tenant, device)
+    peer = await broker.connect(jwt, seed)
+    old, tenant.device_key = tenant.device_key, claims.generate("account")
+    await broker.push(tenant, retiring_device_keys=(old.public,))
+    late = await broker.connect(jwt, seed)
+    assert peer.client.is_connected
+    await broker.push(tenant)
+    assert await eventually(lambda: peer.client.is_closed and late.client.is_closed)
+
+
+async def test_everybody_is_listed_over_several_pages_without_a_jwt(broker: Broker) -> None:
+    tenant = await broker.provision()
+    devices = [uuid4() for _ in range(8)]
+    for device in devices:
+        await broker.connect_device(tenant, device)
+    system = await broker.connect_system()
+    parts = await accounts.everybody(system.client, page=3)
+    named = {each.user.name: each for part in parts for each in part.connections}
+    assert {str(device) for device in devices} <= named.keys()
+    assert {named[str(device)].user.account for device in devices} == {tenant.account.public}
+    assert {part.server for part in parts} == {broker.server_id}
+    assert "eyJ" not in repr(parts)

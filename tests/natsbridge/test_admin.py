@@ -3,14 +3,16 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from natsbridge.admin.base import SHOWN_CHARACTERS, readable
+from natsbridge.admin.base import SHOWN_CHARACTERS
 from natsbridge.models import ParkedMessage, SubscriberStatus
+from natsbridge.text import readable
 from tenants.models import User
 
 MESSAGES = reverse("admin:natsbridge_parkedmessage_changelist")
@@ -92,6 +94,59 @@ def test_messages_are_deleted_but_not_changed(client: Client, staff: User) -> No
     assert client.post(address, {"reason": "other"}).status_code == 403
     client.post(address.replace("change", "delete"), {"post": "yes"})
     assert not ParkedMessage.objects.exists()
+
+
+def asked(reason: str) -> int:
+    rows = ParkedMessage.objects.filter(reason=reason)
+    return rows.exclude(replay_requested_at=None).filter(replay_requested_by="sam").count()
+
+
+def test_one_message_is_replayed_from_its_page_after_a_question(
+    client: Client, staff: User
+) -> None:
+    address = parked()
+    assert b"replay" in client.get(address).content
+    button = address.replace("change/", "replay")
+    question = client.get(button, follow=True)
+    assert b"Replay this message?" in question.content
+    assert asked("malformed") == 0, "asking is not doing"
+    client.post(question.request["PATH_INFO"])
+    assert asked("malformed") == 1
+    assert b"To be replayed" in client.get(address).content
+
+
+def test_all_messages_of_a_reason_are_replayed(client: Client, staff: User) -> None:
+    addresses = [parked(), parked(), parked(reason="other")]
+    button = addresses[0].replace("change/", "replay_reason")
+    client.post(client.get(button, follow=True).request["PATH_INFO"])
+    assert (asked("malformed"), asked("other")) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "asked_for"),
+    [("replay_selected", "parked", 2), ("discard_selected", "discarded", 0)],
+)
+def test_selected_messages_are_replayed_or_discarded(
+    client: Client, staff: User, action: str, state: str, asked_for: int
+) -> None:
+    chosen = [parked(), parked()]
+    parked(reason="left alone")
+    ids = [address.split("/")[-3] for address in chosen]
+    client.post(MESSAGES, {"action": action, "_selected_action": ids})
+    rows = ParkedMessage.objects.filter(reason="malformed")
+    assert set(rows.values_list("state", flat=True)) == {state}
+    assert (asked("malformed"), asked("left alone")) == (asked_for, 0)
+
+
+def test_who_may_only_look_cannot_replay(client: Client, db: None) -> None:
+    user = User.objects.create_user("stella", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_parkedmessage"))
+    client.force_login(user)
+    address = parked()
+    assert client.get(address).status_code == 200
+    button = address.replace("change/", "replay")
+    assert client.post(button, follow=True).status_code == 403
+    assert ParkedMessage.objects.get().replay_requested_at is None
 
 
 def test_a_subscriber_that_is_silent_is_called_so(client: Client, staff: User) -> None:

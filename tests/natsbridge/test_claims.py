@@ -246,7 +246,11 @@ def test_no_jwt_is_signed_for_a_wrong_key() -> None:
     with pytest.raises(InvalidClaims):
         claims.operator_jwt(OPERATOR, system_account=USER.public, issued_at=1)
     with pytest.raises(InvalidClaims):
-        claims.platform_account_jwt(OPERATOR, "*", issued_at=1)
+        claims.platform_account_jwt(OPERATOR, "*", system_account=ACCOUNT.public, issued_at=1)
+    with pytest.raises(InvalidClaims):
+        claims.platform_account_jwt(
+            OPERATOR, PLATFORM.public, system_account=USER.public, issued_at=1
+        )
     with pytest.raises(InvalidClaims):
         claims.account_user_jwt(PLATFORM, name="x", user_public=ACCOUNT.public, issued_at=1)
     with pytest.raises(InvalidClaims):

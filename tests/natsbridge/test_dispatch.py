@@ -8,25 +8,27 @@ import pytest
 from django.db import OperationalError
 
 from natsbridge import claims
-from natsbridge.dispatch import Dispatcher, Verdict
+from natsbridge.declarations import Tries
+from natsbridge.dispatch import Dispatcher, Verdict, device_messages
 from natsbridge.envelope import Message, RawMessage
-from natsbridge.models import ParkedMessage
-from natsbridge.parking import park
 from natsbridge.registry import Registry, Rejection
 
 TENANT, DEVICE = uuid4(), uuid4()
 ACCOUNT = claims.generate("account").public
 
 
-def raw(kind: str = "status", data: bytes = b"{}", deliveries: int = 1) -> RawMessage:
+def raw(
+    kind: str = "status", data: bytes = b"{}", deliveries: int = 1, sequence: int = 1
+) -> RawMessage:
     subject = f"ingest.{ACCOUNT}.tenant.{TENANT}.device.{DEVICE}.{kind}"
-    return RawMessage(subject, data, {}, datetime.now(UTC), deliveries)
+    return RawMessage(subject, data, {}, datetime.now(UTC), deliveries, sequence)
 
 
 def dispatcher(handle: Callable[[Sequence[Message]], Sequence[Rejection]]) -> Dispatcher:
     registry = Registry()
     registry.handler("status")(handle)
-    return Dispatcher(registry, max_deliveries=3)
+    tries = Tries(delays=(1, 5), tries=3, most_deliveries=30)
+    return Dispatcher(device_messages(registry), tries=tries)
 
 
 def refusing(word: bytes) -> Callable[[Sequence[Message]], list[Rejection]]:
@@ -38,9 +40,6 @@ def refusing(word: bytes) -> Callable[[Sequence[Message]], list[Rejection]]:
         return []
 
     return handle
-
-
-pytestmark = pytest.mark.django_db
 
 
 def test_a_good_batch_is_one_call() -> None:
@@ -58,21 +57,36 @@ def test_one_that_fails_is_tried_again_and_its_neighbours_are_done() -> None:
     batch = [raw(), raw(data=b'{"bad": 1}'), raw()]
     verdicts, _ = dispatcher(refusing(b"bad")).dispatch(batch)
     assert verdicts == [Verdict.DONE, Verdict.RETRY, Verdict.DONE]
-    assert not ParkedMessage.objects.exists()
 
 
-def test_one_that_has_failed_often_enough_is_parked_with_the_traceback() -> None:
-    verdicts, _ = dispatcher(refusing(b"bad")).dispatch([raw(data=b'{"bad": 1}', deliveries=3)])
-    assert verdicts == [Verdict.PARKED]
-    row = ParkedMessage.objects.get()
-    assert (row.reason, row.deliveries) == ("failed", 3)
-    assert "cannot take this one" in row.detail
+def test_one_that_has_failed_often_enough_is_rejected_with_the_traceback() -> None:
+    trying, bad = dispatcher(refusing(b"bad")), raw(data=b'{"bad": 1}')
+    delays = []
+    for _ in range(2):
+        assert trying.dispatch([bad])[0] == [Verdict.RETRY]
+        delays.append(trying.delay(bad))
+    verdicts, rejections = trying.dispatch([bad])
+    assert (verdicts, delays) == ([Verdict.REJECTED], [1, 5])
+    assert rejections[0].reason == "failed"
+    assert "cannot take this one" in rejections[0].detail
+    assert trying.attempts(bad) == 3
 
 
-def test_what_cannot_be_read_is_parked_at_once() -> None:
+def test_deliveries_to_subscribers_that_were_killed_are_no_failures() -> None:
+    trying = dispatcher(refusing(b"bad"))
+    assert trying.dispatch([raw(deliveries=29)])[0] == [Verdict.DONE]
+    assert trying.dispatch([raw(data=b'{"bad": 1}', deliveries=29)])[0] == [Verdict.RETRY]
+
+
+def test_failures_that_no_subscriber_remembers_end_all_the_same() -> None:
+    bad = raw(data=b'{"bad": 1}', deliveries=30)
+    assert dispatcher(refusing(b"bad")).dispatch([bad])[0] == [Verdict.REJECTED]
+
+
+def test_what_cannot_be_read_is_rejected_at_once() -> None:
     batch = [raw(data=b"{"), raw(kind="unheard_of"), raw()]
     verdicts, rejections = dispatcher(refusing(b"-")).dispatch(batch)
-    assert verdicts == [Verdict.PARKED, Verdict.PARKED, Verdict.DONE]
+    assert verdicts == [Verdict.REJECTED, Verdict.REJECTED, Verdict.DONE]
     assert [rejection.reason for rejection in rejections] == ["malformed_json", "bad_subject"]
 
 
@@ -82,29 +96,6 @@ def test_a_database_that_is_away_blames_no_message() -> None:
 
     with pytest.raises(OperationalError):
         dispatcher(handle).dispatch([raw(deliveries=99), raw()])
-    assert not ParkedMessage.objects.exists()
-
-
-def test_the_table_of_parked_messages_is_bounded_and_keeps_the_newest(settings: object) -> None:
-    settings.PARKED_MESSAGES_MAX = 10  # type: ignore[attr-defined]
-    for number in range(5):
-        park([Rejection(raw(), "test", f"{number}.{each}") for each in range(5)])
-    details = list(ParkedMessage.objects.values_list("detail", flat=True))
-    assert details == [f"{number}.{each}" for number in (4, 3) for each in (4, 3, 2, 1, 0)]
-
-
-def test_the_parked_messages_are_bounded_in_bytes_too(settings: object) -> None:
-    settings.PARKED_BYTES_MAX = 2_500  # type: ignore[attr-defined]
-    park([Rejection(raw(data=b"x" * 1_000), "test", str(number)) for number in range(5)])
-    assert list(ParkedMessage.objects.values_list("detail", flat=True)) == ["4", "3"]
-    park([Rejection(raw(data=b"x" * 5_000), "test", "large")])
-    assert ParkedMessage.objects.get().detail == "large"
-
-
-def test_what_postgres_cannot_hold_is_parked_all_the_same() -> None:
-    hostile = RawMessage("a\0b" * 400, b"\0\xff", {"h\0": "\ud800"}, datetime.now(UTC))
-    park([Rejection(hostile, "word" * 30, "why\0")])
-    assert bytes(ParkedMessage.objects.get().body) == b"\0\xff"
 
 
 def test_two_handlers_of_one_kind_are_a_mistake_found_at_once() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from natsbridge import envelope
@@ -93,6 +93,22 @@ def test_what_is_no_object_is_refused_with_a_word(body: bytes, word: str) -> Non
     assert reason("monitoring", body) == word
 
 
+@pytest.mark.parametrize(
+    "number", ["1e308", "-1E308", "1e-308", "5e-324", "1" + "0" * 41, "-" + "9" * 300, "1.5e41"]
+)
+@pytest.mark.parametrize("place", ['{"a":%s}', '{"a": [1,\n\t%s]}', '{"payload":{"x":[[%s]]}}'])
+def test_a_number_that_the_database_would_write_out_at_length_is_refused(
+    place: str, number: str
+) -> None:
+    assert reason("monitoring", (place % number).encode()) == "number_out_of_range"
+
+
+def test_every_number_that_a_computer_has_of_itself_is_taken() -> None:
+    numbers = [0, 0.0, -1, 2**64, 3.4e38, -1.2e-38, 1e21, 1e-9, 1e15, True]
+    body = {"numbers": numbers, "text": ":1e308, 99999999999999999999999999999999999999999999"}
+    assert decode("monitoring", body) == body
+
+
 def test_brackets_in_strings_are_not_depth() -> None:
     text = "[" * 5000 + '"' + "{" * 5000
     assert decode("monitoring", {"a": text}) == {"a": text}
@@ -170,6 +186,8 @@ json_values = st.recursive(
 )
 
 
+# The very first draw on a fresh checkout makes hypothesis's table of characters, which takes time.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.sampled_from([*Heartbeat.__struct_fields__, "payload", "x"]), json_values)
 )

@@ -143,7 +143,7 @@ async def test_a_reply_subject_in_the_jetstream_api_changes_no_stream(
     tenant, device = await broker.provision(), uuid4()
     peer = await broker.connect_device(tenant, device)
     stream = subjects.tenant_stream_name(tenant.uuid)
-    subject = device_subject(tenant.uuid, device, "heartbeat")
+    subject = device_subject(tenant.uuid, device, "response")
     for _ in range(10):
         await peer.publish(subject)
     # The PubAck that is sent to the reply has a `seq`, which a purge would understand.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from uuid import uuid4
 
 import nats.errors
@@ -10,18 +11,25 @@ from nats.js.errors import NoStreamResponseError
 
 from natsbridge import streams, subjects
 from natsbridge.claims import AccountLimits
-from natsbridge.subjects import DURABLE_KINDS, command_export, device_subject, metric_subject
+from natsbridge.declarations import INGEST_PER_SUBJECT
+from natsbridge.subjects import (
+    DURABLE_KINDS,
+    ONCE_KINDS,
+    command_export,
+    device_subject,
+    metric_subject,
+)
 from tests.broker import SILENCE, Broker, Peer, eventually
 
 
-async def test_a_device_publishes_each_of_its_kinds_and_is_acknowledged_by_ingest(
+async def test_a_device_publishes_each_of_its_kinds_and_is_acknowledged_by_the_platform(
     broker: Broker,
 ) -> None:
     tenant, device = await broker.provision(), uuid4()
     peer = await broker.connect_device(tenant, device)
     for kind in DURABLE_KINDS:
         ack = await peer.jetstream.publish(device_subject(tenant.uuid, device, kind), b"{}")
-        assert ack.stream == streams.INGEST
+        assert ack.stream == (streams.INGEST if kind in ONCE_KINDS else streams.LATEST)
     assert peer.refusals == []
 
 
@@ -30,7 +38,7 @@ async def test_no_pub_ack_comes_from_the_tenants_own_stream(broker: Broker) -> N
     peer = await broker.connect_device(tenant, device)
     subject = device_subject(tenant.uuid, device, "heartbeat")
     acks = await asyncio.gather(*(peer.jetstream.publish(subject, b"{}") for _ in range(200)))
-    assert {ack.stream for ack in acks} == {streams.INGEST}
+    assert {ack.stream for ack in acks} == {streams.LATEST}
     owner = await broker.connect_as(tenant.account)
     info = await owner.jetstream.stream_info(subjects.tenant_stream_name(tenant.uuid))
     assert info.state.messages == 200
@@ -43,7 +51,7 @@ async def test_without_ingest_a_device_receives_no_pub_ack(own_broker: Broker) -
         await peer.jetstream.publish(device_subject(tenant.uuid, device, "heartbeat"), timeout=0.5)
     await own_broker.ensure_ingest()
     ack = await peer.jetstream.publish(device_subject(tenant.uuid, device, "heartbeat"))
-    assert ack.stream == streams.INGEST
+    assert ack.stream == streams.LATEST
 
 
 async def test_what_a_device_publishes_arrives_with_its_accounts_key(broker: Broker) -> None:
@@ -227,22 +235,64 @@ async def test_a_new_tenant_disturbs_nobody_and_needs_no_restart(broker: Broker)
     for newcomer in newcomers:
         first = await broker.connect_device(newcomer, device)
         ack = await first.jetstream.publish(device_subject(newcomer.uuid, device, "heartbeat"))
-        assert ack.stream == streams.INGEST
+        assert ack.stream == streams.LATEST
 
 
 async def test_a_flooding_device_is_refused_and_its_neighbour_is_not(broker: Broker) -> None:
     tenant, device, neighbour = await broker.provision(), uuid4(), uuid4()
     flood = await broker.connect_device(tenant, device)
     calm = await broker.connect_device(tenant, neighbour)
-    subject = device_subject(tenant.uuid, device, "heartbeat")
-    (ingest,) = streams.platform_streams()
-    for _ in range(ingest.config.max_msgs_per_subject):
+    subject = device_subject(tenant.uuid, device, "response")
+    for _ in range(INGEST_PER_SUBJECT):
         await flood.client.publish(subject, b"{}")
     await flood.settle()
     with pytest.raises(nats.js.errors.APIError, match="maximum messages per subject exceeded"):
         await flood.jetstream.publish(subject, b"{}")
-    ack = await calm.jetstream.publish(device_subject(tenant.uuid, neighbour, "heartbeat"), b"{}")
+    ack = await calm.jetstream.publish(device_subject(tenant.uuid, neighbour, "response"), b"{}")
     assert ack.stream == streams.INGEST
+
+
+async def test_a_device_that_floods_in_bytes_leaves_room_for_its_neighbours(
+    own_broker: Broker,
+) -> None:
+    """INGEST as it is declared, but for a thousandth of the room and of the messages."""
+    platform = await own_broker.connect_as(own_broker.platform)
+    ingest, latest, *_ = streams.platform_streams()
+    small = ingest.config.evolve(
+        max_bytes=ingest.config.max_bytes // 1000,
+        max_msgs_per_subject=INGEST_PER_SUBJECT // 1000,
+    )
+    ingest = replace(ingest, config=small)
+    for declaration in (ingest, latest):
+        await streams.ensure(platform.jetstream, declaration)
+    tenant, device, neighbour = await own_broker.provision(), uuid4(), uuid4()
+    flood = await own_broker.connect_device(tenant, device)
+    calm = await own_broker.connect_device(tenant, neighbour)
+    largest, refused = b"x" * (ingest.config.max_msg_size - 200), 0
+    for kind in DURABLE_KINDS:
+        subject = device_subject(tenant.uuid, device, kind)
+        for _ in range(20):
+            try:
+                await flood.jetstream.publish(subject, largest)
+            except nats.js.errors.APIError:
+                refused += 1
+    assert refused == 2 * (20 - ingest.config.max_msgs_per_subject)
+    assert not flood.client.is_closed
+    for kind in DURABLE_KINDS:
+        await calm.jetstream.publish(device_subject(tenant.uuid, neighbour, kind), largest)
+
+
+async def test_a_message_that_is_too_large_is_refused_with_a_number_and_nobody_is_cut_off(
+    broker: Broker,
+) -> None:
+    tenant, device = await broker.provision(), uuid4()
+    peer = await broker.connect_device(tenant, device)
+    with pytest.raises(nats.js.errors.APIError) as refusal:
+        await peer.jetstream.publish(
+            device_subject(tenant.uuid, device, "response"), b"x" * 327_681
+        )
+    assert refusal.value.err_code == 10054  # what the agent looks for
+    assert not peer.client.is_closed
 
 
 async def expect_lost(peer: Peer, cause: Awaitable[object]) -> None:

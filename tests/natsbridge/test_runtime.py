@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import json
 import threading
 import time
+import urllib.request
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,12 +13,18 @@ from typing import Any, cast
 import pytest
 
 from natsbridge.connection import Connection
+from natsbridge.errors import DependencyAway
 from natsbridge.live_intake import LiveIntake
+from natsbridge.pull import PullConsumer
 from natsbridge.registry import LiveSubscription
 from natsbridge.runtime import Runtime, Worker, supervise
+from natsbridge.status import service_state
+from natsbridge.subjects import METRIC_PATTERN
+from natsbridge.subscriber import DRAIN_SECONDS
 from natsbridge.wakeups import Wakeups
 from tests.broker import Broker
-from tests.system import System
+from tests.broker import eventually as broker_eventually
+from tests.system import System, eventually
 
 
 async def test_a_task_that_dies_is_counted_and_started_again() -> None:
@@ -55,7 +63,8 @@ async def test_a_live_intake_that_fails_leaves_no_subscription(broker: Broker) -
     def handle(messages: Any) -> Any:
         raise ZeroDivisionError
 
-    intake = LiveIntake(runtime, LiveSubscription("live", "tests.live", "tests", handle))
+    subscription = LiveSubscription("live", "tests.live", "tests", handle)
+    intake = LiveIntake(runtime, subscription, connection)
     running = asyncio.create_task(intake.run())
     while not running.done():
         await peer.publish("tests.live")
@@ -64,6 +73,53 @@ async def test_a_live_intake_that_fails_leaves_no_subscription(broker: Broker) -
     assert not peer.client._subs or all(
         subscription.subject != "tests.live" for subscription in peer.client._subs.values()
     )
+
+
+async def test_what_live_messages_take_of_the_memory_is_bounded_in_bytes_too(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("natsbridge.live_intake.BUFFER_BYTES", 10_000)
+    peer = await broker.connect_as(broker.platform)
+    connection = cast("Connection", SimpleNamespace(client=peer.client, is_connected=True))
+    runtime = Runtime(connection, Wakeups(()), "test", Counter())
+
+    def away(messages: Any) -> Any:
+        raise DependencyAway("Redis is away")
+
+    intake = LiveIntake(runtime, LiveSubscription("live", "tests.live", "tests", away), connection)
+    running = asyncio.create_task(intake.run())
+    assert await broker_eventually(lambda: bool(peer.client._subs))
+    for _ in range(50):
+        await peer.publish("tests.live", b"x" * 1_000)
+    state = runtime.gauges["live.live"]()
+    assert state["buffered_bytes"] <= 10_000
+    assert runtime.counters["live.live.dropped"] + state["buffered"] == 50
+    runtime.stopping.set()
+    await asyncio.wait_for(running, 5)
+
+
+def test_live_messages_come_over_a_connection_of_their_own(system: System) -> None:
+    system.start_subscriber()
+    eventually(lambda: service_state().connected)
+    eventually(lambda: len(connections_listening(system, METRIC_PATTERN)) == 1)
+    commanding = connections_listening(system, "_INBOX.>")
+    assert not connections_listening(system, METRIC_PATTERN) & commanding
+
+
+def connections_listening(system: System, subject: str) -> set[int]:
+    """Who has a subscription to it, or one below it."""
+    page = f"{system.server.monitor_url}/connz?subs=1"
+    with urllib.request.urlopen(page, timeout=3) as answer:
+        found = json.load(answer)["connections"]
+    begin = subject.removesuffix(">")
+    return {
+        each["cid"]
+        for each in found
+        if any(
+            one == subject or (begin != subject and one.startswith(begin))
+            for one in each.get("subscriptions_list", ())
+        )
+    }
 
 
 def test_an_event_goes_with_its_waiter_and_only_declared_channels_are_heard() -> None:
@@ -88,3 +144,16 @@ def test_a_connection_that_is_no_longer_kept_ends_the_subscriber(
     system._running.clear()
     with pytest.raises(ZeroDivisionError):
         running.result(20)
+
+
+def test_a_subscriber_that_waits_for_messages_stops_at_once(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = PullConsumer.batch
+    monkeypatch.setattr(PullConsumer, "batch", lambda pull, _: batch(pull, 60))
+    system.start_subscriber()
+    eventually(lambda: service_state().connected)
+    begun = time.monotonic()
+    system.stop_subscriber()
+    # One that went on waiting would be cancelled after DRAIN_SECONDS.
+    assert time.monotonic() - begun < DRAIN_SECONDS / 2

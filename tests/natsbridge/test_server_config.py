@@ -76,13 +76,23 @@ def test_monitoring_stays_on_loopback_and_tracing_off() -> None:
     assert "debug" not in text
 
 
+def test_with_a_sentinel_logins_have_the_time_that_a_storm_of_them_takes() -> None:
+    text = render(config(default_sentinel="eyJ.x.y"))
+    assert 'default_sentinel: "eyJ.x.y"' in text
+    assert "authorization {\n  timeout: 10\n}" in text
+    assert "authorization" not in render(config())
+
+
 async def test_claims_that_were_pushed_outlive_a_restart_and_win_over_the_preload(
     own_broker: Broker,
 ) -> None:
     tenant = await own_broker.provision()
     preloaded = own_broker.config.preload[own_broker.platform.public]
     newer = claims.platform_account_jwt(
-        own_broker.operator, own_broker.platform.public, issued_at=2**31
+        own_broker.operator,
+        own_broker.platform.public,
+        system_account=own_broker.system.public,
+        issued_at=2**31,
     )
     system = await own_broker.connect_system()
     await accounts.push(system.client, newer)
@@ -109,6 +119,15 @@ async def test_a_message_that_was_acknowledged_outlives_a_kill(own_broker: Broke
     own_broker.start()
     platform = await own_broker.connect_subscriber()
     assert (await platform.jetstream.stream_info("INGEST")).state.messages == 20
+
+
+def test_the_log_is_set_aside_when_it_has_grown_and_old_ones_go(
+    start_nats: StartNats, tmp_path: Path
+) -> None:
+    Broker(start_nats, tmp_path / "b", log_file=tmp_path / "logs", log_size_limit=600)
+    logs = list(tmp_path.glob("logs*"))
+    assert 2 <= len(logs) <= 6
+    assert all(log.stat().st_size < 2_000 for log in logs)
 
 
 async def test_the_websocket_listener_answers(start_nats: StartNats, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ async def test_the_platforms_streams_are_made_once_and_then_found_right(
 ) -> None:
     subscriber = await own_broker.connect_subscriber()
     js = subscriber.jetstream
-    (ingest,) = streams.platform_streams(ingest_max_bytes=10 * 1024**2)
+    ingest, *_ = streams.platform_streams(ingest_max_bytes=10 * 1024**2)
     assert await verify(js, ingest) == ["stream INGEST does not exist"]
     assert await ensure(js, ingest) == [
         "stream INGEST created",
@@ -54,7 +54,8 @@ async def test_the_platforms_streams_are_made_once_and_then_found_right(
     assert config.retention == "workqueue"
     assert config.discard == "new"
     assert config.discard_new_per_subject is True
-    assert config.max_msgs_per_subject == 20_000
+    assert config.max_msgs_per_subject == 10_500
+    assert config.max_msg_size == 320 * 1024
     assert config.max_age == 0
     assert config.max_bytes == 10 * 1024**2
     assert config.duplicate_window == 0.1

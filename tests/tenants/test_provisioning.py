@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
 
 from natsbridge.errors import BrokerUnavailable
-from tenants import actions, provisioning
-from tenants.models import BrokerAccount, Group, Tenant
+from tenants import actions, provisioning, provisioning_task
+from tenants.actions import limits
+from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
 from tests.people import enrol
 from tests.system import System, eventually
 
@@ -88,7 +90,10 @@ def test_a_subscriber_that_starts_repairs_what_the_server_lost(
     eventually(lambda: system.lets_in(enrolled))
 
 
-def test_a_running_subscriber_repairs_what_the_server_lost(system: System, group_a: Group) -> None:
+def test_a_running_subscriber_repairs_what_the_server_lost(
+    system: System, group_a: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provisioning_task, "POLL_SECONDS", 1.0)
     enrolled = enrol(group_a, "anna-laptop")
     system.running_agent(enrolled)
     system.lose_disk()
@@ -138,3 +143,80 @@ def test_seeds_are_encrypted_at_rest(tenant_a: Tenant) -> None:
     for key in tenant_a.broker_keys.all():
         assert key.seed.startswith("SA")
         assert key.seed not in key.seed_encrypted
+
+
+def test_a_rotation_puts_a_new_credential_in_the_place_of_the_old_one(
+    system: System, tenant_a: Tenant
+) -> None:
+    provision(tenant_a)
+    out, _ = provision(tenant_a, "--rotate", "--overlap", "30m")
+    assert "BEGIN NATS USER JWT" in out
+    with pytest.raises(CommandError, match="under way until"):
+        provision(tenant_a, "--rotate")
+    out, _ = provision(tenant_a, "--rotate", "--password", "--overlap", "0")
+    username, password = out.split()
+    assert username == f"tenant_{tenant_a.pk}"
+    assert len(password) == 32
+    listed, _ = provision(tenant_a, "--list")
+    assert [line.split()[1:3] for line in listed.splitlines()] == [
+        ["password", "live"],
+        ["jwt", "live"],
+        ["jwt", "ending"],
+    ]
+    assert password not in listed
+
+
+def test_check_says_tenant_by_tenant_whether_broker_and_database_agree(
+    system: System, tenant_a: Tenant, tenant_b: Tenant
+) -> None:
+    provision(tenant_a)
+    provision(tenant_b)
+    assert provision(tenant_a, "--check")[0] == "Acme: agrees\n"
+    limits.set_limits(tenant_a, by=None, max_connections=3, storage_bytes=8 * 1024**2)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="1 of 2 tenants differ"):
+        call_command("provision_tenant_creds", "--check", stdout=out)
+    assert "Beta: agrees" in out.getvalue()
+    assert "Acme: differs" in out.getvalue()
+    assert "claims: limits" in out.getvalue()
+    assert "max_bytes" in out.getvalue()
+    provision(tenant_a)
+    assert "agrees" in provision(tenant_a, "--check")[0]
+
+
+def test_signing_keys_rotate_and_the_old_ones_go_after_the_overlap(
+    system: System, group_a: Group
+) -> None:
+    enrolled = enrol(group_a, "anna-laptop")
+    agent = system.running_agent(enrolled)
+    provision(group_a.tenant, "--rotate-keys")
+    assert agent.client.is_connected
+    BrokerKey.objects.exclude(retires_at=None).update(retires_at=timezone.now())
+    eventually(lambda: agent.client.is_closed)
+    assert system.lets_in(enrolled)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["Acme", "--rotate", "--overlap", "1 day"], "is no overlap"),
+        (["Acme", "--rotate", "--overlap", "-1"], "overlap"),
+        (["Acme", "--all"], "goes with --rotate"),
+        (["Acme", "--revoke", "5"], "no credential 5"),
+        ([], "Name a tenant"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_in_words(
+    tenant_a: Tenant, arguments: list[str], words: str
+) -> None:
+    with pytest.raises(CommandError, match=words):
+        call_command("provision_tenant_creds", *arguments)
+
+
+def test_one_credential_is_revoked_with_a_reason(system: System, tenant_a: Tenant) -> None:
+    provision(tenant_a)
+    number = str(tenant_a.credentials.get().pk)
+    with pytest.raises(CommandError, match="Say why"):
+        provision(tenant_a, "--revoke", number)
+    provision(tenant_a, "--revoke", number, "--reason", "leaked")
+    assert "leaked" in provision(tenant_a, "--list")[0]

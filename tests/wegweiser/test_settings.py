@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core import checks
 from django.core.management import call_command
+from pytest_django.fixtures import Settings
 
 from wegweiser.environment import Environment
 
@@ -45,35 +47,47 @@ def test_the_examples_values_are_the_defaults() -> None:
     assert output_with(values) == output_with({})
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "hint"),
-    [
-        ("METRICS_MAX_POINTS", "many", "whole number"),
-        ("METRICS_MAX_POINTS", "0", "at least 1"),
-        ("DATABASE_URL", "mysql://localhost/x", "postgres://"),
-        ("REDIS_URL", "localhost:6379", "redis://"),
-        ("NATS_URL", "http://localhost", "nats://"),
-        ("NATS_URL", "nats://localhost:99999", "nats://"),
-        ("LOG_LEVEL", "LOUD", "DEBUG, INFO"),
-        ("DEBUG", "perhaps", "true or false"),
-        ("FIELD_ENCRYPTION_KEY", "short", "32 bytes"),
-        ("ONLINE_SECONDS", "700", "120 and 600"),
-    ],
-)
-def test_a_wrong_setting_is_a_system_check_with_a_hint_and_not_a_traceback(
-    name: str, value: str, hint: str
-) -> None:
+WRONG = [
+    ("METRICS_MAX_POINTS", "many", "whole number"),
+    ("METRICS_MAX_POINTS", "0", "at least 1"),
+    ("DATABASE_URL", "mysql://localhost/x", "postgres://"),
+    ("REDIS_URL", "localhost:6379", "redis://"),
+    ("NATS_URL", "http://localhost", "nats://"),
+    ("NATS_URL", "nats://localhost:99999", "nats://"),
+    ("LOG_LEVEL", "LOUD", "DEBUG, INFO"),
+    ("DEBUG", "perhaps", "true or false"),
+    ("FIELD_ENCRYPTION_KEY", "short", "32 bytes"),
+    ("ONLINE_SECONDS", "700", "120 and 600"),
+]
+Run = dict[str, tuple[str, str]]
+
+
+def runs() -> list[Run]:
+    """All of WRONG in as few runs of the check as can be, since each takes a second."""
+    made: list[Run] = []
+    for name, value, hint in WRONG:
+        run = next((run for run in made if name not in run), None)
+        if run is None:
+            made.append(run := {})
+        run[name] = (value, hint)
+    return made
+
+
+@pytest.mark.parametrize("wrong", runs(), ids=" ".join)
+def test_each_wrong_setting_is_a_system_check_with_a_hint_and_not_a_traceback(wrong: Run) -> None:
     checked = subprocess.run(
         [sys.executable, "manage.py", "check"],
-        env={name: value},
+        env={name: value for name, (value, _) in wrong.items()},
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert checked.returncode == 1
-    assert name in checked.stderr
-    assert hint in checked.stderr
     assert "Traceback" not in checked.stderr
+    # Warnings alone would not have it fail.
+    errors = checked.stderr.partition("\nWARNINGS:")[0].split("\n?: ")[1:]
+    for name, (_, hint) in wrong.items():
+        assert any(name in error and hint in error for error in errors), name
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
@@ -116,3 +130,56 @@ def test_a_logged_traceback_shows_no_local_variable() -> None:
     text = formatter.format(record)
     assert "RuntimeError: shown" in text
     assert text.count(secret_value) == 0
+
+
+def test_what_leaves_this_computer_unencrypted_is_warned_of(
+    settings: Settings, tmp_path: Path
+) -> None:
+    def said() -> list[str]:
+        everything = checks.run_checks(tags=["wegweiser"])
+        wanted = ("wegweiser.W003", "wegweiser.E004")
+        return sorted(each.msg for each in everything if each.id in wanted)
+
+    assert said() == []
+    settings.PUBLIC_URL = "http://wegweiser.example"
+    settings.NATS_URL = "nats://somebody:secret@nats.example:4222"
+    settings.AGENT_NATS_URL = "tls://nats.example:443,ws://nats.example"
+    settings.NATS_CA_FILE = tmp_path / "nowhere.pem"
+    assert said() == [
+        "AGENT_NATS_URL is not encrypted: nats.example.",
+        f"NATS_CA_FILE: {settings.NATS_CA_FILE} is no file of certificates in PEM: "
+        "No such file or directory.",
+        "NATS_URL is not encrypted: nats.example.",
+        "PUBLIC_URL is not encrypted: wegweiser.example.",
+    ]
+
+
+def test_room_that_one_device_could_fill_is_warned_of(settings: Settings) -> None:
+    def said() -> list[str]:
+        everything = checks.run_checks(tags=["wegweiser"])
+        return [each.msg for each in everything if each.id == "wegweiser.W005"]
+
+    assert said() == []
+    settings.INGEST_MAX_BYTES = 1024**3
+    assert said() == ["One device can fill the stream INGEST."]
+    settings.DEVICE_MESSAGE_BYTES = 16 * 1024
+    assert said() == []
+
+
+def test_the_addresses_of_a_cluster_are_of_one_kind(settings: Settings) -> None:
+    def said() -> list[str]:
+        return [each.msg for each in checks.run_checks(tags=["wegweiser"]) if "mixes" in each.msg]
+
+    settings.NATS_URL = "tls://one.example:4222,tls://two.example:4222"
+    assert said() == []
+    settings.NATS_URL = "tls://one.example:4222,wss://two.example"
+    assert said() == ["NATS_URL mixes addresses of different kinds."]
+
+
+def test_several_addresses_may_be_given_to_agents() -> None:
+    schemes = ("nats", "tls", "wss")
+    good = Environment({"A": "tls://a.example:4222,wss://a.example/nats"})
+    assert good.urls("A", "nats://x", schemes=schemes) == good.variables["A"]
+    wrong = Environment({"A": "tls://a.example:4222,http://a.example"})
+    assert wrong.urls("A", "nats://x", schemes=schemes) == "nats://x"
+    assert [problem.name for problem in wrong.problems] == ["A"]

@@ -11,11 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.wegweiser.quickstart.running import PROJECT, Quickstart
 
-pytestmark = [
-    pytest.mark.touches("postgres", "redis", "nats", "browser"),
-    # One whole system is enough for both workers.
-    pytest.mark.xdist_group("whole"),
-]
+pytestmark = pytest.mark.touches("postgres", "redis", "nats", "browser")
 
 
 @pytest.fixture

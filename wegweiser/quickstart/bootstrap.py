@@ -50,7 +50,9 @@ def _admin(known: Accounts | None) -> tuple[User, str]:
     user = User.objects.filter(username=ADMIN).first()
     if user is None:
         password = get_random_string(16)
-        return User.objects.create_superuser(ADMIN, password=password), password
+        user = User(username=ADMIN, is_staff=True, is_superuser=True)
+        user.set_password(password)
+        return actions.create_person(user, by=None), password
     if known and known.admin_password and user.check_password(known.admin_password):
         return user, known.admin_password
     return user, ""

@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-NATS_PORT = 4222
+NATS_PORTS = {"ws": 80, "wss": 443}
 PATIENCE = 5
 
 
@@ -42,7 +42,7 @@ def nats_problem(url: str) -> str:
     problem = ""
     for each in url.split(","):
         parts = urlsplit(each.strip())
-        address = (parts.hostname or "", parts.port or NATS_PORT)
+        address = (parts.hostname or "", parts.port or NATS_PORTS.get(parts.scheme, 4222))
         try:
             with socket.create_connection(address, PATIENCE):
                 return ""

@@ -59,7 +59,10 @@ class Child:
     def tail_of_log(self, lines: int = TAIL_LINES) -> str:
         """The last lines this process wrote."""
         with self.log.open("rb") as stream:
-            stream.seek(max(self.log_start, self.log.stat().st_size - 64_000))
+            size = self.log.stat().st_size
+            # A server that set its log aside has begun another.
+            start = self.log_start if self.log_start <= size else 0
+            stream.seek(max(start, size - 64_000))
             text = stream.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 

@@ -109,6 +109,7 @@ class Stack:
         own = {
             "SECRET_KEY": secrets.secret_key,
             "FIELD_ENCRYPTION_KEY": secrets.field_encryption_key,
+            "AUDIT_KEY": secrets.audit_key,
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "NATS_URL": nats.url,

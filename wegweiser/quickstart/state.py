@@ -56,6 +56,7 @@ class Secrets:
     field_encryption_key: str
     postgres_password: str
     redis_password: str
+    audit_key: str
 
     @classmethod
     def of_home(cls, home: Path) -> Self:
@@ -67,11 +68,16 @@ class Secrets:
                 field_encryption_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
                 postgres_password=secrets.token_hex(16),
                 redis_password=secrets.token_hex(16),
+                audit_key=secrets.token_urlsafe(50),
             )
             write_private(path, asdict(created))
             return created
         content = read_object(path)
         names = {each.name for each in fields(cls)}
+        if content.keys() == names - {"audit_key"}:
+            # Of an earlier release, which had no audit.
+            content["audit_key"] = secrets.token_urlsafe(50)
+            write_private(path, content)
         if content.keys() != names or not all(isinstance(each, str) for each in content.values()):
             raise SetupFailed(
                 f"{path} is damaged. Without it {home} cannot be used: restore the file, or remove "

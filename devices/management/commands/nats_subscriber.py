@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from argparse import ArgumentParser
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -20,9 +21,11 @@ from django.utils.module_loading import autodiscover_modules
 from devices.redis import client
 from natsbridge.connection import Connection, connect
 from natsbridge.registry import registry
-from natsbridge.subscriber import Subscriber
+from natsbridge.subscriber import Subscriber, part_names
 from tenants import broker
+from tenants.actions import ensure_platform_keys
 from tenants.errors import TenantsError
+from tenants.origin import Origin, acting
 
 if sys.platform != "win32":
     from uvloop import run as run_loop
@@ -39,12 +42,25 @@ class Command(BaseCommand):
         "commands. Several may run at once. SIGTERM and SIGINT let it finish what it has begun."
     )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--only",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="PART",
+            help="run these parts alone, such as `auth`, which lets in who brings a password",
+        )
+
+    def handle(self, *args: Any, only: list[str], **options: Any) -> None:
         autodiscover_modules("handlers")
+        _check_parts(only)
         _wait_for_database()
         _warn_without_redis()
         try:
             login = broker.platform_login()
+            # An installation of an earlier version lacks some.
+            ensure_platform_keys()
         except TenantsError as error:
             raise CommandError(str(error)) from error
         except ProgrammingError as error:
@@ -56,13 +72,22 @@ class Command(BaseCommand):
                 user_jwt=lambda: login.jwt,
                 seed=login.seed,
                 name="wegweiser subscriber",
+                ca_file=settings.NATS_CA_FILE,
             )
 
         before = set(threading.enumerate())
         try:
-            run_loop(_run(Subscriber(registry, open_connection)))
+            with acting(Origin(via="subscriber")):
+                run_loop(_run(Subscriber(registry, open_connection, only=only)))
         finally:
             _leave_hanging(set(threading.enumerate()) - before)
+
+
+def _check_parts(only: list[str]) -> None:
+    known = part_names(registry)
+    unknown = ", ".join(sorted(set(only) - set(known)))
+    if unknown:
+        raise CommandError(f"There is no part {unknown}; there are: {', '.join(known)}.")
 
 
 def _wait_for_database() -> None:

@@ -1,41 +1,217 @@
 """The nats-server configuration that trusts this installation's operator."""
 
-from argparse import ArgumentParser
+import dataclasses
+import re
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from natsbridge.certificates import check_ca, check_pair
 from natsbridge.errors import BridgeError
-from natsbridge.server_config import render
+from natsbridge.server_config import ClusterConfig, ServerConfig, ServerTLS, render
 from tenants import actions, broker
 from tenants.errors import TenantsError
 
+_LOOPBACK = "127.0.0.1"
+_WEBSOCKET_PORT = 9222
+_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+
 
 class Command(BaseCommand):
-    help = "Prints a nats-server configuration, making the platform's keys when there are none."
+    help = (
+        "Prints a nats-server configuration, making the platform's keys when there are none. "
+        "Whatever is reached from other computers needs a certificate."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--server-name", default="wegweiser")
-        parser.add_argument("--port", type=int, default=4222)
-        parser.add_argument("--monitor-port", type=int, default=8222)
+        parser.add_argument(
+            "--production",
+            action="store_true",
+            help="listen on all addresses with TLS, for websockets too, and log to a file",
+        )
+        parser.add_argument("--server-name", help="default: wegweiser; in a cluster each its own")
+        parser.add_argument("--host", help=f"default: {_LOOPBACK}, in production 0.0.0.0")
+        parser.add_argument("--port", type=_port, default=4222, help="may be 443")
+        parser.add_argument("--monitor-port", type=_port, default=8222, help="on loopback always")
+        parser.add_argument("--certificate", type=_file, metavar="FILE", help="chain, in PEM")
+        parser.add_argument("--key", type=_file, metavar="FILE", help="its private key, in PEM")
+        websocket = parser.add_argument_group("websocket listener")
+        websocket.add_argument(
+            "--websocket-port",
+            type=_port,
+            help=f"may be 443; default: none, in production {_WEBSOCKET_PORT}",
+        )
+        websocket.add_argument(
+            "--websocket-host",
+            help=f"default: that of --host; {_LOOPBACK} for a proxy that ends TLS",
+        )
         parser.add_argument(
             "--directory",
-            type=Path,
-            default=settings.WEGWEISER_HOME / "nats",
-            help="where the server keeps its streams and accounts",
+            "--store",
+            type=_file,
+            help="where the server keeps its streams and accounts; default: nats, in a cluster "
+            "nats-SERVER_NAME, in WEGWEISER_HOME",
         )
+        parser.add_argument("--max-file-store", type=_size, metavar="SIZE", help="such as 200GB")
+        parser.add_argument(
+            "--sync-interval",
+            type=_interval,
+            default="1s",
+            help="how much a power cut may cost; `always`, as in a cluster in any case, costs one "
+            "fsync a message on a single server",
+        )
+        parser.add_argument(
+            "--log-file",
+            metavar="FILE",
+            help="default: standard error, in production nats-server.log in the directory; `-`: "
+            "standard error",
+        )
+        parser.add_argument("--log-size-limit", type=_size, metavar="SIZE", help="of each of five")
+        parser.add_argument("--out", type=_file, metavar="FILE", help="default: standard output")
+        _add_cluster_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
+            tls = _tls(options)
+            cluster = _cluster(options, tls)
             actions.ensure_platform_keys()
-            config = broker.server_config(
-                server_name=options["server_name"],
-                port=options["port"],
-                monitor_port=options["monitor_port"],
-                directory=options["directory"].resolve(),
-            )
-            self.stdout.write(render(config))
+            if cluster is not None:
+                cluster = dataclasses.replace(cluster, secret=broker.route_secret())
+            text = render(_config(options, tls, cluster))
         except (TenantsError, BridgeError) as error:
             raise CommandError(str(error)) from error
+        if options["out"] is None:
+            self.stdout.write(text)
+        else:
+            _write(options["out"], text, mode=0o600 if options["cluster_listen"] else 0o644)
+
+
+def _add_cluster_arguments(parser: ArgumentParser) -> None:
+    cluster = parser.add_argument_group(
+        "cluster", "One server of several, three as a rule; render the file of each one."
+    )
+    cluster.add_argument("--cluster-name", default="wegweiser", help="the same for all")
+    cluster.add_argument("--cluster-listen", metavar="HOST:PORT", help="for the other servers")
+    cluster.add_argument(
+        "--routes", metavar="HOST:PORT,...", help="the others' --cluster-listen, as reached"
+    )
+    cluster.add_argument(
+        "--cluster-certificate", type=_file, metavar="FILE", help="default: --certificate"
+    )
+    cluster.add_argument("--cluster-key", type=_file, metavar="FILE", help="default: --key")
+    cluster.add_argument(
+        "--cluster-ca", type=_file, metavar="FILE", help="the CA that signed those of all servers"
+    )
+    cluster.add_argument(
+        "--advertise",
+        metavar="HOST:PORT",
+        help="where clients reach this server, for them to be told; default: they are not",
+    )
+
+
+def _config(
+    options: dict[str, Any], tls: ServerTLS | None, cluster: ClusterConfig | None
+) -> ServerConfig:
+    production: bool = options["production"]
+    server_name = options["server_name"] or "wegweiser"
+    own_folder = f"nats-{server_name}" if cluster else "nats"
+    directory: Path = options["directory"] or settings.WEGWEISER_HOME / own_folder
+    config = broker.server_config(
+        server_name=server_name,
+        port=options["port"],
+        monitor_port=options["monitor_port"],
+        directory=directory,
+    )
+    log_file = options["log_file"] or (directory / "nats-server.log" if production else "-")
+    sizes = {name: options[name] for name in ("max_file_store", "log_size_limit") if options[name]}
+    return dataclasses.replace(
+        config,
+        host=options["host"] or ("0.0.0.0" if production else _LOOPBACK),  # noqa: S104 - with TLS
+        websocket_port=options["websocket_port"] or (_WEBSOCKET_PORT if production else None),
+        websocket_host=options["websocket_host"],
+        tls=tls,
+        sync_interval=options["sync_interval"],
+        cluster=cluster,
+        log_file=None if log_file == "-" else Path(log_file).absolute(),
+        **sizes,
+    )
+
+
+def _tls(options: dict[str, Any]) -> ServerTLS | None:
+    """Raises CommandError or BridgeError."""
+    certificate, key = options["certificate"], options["key"]
+    if certificate is None and key is None and not options["production"]:
+        return None
+    if certificate is None or key is None:
+        raise CommandError("Give both --certificate and --key.")
+    check_pair(certificate, key)
+    return ServerTLS(certificate, key)
+
+
+def _cluster(options: dict[str, Any], tls: ServerTLS | None) -> ClusterConfig | None:
+    """Without its secret. Raises CommandError or BridgeError."""
+    listen, routes = options["cluster_listen"], options["routes"]
+    if listen is None and routes is None:
+        return None
+    if not (listen and routes and options["server_name"]):
+        raise CommandError("A cluster wants --cluster-listen, --routes and a --server-name.")
+    certificate, key = options["cluster_certificate"], options["cluster_key"]
+    if certificate is not None and key is not None:
+        check_pair(certificate, key)
+        tls = ServerTLS(certificate, key)
+    elif certificate is not None or key is not None:
+        raise CommandError("Give both --cluster-certificate and --cluster-key.")
+    if options["cluster_ca"] is not None:
+        check_ca(options["cluster_ca"])
+    host, _, port = listen.rpartition(":")
+    try:
+        return ClusterConfig(
+            name=options["cluster_name"],
+            host=host.removeprefix("[").removesuffix("]"),
+            port=_port(port),
+            routes=tuple(each.strip() for each in routes.split(",") if each.strip()),
+            secret="",
+            tls=tls,
+            ca=options["cluster_ca"],
+            advertise=options["advertise"],
+        )
+    except ArgumentTypeError as error:
+        raise CommandError(f"--cluster-listen: {error}.") from error
+
+
+def _write(file: Path, text: str, *, mode: int) -> None:
+    """All or nothing, since a server may reload it at any time."""
+    new = file.with_name(file.name + ".new")
+    try:
+        new.touch(mode=mode)
+        new.chmod(mode)
+        new.write_text(text)
+        new.replace(file)
+    except OSError as error:
+        raise CommandError(f"Cannot write {file}: {error.strerror}") from error
+
+
+def _file(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    parts = re.fullmatch(r"(\d+)\s*([KMGT]B|)", text.strip().upper())
+    if parts is None or not int(parts[1]):
+        raise ArgumentTypeError(f"{text!r} is no size: give 64MB or 200GB, say")
+    return int(parts[1]) * _UNITS[parts[2]]
+
+
+def _interval(text: str) -> str:
+    if text != "always" and not re.fullmatch(r"[1-9]\d*(ms|s|m)", text):
+        raise ArgumentTypeError(f"{text!r} is neither `always` nor a time such as 1s")
+    return text

@@ -1,67 +1,72 @@
-"""Gives a tenant its place at the broker, and its credential."""
+"""A tenant's place at the broker, and the credentials of the tenant itself."""
 
-import os
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Q
 
-from tenants import broker, provisioning
-from tenants.models import Tenant
+from tenants.management import arguments, credential_work
+from tenants.models import Credential, Tenant
+
+MODES = {
+    "--rotate": "the new credential takes the place of the older ones of its kind",
+    "--rotate-keys": "new signing keys: tenant and devices get new credentials",
+    "--list": "only list the tenant's credentials",
+    "--check": "only say whether broker and database agree; without TENANT, of all tenants",
+}
 
 
 class Command(BaseCommand):
     help = (
-        "Makes or repairs a tenant's account at the broker and its stream, and writes a new "
-        "credential of the tenant. Safe to repeat; says what it changed."
+        "Makes or repairs a tenant's account and stream at the broker, and issues a new credential "
+        "of the tenant: once more, or with --rotate in the place of older ones. "
+        "--list, --check and --revoke issue none."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("tenant", help="the tenant's uuid or name")
-        parser.add_argument(
-            "--out",
-            type=Path,
-            help="write the credential there (mode 0600) instead of to standard output",
-        )
+        parser.add_argument("tenant", nargs="?", help="the tenant's uuid or name")
+        arguments.add_secret(parser)
+        parser.add_argument("--all", action="store_true", help="--rotate: those of devices too")
+        arguments.add_overlap(parser)
+        parser.add_argument("--reason", help="--revoke: why; it is kept")
+        mode = parser.add_mutually_exclusive_group()
+        for name, what in MODES.items():
+            mode.add_argument(name, action="store_true", help=what)
+        mode.add_argument("--revoke", type=int, metavar="ID", help="only end this one (--list)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        tenant = _find(options["tenant"])
-        try:
-            changes = provisioning.provision(tenant)
-            credentials = broker.tenant_credentials(tenant)
-        except provisioning.REFUSALS as error:
-            raise CommandError(f"{tenant} is not provisioned: {error}") from error
-        for change in changes or ["nothing to change at the broker"]:
-            self.stderr.write(change)
-        if options["out"] is None:
-            self.stdout.write(credentials)
+        named = options["tenant"]
+        if options["check"]:
+            tenants = [arguments.tenant_named(named)] if named else Tenant.objects.all()
+            credential_work.check(tenants, self.stdout.write)
+        elif not named:
+            raise CommandError("Name a tenant, by its uuid or name.")
+        elif options["all"] and not options["rotate"]:
+            raise CommandError("--all goes with --rotate.")
         else:
-            _write_secret(options["out"], credentials)
-            self.stderr.write(f"credential written to {options['out']}")
+            self._work(arguments.tenant_named(named), options)
 
+    def _work(self, tenant: Tenant, options: dict[str, Any]) -> None:
+        if options["list"]:
+            rows = tenant.credentials.filter(device_uuid=None).select_related("ended_by")
+            self.stdout.write("\n".join(map(arguments.line_of, rows)))
+        elif options["revoke"] is not None:
+            credential_work.revoke(tenant, options["revoke"], reason=options["reason"])
+            credential_work.provision(tenant, self.stderr.write)
+        else:
+            self._issue(tenant, options)
 
-def _find(text: str) -> Tenant:
-    by_name = Q(name=text)
-    try:
-        tenant = Tenant.objects.filter(by_name | Q(pk=UUID(text))).first()
-    except (ValueError, ValidationError):
-        tenant = Tenant.objects.filter(by_name).first()
-    if tenant is None:
-        raise CommandError(f"There is no tenant {text!r}.")
-    return tenant
-
-
-def _write_secret(path: Path, text: str) -> None:
-    """Never readable to others, not even for a moment, and whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise CommandError(f"Cannot write {path}: {error.strerror}") from error
+    def _issue(self, tenant: Tenant, options: dict[str, Any]) -> None:
+        kind = Credential.Kind.PASSWORD if options["password"] else Credential.Kind.JWT
+        credential_work.provision(tenant, self.stderr.write)
+        issued = credential_work.issue(
+            tenant,
+            kind,
+            overlap=options["overlap"],
+            rotate=options["rotate"],
+            with_devices=options["all"],
+            keys=options["rotate_keys"],
+        )
+        if options["rotate"] or options["rotate_keys"]:
+            credential_work.provision(tenant, self.stderr.write)
+        arguments.put_out(self, issued, options["out"])

@@ -68,6 +68,57 @@ def test_without_a_receipt_it_is_sent_again_to_an_agent_that_gives_them(
     assert delivery.claim_due() == [], "the second wait is longer"
 
 
+def test_it_is_sent_again_at_once_to_a_device_that_has_spoken_since(
+    device_a: Device, alice: User
+) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    online(device_a)
+    assert len(delivery.claim_due()) == 1
+    age(row, sent_at=timedelta(seconds=2))
+    assert delivery.claim_due() == []
+    Connectivity.objects.update(last_heartbeat=timezone.now())
+    assert len(delivery.claim_due()) == 1
+    assert delivery.claim_due() == []
+
+
+def test_the_next_ones_wait_for_the_receipt_of_one_that_may_be_lost(
+    device_a: Device, alice: User
+) -> None:
+    """As when a subscriber was killed between its claim and its publishing."""
+    first = commands.issue(device_a, "first", {}, by=alice)
+    online(device_a)
+    lost = delivery.claim_due()
+    second = commands.issue(device_a, "second", {}, by=alice)
+    assert delivery.claim_due() == []
+    age(first, sent_at=timedelta(seconds=11))
+    assert [each.command for each in delivery.claim_due()] == [each.command for each in lost]
+    Command.objects.filter(pk=first.pk).update(state=CommandState.DELIVERED)
+    assert [each.command for each in delivery.claim_due()] == [second.pk]
+
+
+def test_one_that_is_never_receipted_does_not_hold_up_the_rest_for_ever(
+    device_a: Device, alice: User
+) -> None:
+    first = commands.issue(device_a, "first", {}, by=alice)
+    online(device_a)
+    second = commands.issue(device_a, "second", {}, by=alice)
+    Command.objects.filter(pk=first.pk).update(
+        state=CommandState.SENT, sends=3, sent_at=timezone.now()
+    )
+    assert [each.command for each in delivery.claim_due()] == [second.pk]
+
+
+def test_nothing_is_sent_to_a_device_that_is_revoked(device_a: Device, alice: User) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    online(device_a)
+    Device.objects.update(revoked_at=timezone.now())
+    assert delivery.claim_due() == []
+    age(row, deadline=timedelta(seconds=1))
+    delivery.sweep()
+    row.refresh_from_db()
+    assert (row.state, row.error[:22]) == (CommandState.EXPIRED, "the device was revoked")
+
+
 def test_what_did_not_leave_waits_again_as_if_it_had_never_been_sent(
     device_a: Device, alice: User
 ) -> None:
@@ -80,11 +131,13 @@ def test_what_did_not_leave_waits_again_as_if_it_had_never_been_sent(
     assert len(delivery.claim_due()) == 1
 
 
+@pytest.mark.parametrize("said", [{"receipts": False}, {}])
 def test_an_agent_without_receipts_gets_it_once_and_its_silence_is_a_failure(
-    device_a: Device, alice: User
+    device_a: Device, alice: User, said: dict[str, bool]
 ) -> None:
     row = commands.issue(device_a, "ping", {}, by=alice)
-    online(device_a, receipts=False)
+    online(device_a)
+    Connectivity.objects.update(capabilities=said)
     assert len(delivery.claim_due()) == 1
     age(row, sent_at=timedelta(minutes=11))
     assert delivery.claim_due() == []
@@ -137,6 +190,19 @@ def test_only_what_waits_can_be_cancelled(device_a: Device, alice: User) -> None
         commands.cancel(row, by=alice)
     online(device_a)
     assert delivery.claim_due() == []
+
+
+def test_only_what_has_ended_is_repeated_and_the_new_one_names_the_old(
+    device_a: Device, alice: User
+) -> None:
+    row = commands.issue(device_a, "ping", {"n": 1}, by=alice)
+    with pytest.raises(CommandRefused, match="only one that has ended"):
+        commands.retry(row, by=alice)
+    commands.cancel(row, by=alice)
+    row.refresh_from_db()
+    again = commands.retry(row, by=alice)
+    assert (again.repeats, again.command, again.parameters) == (row, "ping", {"n": 1})
+    assert again.state == CommandState.QUEUED
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=31)])
@@ -213,7 +279,7 @@ class TestWithARunningSubscriber:
     ) -> None:
         agent = system.running_agent(enrolled)
         system.start_subscriber()
-        agent.heartbeat()
+        agent.heartbeat(capabilities={})
         rows = [commands.issue(enrolled.device, "ping", {}, by=alice) for _ in range(50)]
         eventually(lambda: len(agent.received) >= 50)
         ids = [each["payload"]["command_id"] for each in agent.received]

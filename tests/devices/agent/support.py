@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from uuid import UUID, uuid4
 from nats.js.errors import NotFoundError
 
 from natsbridge import claims, subjects
+from natsbridge.server_config import ServerTLS
 from tests.broker import Broker, Peer, Tenant
 from wegweiser.quickstart.ports import LOOPBACK
 
@@ -34,7 +36,8 @@ echo "$2" >> "$OSQUERY_RUNS"
 case "$2" in
   *short*) sleep 1;;
   *long*) sleep 30;;
-  *huge*) head -c 2000000 /dev/zero | tr '\\0' x;;
+  *flood*) head -c 9000000 /dev/zero | tr '\\0' x;;
+  *huge*) printf '['; yes '{"answer": "42"},' | head -n 60000; echo '{}]'; exit 0;;
   *broken*) echo "no such table" >&2; exit 1;;
 esac
 echo '[{"answer": "42"}]'
@@ -66,7 +69,9 @@ class FakeServer:
     on_register: Callable[[], None] = lambda: None
     devices: dict[str, Registration] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    last_issued: int = 0
     group: UUID = field(default_factory=uuid4)
+    tls: ServerTLS | None = None
 
     def __post_init__(self) -> None:
         fake = self
@@ -93,9 +98,14 @@ class FakeServer:
                 self.wfile.write(text)
 
         self._http = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+        if self.tls is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(self.tls.certificate, self.tls.key)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
         self._thread.start()
-        self.url = f"http://{LOOPBACK}:{self._http.server_port}"
+        scheme = "http" if self.tls is None else "https"
+        self.url = f"{scheme}://{LOOPBACK}:{self._http.server_port}"
 
     def close(self) -> None:
         self._http.shutdown()
@@ -135,7 +145,8 @@ class FakeServer:
         return 401, {"title": "Unauthorized", "detail": "The device token is unknown."}
 
     def _credentials(self, device: Registration) -> JsonObject:
-        now = int(time.time())
+        # Each is later than the one before, as the real ones are.
+        self.last_issued = now = max(int(time.time()), self.last_issued + 1)
         jwt = claims.device_user_jwt(
             self.tenant.device_key,
             account=self.tenant.account.public,
@@ -242,7 +253,7 @@ class Platform:
         self.broker = broker
         self.tenant = tenant
         self._peer: Peer | None = None
-        self._next = 1
+        self._next = dict.fromkeys(("INGEST", "LATEST"), 1)
         self._stored: list[tuple[str, JsonObject]] = []
 
     async def connect(self) -> None:
@@ -254,8 +265,8 @@ class Platform:
         return self._peer
 
     def forget(self) -> None:
-        """Read INGEST from its beginning, as it was made anew."""
-        self._next = 1
+        """Read the streams from their beginning, as they were made anew."""
+        self._next = dict.fromkeys(self._next, 1)
         self._stored.clear()
 
     async def send(
@@ -315,20 +326,24 @@ class Platform:
         ]
 
     async def stored(self, device: UUID, kind: str) -> list[JsonObject]:
-        """The bodies that INGEST has or had, in order."""
+        """The bodies that INGEST or LATEST has or had, in order."""
+        for stream in self._next:
+            await self._read(stream)
+        end = f".tenant.{self.tenant.uuid}.device.{device}.{kind}"
+        return [body for subject, body in self._stored if subject.endswith(end)]
+
+    async def _read(self, stream: str) -> None:
         while True:
             try:
                 message = await self.peer.jetstream.get_msg(
-                    "INGEST", seq=self._next, subject="ingest.>", next=True
+                    stream, seq=self._next[stream], subject="ingest.>", next=True
                 )
             except NotFoundError:
-                break
+                return
             assert message.seq is not None
             assert message.subject is not None
-            self._next = message.seq + 1
+            self._next[stream] = message.seq + 1
             self._stored.append((message.subject, json.loads(message.data or b"")))
-        end = f".tenant.{self.tenant.uuid}.device.{device}.{kind}"
-        return [body for subject, body in self._stored if subject.endswith(end)]
 
     async def next_heartbeat(self, device: UUID, *, after: int = 0) -> JsonObject:
         """The first one behind `after` others."""

@@ -83,7 +83,7 @@ async def test_psutil_info_lists_the_largest_processes_first(
         ("osquery", {"query": "SELECT 1; SELECT 2"}, "only one statement is allowed"),
         ("osquery", {"query": "SELECT 'broken'"}, "osquery failed (1): no such table"),
         ("osquery", {"query": "SELECT 'long'", "timeout": 1}, "osquery took longer than 1 s"),
-        ("osquery", {"query": "SELECT 'huge'"}, "larger than 900000 bytes"),
+        ("osquery", {"query": "SELECT 'flood'"}, "larger than 8388608 bytes"),
     ],
 )
 async def test_what_cannot_be_done_is_answered_with_what_is_allowed(
@@ -93,6 +93,25 @@ async def test_what_cannot_be_done_is_answered_with_what_is_allowed(
 
     assert outcome["status"] == "error"
     assert error in outcome["error"]
+
+
+async def test_a_huge_result_is_cut_and_says_so(
+    module_agent: AgentProcess, platform: Platform
+) -> None:
+    outcome = await platform.run(module_agent.device, "osquery", {"query": "SELECT 'huge'"})
+
+    assert outcome["status"] == "success", outcome.get("error")
+    assert len(outcome["result"]) * len('{"answer":"42"},') == pytest.approx(
+        nats_persistent_agent.MAX_RESULT_BYTES, abs=32
+    )
+    assert outcome["cut_from"] == 2 + 60_000 * len('{"answer":"42"},') + 2
+
+
+def test_a_long_text_is_cut_where_it_still_fits_once_it_is_json() -> None:
+    for text in ("x" * 400_000, '"' * 400_000, "ü" * 400_000, {"a": "\n" * 400_000}):
+        cut = nats_persistent_agent.within_limit(text)
+        size = len(nats_persistent_agent.to_json(cut["result"]))
+        assert 0.98 < size / nats_persistent_agent.MAX_RESULT_BYTES <= 1
 
 
 async def test_osquery_gives_the_rows(module_agent: AgentProcess, platform: Platform) -> None:
@@ -213,6 +232,7 @@ async def test_the_heartbeat_says_who_the_agent_is_and_what_it_offers(
         "osquery",
         "start_metrics",
         "stop_metrics",
+        "renew_credentials",
         "restart",
     ]
     assert offered["osquery"][0] == {

@@ -4,6 +4,10 @@ import signal
 import time
 from pathlib import Path
 
+import nats.errors
+import pytest
+
+from natsbridge import claims
 from tests.devices.agent.conftest import StartAgent
 from tests.devices.agent.support import (
     AgentProcess,
@@ -33,6 +37,51 @@ async def test_a_jwt_is_renewed_at_half_life_and_no_command_is_lost(
     assert len(await platform.stored(device, "response")) >= 2 * len(ids)
     assert sum("credentials" in request for request in server.requests) >= 2
     assert "the connection to the broker is lost" not in agent.log_text
+
+
+async def test_it_takes_a_new_credential_when_told_and_loses_no_message_under_load(
+    agent: AgentProcess, platform: Platform, server: FakeServer
+) -> None:
+    device = await connected(agent, platform)
+    old, ids = agent.configuration["jwt"], []
+
+    async def load() -> None:
+        while True:
+            ids.append(await platform.send(device, "ping"))
+            await asyncio.sleep(0.01)
+
+    loading = asyncio.create_task(load())
+    outcome = await platform.run(device, "renew_credentials")
+    voided = {claims.decode(old)["sub"]: claims.decode(old)["iat"]}
+    await platform.broker.push(platform.tenant, revocations=voided)
+    await asyncio.sleep(0.3)
+    loading.cancel()
+
+    outcomes = [await platform.result(device, command_id) for command_id in ids]
+
+    assert outcome["status"] == "success"
+    assert len(ids) > 20
+    assert {each["status"] for each in outcomes} == {"success"}
+    assert agent.configuration["jwt"] != old
+    assert "the connection to the broker is lost" not in agent.log_text
+    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+        await platform.broker.connect(old, agent.configuration["nkey_seed"])
+
+
+async def test_told_to_renew_while_it_is_revoked_it_answers_with_the_servers_words(
+    agent: AgentProcess, platform: Platform, server: FakeServer
+) -> None:
+    device = await connected(agent, platform)
+    server.refusals += [(403, {"title": "Forbidden", "detail": "This device is revoked."})] * 100
+
+    outcome = await platform.run(device, "renew_credentials")
+    await asyncio.sleep(0.5)
+
+    assert outcome["status"] == "error"
+    assert "This device is revoked. (403)" in outcome["error"]
+    assert "This device is revoked. (403); an operator may restore it" in agent.log_text
+    # It does not spin: the next time is 7 seconds away at least.
+    assert len([each for each in server.requests if "credentials" in each]) == 1
 
 
 async def test_a_device_that_overslept_its_jwt_comes_back_by_itself(

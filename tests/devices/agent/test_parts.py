@@ -1,12 +1,29 @@
 """The agent's parts that need no other process."""
 
+import asyncio
 import base64
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from devices.agent import nats_persistent_agent as agent
+from tests.devices.agent.support import eventually
+
+
+@contextmanager
+def no_file_grows_beyond(size: int) -> Iterator[None]:
+    """As on a full disk: what fits is written, and then there is an error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def made_jwt(claims: object) -> str:
@@ -65,8 +82,14 @@ def test_what_is_no_jwt_is_not_taken_for_one(jwt: str) -> None:
         agent.jwt_lifetime(jwt)
 
 
-def test_only_ingest_may_confirm_a_message() -> None:
+def test_what_the_platform_will_never_take_is_known_by_its_number() -> None:
+    with pytest.raises(agent.MessageTooLargeError):
+        agent.check_ack(b'{"error": {"code": 400, "err_code": 10054}, "stream": "INGEST"}')
+
+
+def test_only_the_platforms_streams_may_confirm_a_message() -> None:
     agent.check_ack(b'{"stream": "INGEST", "seq": 1}')
+    agent.check_ack(b'{"stream": "LATEST", "seq": 1}')
     for other in (b'{"stream": "TENANT"}', b'{"error": {"code": 503}}', b"[]", b"", b"null"):
         with pytest.raises(agent.NotStoredError):
             agent.check_ack(other)
@@ -210,3 +233,190 @@ async def test_a_command_that_cannot_be_journalled_is_not_taken(tmp_path: Path) 
 
     assert journal.state("a") is None
     assert journal.received == []
+
+
+async def test_on_a_full_disk_nothing_is_taken_or_half_written_and_all_is_made_up_for_later(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal"
+    journal = await loaded(path)
+    for command_id in "ab":
+        await journal.receive(command_id, {"command": "ping"})
+    await journal.start("a")
+    before = path.read_bytes()
+    with no_file_grows_beyond(len(before) + 10), pytest.raises(OSError, match="large"):
+        await journal.receive("c", {"command": "ping"})
+    assert path.read_bytes() == before
+    with no_file_grows_beyond(10):
+        for attempt in (journal.finish("a", b"{}"), journal.start("b")):
+            with pytest.raises(OSError, match="large"):
+                await attempt
+    assert not path.with_name("journal.new").exists()
+    assert "large" in journal.problem
+    # What is on the disk is still how far it had come there.
+    assert path.read_bytes() == before
+
+    await journal.finish("b", b'{"error":"not run"}')
+
+    assert journal.problem == ""
+    again = await loaded(path)
+    assert again.finished == [("a", b"{}"), ("b", b'{"error":"not run"}')]
+    assert (again.started, again.received, again.state("c")) == ([], [], None)
+
+
+async def test_an_agent_starts_on_a_full_disk_with_what_its_journal_says(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    await (await loaded(path)).receive("a", {"command": "ping"})
+    before = path.read_bytes()
+    folder = agent.ConfigurationFolder(tmp_path)
+    with no_file_grows_beyond(1):
+        folder.lock()
+        journal = await loaded(path)
+        assert journal.received == [("a", {"command": "ping"})]
+        with pytest.raises(OSError, match="large"):
+            await journal.start("a")
+    folder.release()
+    assert path.read_bytes() == before
+
+
+async def test_a_damaged_journal_costs_the_damaged_lines_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    await (await loaded(path)).receive("a", {"command": "ping"})
+    damaged = [
+        b"\0" * 4096,
+        bytes(range(256)),
+        b'{"id":"b","state":"received"}',
+        b'{"id":"b","state":"received","command":7}',
+        b'{"id":"b","state":"bogus"}',
+        b'["b","started"]',
+        b"[" * 100_000,
+        b'{"id":"b","state":"finished","answer":',
+    ]
+    with path.open("ab") as stream:
+        stream.write(b"\n".join(damaged) + b"\n" + b'{"id":"a","state":"started"}\n')
+
+    journal = await loaded(path)
+
+    assert (journal.started, journal.state("b")) == (["a"], None)
+    assert path.stat().st_size < 100
+
+
+async def test_the_commands_that_wait_count_by_size_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent.Journal, "MAX_OPEN_BYTES", 100)
+    journal = await loaded(tmp_path / "journal")
+    await journal.receive("a", {"command": "x" * 100})
+    assert journal.full
+    assert (await loaded(tmp_path / "journal")).full
+    await journal.start("a")
+    assert not journal.full
+
+
+class Platform(agent.Link):
+    """Answers each message as told, and then has stored it; `tried` is when there was one."""
+
+    def __init__(self, *answers: agent.NotStoredError) -> None:
+        self.answers = list(answers)
+        self.stored: list[dict[str, Any]] = []
+        self.tried: list[float] = []
+        self.opened = asyncio.Event()
+        self.opened.set()
+
+    async def publish_stored(self, kind: str, payload: bytes) -> None:
+        self.tried.append(asyncio.get_running_loop().time())
+        if self.answers:
+            raise self.answers.pop(0)
+        self.stored.append(json.loads(payload))
+
+
+async def test_a_command_cut_short_is_answered_once_however_often_the_agent_dies(
+    tmp_path: Path,
+) -> None:
+    journal = await loaded(tmp_path / "journal")
+    await journal.receive("a", {"command": "ping"})
+    await journal.start("a")
+    for _ in range(3):
+        journal, link = await loaded(tmp_path / "journal"), Platform()
+        outbox = agent.Outbox(link, journal)
+        outbox.load()
+        await agent.CommandRunner(cast(agent.Commands, None), journal, outbox).load()
+        assert [command_id for command_id, _ in journal.finished] == ["a"]
+
+    await sent(outbox)
+
+    assert [each["result"]["error"].partition(":")[0] for each in link.stored] == ["interrupted"]
+    assert (await loaded(tmp_path / "journal")).finished == []
+
+
+async def sent(outbox: agent.Outbox) -> None:
+    sending = asyncio.ensure_future(outbox.run())
+    try:
+        assert await outbox.empty(20)
+    finally:
+        sending.cancel()
+
+
+async def test_what_the_platform_refuses_is_tried_again_after_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "Backoff", lambda first, longest: GROWING(first / 50, longest))
+    monkeypatch.setattr(agent.random, "uniform", lambda *_: 1.0)
+    link = Platform(*(agent.NotStoredError("maximum bytes exceeded") for _ in range(4)))
+    outbox = agent.Outbox(link, await loaded(tmp_path / "journal"))
+    await outbox.send_answer("a", {"status": "success"})
+    await outbox.send_answer("b", {"status": "success"})
+
+    await sent(outbox)
+
+    assert [each["command_id"] for each in link.stored] == ["a", "b"]
+    pauses = [later - earlier for earlier, later in zip(link.tried, link.tried[1:], strict=False)]
+    assert pauses[:4] == sorted(pauses[:4])
+    assert pauses[3] > 4 * pauses[0]
+
+
+GROWING = agent.Backoff
+
+
+async def test_an_answer_too_large_for_the_platform_is_replaced_once_and_a_receipt_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "Backoff", lambda first, longest: GROWING(first / 50, longest))
+    too_large = agent.MessageTooLargeError
+    # The receipt twice, the answer, and then even the short one.
+    link = Platform(too_large("1"), too_large("2"))
+    outbox = agent.Outbox(link, await loaded(tmp_path / "journal"))
+    outbox.send_receipt("a")
+    await sent(outbox)
+    link.answers = [too_large("3"), too_large("4")]
+    await outbox.send_answer("a", {"status": "success", "result": "x" * 5_000})
+    await sent(outbox)
+
+    assert [each["result"]["status"] for each in link.stored] == ["received", "error"]
+    assert "too large to send (50" in link.stored[1]["result"]["error"]
+    assert len(link.tried) == 6
+
+
+async def test_a_command_that_cannot_be_journalled_gets_no_receipt_and_is_not_run(
+    tmp_path: Path,
+) -> None:
+    journal, link = await loaded(tmp_path / "journal"), Platform()
+    outbox = agent.Outbox(link, journal)
+    runner = agent.CommandRunner(cast(agent.Commands, None), journal, outbox)
+    command = b'{"command_id":"a","command":"ping"}'
+    with no_file_grows_beyond(10):
+        await runner.receive(command)
+    await sent(outbox)
+    assert (link.stored, journal.state("a")) == ([], None)
+
+    # The server sends again what it has no receipt for.
+    await runner.receive(command)
+    running = asyncio.ensure_future(runner.run())
+    with no_file_grows_beyond(10):
+        assert await eventually(lambda: journal.state("a") == "finished")
+    running.cancel()
+    await sent(outbox)
+
+    receipt, answer = (each["result"] for each in link.stored)
+    assert receipt == {"status": "received"}
+    assert answer["error"].startswith("not run: the journal cannot be written: ")

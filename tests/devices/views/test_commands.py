@@ -229,6 +229,32 @@ def test_a_waiting_command_can_be_cancelled(as_alice: Client, alice: User, devic
     assert "cancelled already" in again.content.decode()
 
 
+def test_the_deadline_is_chosen_in_the_form(as_alice: Client, device: Device) -> None:
+    assert send(as_alice, device, command="ping", deadline="2592000").status_code == 200
+    waits = Command.objects.get().deadline - timezone.now()
+    assert timedelta(days=29) < waits <= timedelta(days=30)
+    assert send(as_alice, device, command="ping", deadline="2592001").status_code == 422
+
+
+def test_what_has_ended_can_be_repeated_and_names_what_it_repeats(
+    as_alice: Client, as_bob: Client, as_charlie: Client, alice: User, device: Device
+) -> None:
+    command = finished(device, alice, None, "no such table")
+    path = f"/devices/{device.pk}/commands/{command.uuid}/retry/"
+    assert path in shown(as_alice, command)
+    assert path not in shown(as_bob, command)
+    assert as_bob.post(path).status_code == 403
+    assert as_charlie.post(path).status_code == 404
+    answer = as_alice.post(path)
+    again = Command.objects.get(repeats=command)
+    assert answer["Location"] == f"/devices/{device.pk}/commands/{again.uuid}/"
+    assert "It repeats" in shown(as_alice, again)
+    assert as_alice.post(path.replace(str(command.uuid), str(again.uuid))).status_code == 409
+    fragment = as_alice.post(path, headers=FRAGMENT)
+    assert fragment.status_code == 204
+    assert "issued" in fragment["HX-Trigger"]
+
+
 def test_a_viewer_cannot_cancel_nor_another_tenant_look(
     as_bob: Client, as_charlie: Client, alice: User, device: Device
 ) -> None:

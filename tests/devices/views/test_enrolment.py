@@ -37,6 +37,21 @@ def test_an_admin_gets_a_key_that_works_and_the_commands_to_use_it(
     assert "curl -fsSO https://wegweiser.example/downloads/nats_persistent_agent.py" in body
 
 
+def test_the_commands_fit_the_way_the_agent_will_take(
+    as_alice: Client, group_a: Group, settings: Settings
+) -> None:
+    settings.PUBLIC_URL = "https://wegweiser.example"
+    settings.AGENT_NATS_URL = "tls://nats.example:443"
+    body = answer_of(as_alice, group_a)
+    assert "psutil aiohttp" not in body
+    assert "WEGWEISER_INSECURE" not in body
+    settings.PUBLIC_URL = "http://wegweiser.example"
+    settings.AGENT_NATS_URL += ",wss://wegweiser.example/nats"
+    body = answer_of(as_alice, group_a, name="Another")
+    assert body.count("psutil aiohttp") == 2
+    assert "WEGWEISER_INSECURE=1" in body
+
+
 def test_the_page_with_the_key_is_not_stored(as_alice: Client, group_a: Group) -> None:
     answer = as_alice.post("/devices/add/", {"group": str(group_a.pk), "name": "x"})
     assert "no-store" in answer["Cache-Control"]

@@ -169,6 +169,20 @@ def test_the_number_of_queries_does_not_grow_with_the_fleet(
     assert queries() == few <= 9
 
 
+def test_of_what_a_device_says_of_itself_only_what_is_shown_is_read(
+    as_alice: Client, group_a: Group
+) -> None:
+    add(group_a, "first", seen=timedelta(0), hostname="h" * 5_000, platform="Linux", more="m" * 99)
+    with CaptureQueriesContext(connection) as captured:
+        body = as_alice.get("/").content.decode()
+    read = [each["sql"] for each in captured if "said_hostname" in each["sql"]]
+    assert len(read) == 1
+    assert '"devices_connectivity"."connection_info",' not in read[0]
+    assert "h" * 100 in body
+    assert "h" * 101 not in body
+    assert "Linux" in body
+
+
 def test_nothing_of_the_page_is_stored_or_run_from_elsewhere(as_alice: Client) -> None:
     answer = as_alice.get("/")
     assert "no-store" in answer["Cache-Control"]

@@ -4,6 +4,7 @@ import pytest
 from django.test import Client, RequestFactory
 from django.test.utils import override_settings
 from django.views.defaults import server_error
+from pytest_django.fixtures import Settings
 
 from tenants.models import User
 
@@ -36,6 +37,23 @@ def test_too_many_attempts_lock_the_name_and_say_so(client: Client) -> None:
         assert "15 min" in answer.content.decode()
         answer = client.post("/login/", {"username": "alice", "password": "alice-password"})
         assert answer.status_code == 429
+
+
+def test_an_address_that_tries_ever_new_names_is_locked_whatever_the_name(
+    client: Client, alice: User, settings: Settings
+) -> None:
+    settings.LOGIN_ADDRESS_FAILURE_LIMIT = 3
+
+    def try_in(name: str, password: str, address: str) -> int:
+        client.logout()
+        content = {"username": name, "password": password}
+        return client.post("/login/", content, REMOTE_ADDR=address).status_code
+
+    assert [try_in(f"guess {n}", "wrong", "203.0.113.7") for n in range(3)] == [200, 200, 429]
+    assert try_in("alice", "alice-password", "203.0.113.7") == 429
+    assert try_in("alice", "alice-password", "203.0.113.8") == 302
+    # A proxy that does not say who called must not lock everybody.
+    assert {try_in(f"guess {n}", "wrong", "127.0.0.1") for n in range(4)} == {200}
 
 
 def test_the_error_page_needs_neither_database_nor_person() -> None:

@@ -81,6 +81,8 @@ def test_it_runs_until_sigterm_and_goes_on_where_it_left_off(
     assert listening == {LOOPBACK}
     while "cpu_percent" not in metrics_of(running):
         time.sleep(0.1)
+    assert "log_size_limit: " in (home / "nats" / "nats-server.conf").read_text()
+    assert "Server is ready" in (home / "logs" / "nats-server.log").read_text()
 
     refused = run()
     assert f"already runs on {home}" in refused.output()

@@ -19,6 +19,16 @@ def test_secrets_are_made_once_and_only_we_can_read_them(tmp_path: Path) -> None
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
 
 
+def test_a_home_of_an_earlier_release_gets_the_secret_that_it_lacks(tmp_path: Path) -> None:
+    first = Secrets.of_home(tmp_path)
+    earlier = {name: value for name, value in vars(first).items() if name != "audit_key"}
+    write_private(tmp_path / "secrets.json", earlier)
+    second = Secrets.of_home(tmp_path)
+    assert {**vars(second), "audit_key": ""} == {**vars(first), "audit_key": ""}
+    assert second.audit_key
+    assert Secrets.of_home(tmp_path) == second
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"secret_key": 1}'])
 def test_damaged_secrets_are_never_replaced(tmp_path: Path, content: str) -> None:
     path = tmp_path / "secrets.json"

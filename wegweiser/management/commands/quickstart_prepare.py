@@ -1,5 +1,6 @@
 """The part of `quickstart` that needs the database: one process, because each costs a second."""
 
+import dataclasses
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from natsbridge.server_config import render
 from tenants import broker
 from tenants.actions import ensure_platform_keys
 from wegweiser.quickstart.bootstrap import bootstrap
+from wegweiser.quickstart.processes import LOG_LIMIT, Directories
 
 
 class Command(BaseCommand):
@@ -44,4 +46,7 @@ class Command(BaseCommand):
             monitor_port=nats_monitor_port,
             directory=directory,
         )
-        nats_configuration.write_text(render(configuration))
+        # The same file that its output goes to, but with a limit while it runs.
+        log_file = Directories(settings.WEGWEISER_HOME).logs / "nats-server.log"
+        bounded = dataclasses.replace(configuration, log_file=log_file, log_size_limit=LOG_LIMIT)
+        nats_configuration.write_text(render(bounded))

@@ -1,0 +1,30 @@
+"""What the inlines of a device's page have in common."""
+
+from django.db.models import Model
+from django.http import HttpRequest
+
+
+class PartOfDevice:
+    """An inline that the agent fills: seen by whoever may see the device, changed by nobody."""
+
+    extra = 0
+    can_delete = False
+    tab = True
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return may_see(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def may_see(request: HttpRequest) -> bool:
+    return request.user.has_perm("devices.view_device") or request.user.has_perm(
+        "devices.change_device"
+    )

@@ -1,0 +1,174 @@
+"""Commands to many devices at once, under /api/nats/commands."""
+
+from typing import Any
+from uuid import UUID
+
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from devices import recipients, representations
+from devices.actions import bulk
+from devices.actions.bulk import Recipients
+from devices.api import access
+from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
+from devices.api.problems import problem
+from devices.api.serializers import CommandSerializer
+from devices.errors import CommandConflict, CommandRefused
+from devices.models import BulkCommand
+from devices.presence import Status
+from devices.recipients import RoleMissing, UnknownTarget
+from tenants.models import Role, User
+
+MAX_LISTED = 10_000
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Sent again with the same key, the same bulk command is answered.",
+)
+
+
+class FilterSerializer(serializers.Serializer[Any]):
+    """The fleet page's filters."""
+
+    q = serializers.CharField(required=False, max_length=200)
+    status = serializers.ChoiceField([each.value for each in Status], required=False)
+    tenant = serializers.UUIDField(required=False)
+    group = serializers.UUIDField(required=False)
+
+
+class BulkCommandSerializer(CommandSerializer):
+    """With exactly one of `group`, `organisation`, `filter`, `devices`."""
+
+    group = serializers.UUIDField(required=False)
+    organisation = serializers.UUIDField(required=False)
+    filter = FilterSerializer(required=False)
+    devices = serializers.ListField(
+        child=serializers.UUIDField(), required=False, min_length=1, max_length=MAX_LISTED
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        targets = {"group", "organisation", "filter", "devices"}.intersection(attrs)
+        if len(targets) != 1:
+            raise serializers.ValidationError(
+                "Name exactly one of group, organisation, filter, devices."
+            )
+        return attrs
+
+
+class BulkCommandsView(APIView):
+    @extend_schema(
+        request=BulkCommandSerializer,
+        parameters=[KEY],
+        responses={202: BulkIssuedAnswer, 200: BulkIssuedAnswer},
+    )
+    def post(self, request: Request) -> Response:
+        """202 for a new one, 200 for one that its Idempotency-Key has brought before."""
+        person, wanted, data = _asked(request)
+        key = request.headers.get("Idempotency-Key", "")
+        if len(key) > 100:
+            raise ValidationError({"Idempotency-Key": "At most 100 characters."})
+        try:
+            issued, new = bulk.issue(
+                wanted,
+                data["command"],
+                data["parameters"],
+                by=person,
+                deadline=data.get("deadline"),
+                idempotency_key=key,
+            )
+        except CommandConflict as error:
+            return problem(409, str(error))
+        except CommandRefused as error:
+            return problem(400, str(error))
+        return Response(_issued(request, issued), status=202 if new else 200)
+
+
+class BulkPreviewView(APIView):
+    @extend_schema(request=BulkCommandSerializer, responses=BulkPreviewAnswer)
+    def post(self, request: Request) -> Response:
+        """How many devices would get it now, and how many not; nothing is sent."""
+        _, wanted, data = _asked(request)
+        shown = bulk.preview(wanted, data["command"])
+        return Response(representations.bulk_preview(wanted.words, shown.by_status, shown.left_out))
+
+
+class BulkCommandView(APIView):
+    @extend_schema(responses=BulkAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        found = _bulk_for(request, uuid, Role.VIEWER)
+        return Response(representations.bulk(found, bulk.progress(found)))
+
+
+class CancelBulkView(APIView):
+    @extend_schema(request=None, responses=CancelledAnswer)
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """All of its commands that still wait."""
+        found = _bulk_for(request, uuid, Role.OPERATOR)
+        cancelled = bulk.cancel(found, by=access.person_of(request))
+        return Response({"success": True, "cancelled": cancelled})
+
+
+class RetryBulkView(APIView):
+    @extend_schema(request=None, responses={202: BulkIssuedAnswer})
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """A new bulk command to the devices on which this one failed or expired."""
+        found = _bulk_for(request, uuid, Role.OPERATOR)
+        try:
+            again = bulk.retry(found, by=access.person_of(request))
+        except CommandConflict as error:
+            return problem(409, str(error))
+        return Response(_issued(request, again), status=202)
+
+
+def _asked(request: Request) -> tuple[User, Recipients, dict[str, Any]]:
+    person = access.person_of(request)
+    form = BulkCommandSerializer(data=request.data)
+    form.is_valid(raise_exception=True)
+    data = form.validated_data
+    try:
+        wanted = _recipients(person, data)
+    except UnknownTarget as error:
+        raise NotFound(str(error)) from error
+    except RoleMissing as error:
+        raise PermissionDenied(str(error)) from error
+    except CommandRefused as error:
+        raise ValidationError(str(error)) from error
+    access.require(request, wanted.tenant.pk, Role.OPERATOR)
+    return person, wanted, data
+
+
+def _recipients(person: User, data: dict[str, Any]) -> Recipients:
+    if "group" in data:
+        return recipients.of_group(person, data["group"])
+    if "organisation" in data:
+        return recipients.of_organisation(person, data["organisation"])
+    if "devices" in data:
+        return recipients.of_devices(person, data["devices"])
+    return recipients.of_filter(person, data["filter"])
+
+
+def _bulk_for(request: Request, uuid: UUID, role: Role) -> BulkCommand:
+    person = access.person_of(request)
+    visible = BulkCommand.objects.visible_to(person).select_related("created_by", "repeats")
+    found = visible.filter(uuid=uuid).first()
+    if found is None:
+        raise NotFound(f"There is no bulk command {uuid}.")
+    access.require(request, found.tenant_id, role)
+    return found
+
+
+def _issued(request: Request, issued: BulkCommand) -> dict[str, Any]:
+    path = reverse("api-bulk-command", args=[issued.uuid])
+    return {
+        "success": True,
+        "bulk_id": str(issued.uuid),
+        "status_url": request.build_absolute_uri(path),
+        "total": issued.total,
+        "left_out": issued.left_out,
+    }

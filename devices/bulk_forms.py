@@ -1,0 +1,142 @@
+"""The form of a bulk command: whom it is for."""
+
+import uuid
+from typing import Any
+from uuid import UUID
+
+from django import forms
+
+from devices import recipients
+from devices.actions.bulk import Recipients
+from devices.forms import GroupChoice
+from devices.models import Device
+from devices.offers import Offer, offers
+from devices.presence import Status
+from tenants.models import Group, Organisation, Role, Tenant, User
+
+# So many kinds of agents are asked what they offer.
+VERSIONS_ASKED = 20
+LISTED_AT_MOST = 10_000
+
+
+class OrganisationChoice(forms.ModelChoiceField):
+    def label_from_instance(self, organisation: Organisation) -> str:
+        return f"{organisation.tenant.name} / {organisation.name}"
+
+
+class RecipientsForm(forms.Form):
+    """One of four ways to say which devices; the fields of the others may hold anything.
+
+    The filters are named as the fleet page names them, so that its address leads here.
+    """
+
+    TARGETS = (
+        ("group", "A group"),
+        ("organisation", "An organisation"),
+        ("filter", "What a filter finds"),
+        ("devices", "Single devices"),
+    )
+
+    target = forms.ChoiceField(
+        label="To", choices=TARGETS, initial="group", widget=forms.RadioSelect
+    )
+    to_group = GroupChoice(Group.objects.none(), label="Group", required=False, empty_label=None)
+    organisation = OrganisationChoice(
+        Organisation.objects.none(), label="Organisation", required=False, empty_label=None
+    )
+    q = forms.CharField(label="Search", required=False, max_length=200)
+    status = forms.ChoiceField(
+        label="Status",
+        required=False,
+        choices=[("", "Any status"), *((each, each) for each in Status)],
+    )
+    tenant = forms.ModelChoiceField(
+        Tenant.objects.none(), label="Tenant", required=False, empty_label="All tenants"
+    )
+    group = GroupChoice(
+        Group.objects.none(), label="In group", required=False, empty_label="All groups"
+    )
+    devices = forms.CharField(
+        label="Devices",
+        required=False,
+        max_length=40 * LISTED_AT_MOST,
+        widget=forms.Textarea(attrs={"rows": 4, "class": "code", "spellcheck": "false"}),
+        help_text="Their UUIDs, one on each line.",
+    )
+    # The same form sent twice is one bulk command.
+    key = forms.CharField(widget=forms.HiddenInput, required=False, max_length=100)
+
+    def __init__(self, person: User, data: Any = None) -> None:
+        super().__init__(data, auto_id="id_to_%s", initial={"key": uuid.uuid4()})
+        self.person = person
+        commanded = Group.objects.visible_to(person, Role.OPERATOR)
+        groups = commanded.select_related("tenant", "organisation").order_by(
+            "tenant__name", "organisation__name", "name"
+        )
+        querysets = {
+            "to_group": groups,
+            "group": groups,
+            "organisation": Organisation.objects.visible_to(person, Role.OPERATOR)
+            .select_related("tenant")
+            .order_by("tenant__name", "name"),
+            "tenant": Tenant.objects.visible_to(person, Role.OPERATOR),
+        }
+        for name, queryset in querysets.items():
+            self.fields[name].queryset = queryset  # type: ignore[attr-defined]
+
+    @property
+    def key_sent(self) -> str:
+        return str(self.cleaned_data["key"])
+
+    def clean_devices(self) -> list[UUID]:
+        text = self.cleaned_data["devices"]
+        if self.data.get("target") != "devices":
+            return []
+        try:
+            return [UUID(each) for each in text.replace(",", " ").split()]
+        except ValueError:
+            raise forms.ValidationError("Something in it is no UUID.") from None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        target = str(data.get("target", ""))
+        field = "to_group" if target == "group" else target
+        needed = field in ("to_group", "organisation", "devices")
+        if needed and not data.get(field) and not self.errors.get(field):
+            self.add_error(field, "This says which devices, so it cannot be empty.")
+        return data
+
+    def recipients(self) -> Recipients:
+        """Raises CommandRefused, in words."""
+        data = self.cleaned_data
+        match data["target"]:
+            case "group":
+                return recipients.of_group(self.person, data["to_group"].pk)
+            case "organisation":
+                return recipients.of_organisation(self.person, data["organisation"].pk)
+            case "devices":
+                return recipients.of_devices(self.person, data["devices"])
+        wanted = {
+            "q": data["q"],
+            "status": data["status"],
+            "tenant": data["tenant"] and data["tenant"].pk,
+            "group": data["group"] and data["group"].pk,
+        }
+        return recipients.of_filter(self.person, wanted)
+
+
+def offers_among(person: User) -> list[Offer]:
+    """What the agents offer that the person may command: one agent of each version is asked."""
+    version = "connectivity__agent_version"
+    asked = (
+        Device.objects.visible_to(person, Role.OPERATOR)
+        .exclude(connectivity=None)
+        .order_by(version, "-connectivity__last_heartbeat")
+        .distinct(version)
+        .values_list("connectivity__capabilities", flat=True)[:VERSIONS_ASKED]
+    )
+    found: dict[str, Offer] = {}
+    for capabilities in asked:
+        for offer in offers(capabilities):
+            found.setdefault(offer.name, offer)
+    return sorted(found.values(), key=lambda offer: offer.name)

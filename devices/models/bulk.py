@@ -1,0 +1,70 @@
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from tenants.models import Tenant, TenantOwnedQuerySet
+
+
+class BulkCommandQuerySet(TenantOwnedQuerySet["BulkCommand"]):
+    pass
+
+
+class BulkCommand(models.Model):
+    """One command to many devices of a tenant: who wanted what, for whom, until when. What came
+    of it is in its commands."""
+
+    id = models.BigAutoField(primary_key=True)
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="bulk_commands")
+    command = models.CharField(max_length=100)
+    parameters = models.JSONField(default=dict)
+    # In words, and as it was asked for.
+    target = models.CharField(max_length=300)
+    selection = models.JSONField(default=dict)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    deadline = models.DateTimeField()
+    # Its target's devices that get no command, by the reason.
+    left_out = models.JSONField(default=dict)
+    total = models.PositiveIntegerField(default=0)
+    # Who is still to get a row in `commands`; empty once each has one.
+    waiting = ArrayField(models.UUIDField(), default=list)
+    filled_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
+    repeats = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="repetitions"
+    )
+    # Sent twice with the same key by the same person, it is issued once.
+    idempotency_key = models.CharField(max_length=100, blank=True)
+
+    objects = BulkCommandQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["created_by", "idempotency_key"],
+                name="bulk_command_issued_once",
+                condition=~Q(idempotency_key=""),
+            )
+        ]
+        indexes = [
+            models.Index(fields=["tenant", "-id"], name="bulk_command_of_tenant"),
+            models.Index(
+                fields=["id"], name="bulk_command_unfilled", condition=Q(filled_at__isnull=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.command} to {self.target}"
+
+    def says(self, command: str, parameters: dict[str, Any], selection: dict[str, Any]) -> bool:
+        """Whether this is what it was asked for."""
+        return (self.command, self.parameters, self.selection) == (command, parameters, selection)

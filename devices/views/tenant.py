@@ -1,0 +1,130 @@
+"""A tenant's own page, for its admins: its credentials, its keys, how it stands at the broker."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from devices.actions.credentials import rotate_all
+from devices.views.controls import Question, ask, require_admin
+from devices.views.page import PersonRequest, page
+from tenants.actions import credentials
+from tenants.forms import OverlapForm, ReasonForm, RotateForm
+from tenants.models import Tenant
+
+CREDENTIALS_SHOWN = 50
+
+ROTATE = Question(
+    "Rotate the credential of {}",
+    "You get a new credential here, and see its secret once. The one in use until now ends after "
+    "the overlap.",
+    "Make the new credential",
+    RotateForm,
+    dangerous=False,
+)
+ROTATE_KEYS = Question(
+    "Rotate the signing keys of {}",
+    "Everything that the keys have signed until now ends after the overlap: agents fetch new "
+    "credentials by themselves, and the tenant needs a new one of its own. With an overlap of 0 "
+    "every device is disconnected at once.",
+    "Rotate the signing keys",
+    OverlapForm,
+)
+REVOKE = Question(
+    "Revoke a credential of {}",
+    "It is void at once: a connection that was opened with it ends within a second.",
+    "Revoke the credential",
+    ReasonForm,
+)
+
+
+@page
+@require_safe
+def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+    own = found.credentials.filter(device_uuid=None).select_related("issued_by", "ended_by")
+    context = {
+        "tenant": found,
+        "account": getattr(found, "broker_account", None),
+        "credentials": own[:CREDENTIALS_SHOWN],
+        "username": f"tenant_{found.pk}",
+        "device_count": found.devices.count(),
+        "revoked_count": found.devices.exclude(revoked_at=None).count(),
+    }
+    return render(request, "tenants/tenant.html", context)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def rotate(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+
+    def do(form: Any) -> HttpResponse:
+        options = {"by": request.user, **form.options()}
+        if form.cleaned_data["every_device"]:
+            issued = rotate_all(found, **options)
+        else:
+            issued = credentials.rotate_tenant(found, replaces=form.replaced(found), **options)
+        shown = {"tenant": found, "issued": issued, "nats_url": settings.AGENT_NATS_URL}
+        return render(request, "tenants/issued.html", shown)
+
+    question_form = partial(RotateForm, initial={"seen": RotateForm.newest(found)})
+    return _asked(request, found, ROTATE, do, question_form)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def rotate_keys(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+
+    def do(form: forms.Form) -> HttpResponse:
+        overlap = form.cleaned_data["overlap"]
+        credentials.rotate_keys(found, by=request.user, overlap=overlap)
+        return redirect("tenant", found.pk)
+
+    return _asked(request, found, ROTATE_KEYS, do)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+    own = found.credentials.filter(device_uuid=None)
+    credential = get_object_or_404(own, pk=credential_id)
+
+    def do(form: forms.Form) -> HttpResponse:
+        reason = form.cleaned_data["reason"]
+        credentials.revoke(credential, by=request.user, reason=reason)
+        return redirect("tenant", found.pk)
+
+    return _asked(request, found, REVOKE, do)
+
+
+def _asked(
+    request: PersonRequest, tenant: Tenant, question: Question, do: Any, form: Any = None
+) -> HttpResponse:
+    back = reverse("tenant", args=[tenant.pk])
+    return ask(
+        request,
+        question,
+        do,
+        form or question.form,
+        title=question.title.format(tenant.name),
+        back=back,
+        crumbs=[(reverse("fleet"), "Fleet"), (back, tenant.name)],
+    )
+
+
+def _find(request: PersonRequest, tenant_uuid: UUID) -> Tenant:
+    visible = Tenant.objects.visible_to(request.user)
+    found = get_object_or_404(
+        visible.select_related("broker_account", "suspended_by"), pk=tenant_uuid
+    )
+    require_admin(request, found)
+    return found

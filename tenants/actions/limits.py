@@ -1,0 +1,74 @@
+"""What a tenant may take of the broker.
+
+nats-server 2.15 limits connections, subscriptions, the size of a message and storage for each
+account. It has no limit on an account's rate of messages: what a device may pour into the platform
+is bounded by the stream INGEST, subject by subject.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from natsbridge.server_config import MAX_FILE_STORE
+from tenants.actions import audit
+from tenants.actions.accounts import announce_account
+from tenants.errors import LimitRefused
+from tenants.models import Action, BrokerAccount, Tenant, User
+
+# By field: the setting with the default, and the largest number there is.
+LIMITS = {
+    "max_connections": ("TENANT_MAX_CONNECTIONS", 2**31 - 1),
+    "max_subscriptions": ("TENANT_MAX_SUBSCRIPTIONS", 2**31 - 1),
+    "max_payload_bytes": ("TENANT_MAX_PAYLOAD_BYTES", 2**31 - 1),
+    "storage_bytes": ("TENANT_STORAGE_BYTES", MAX_FILE_STORE),
+}
+UNLIMITED = -1
+# A stream smaller than this holds next to nothing.
+LEAST_STORAGE = 1024**2
+
+
+def of(tenant: Tenant) -> dict[str, dict[str, int | None]]:
+    """By name: the value that holds, the installation's default, and the tenant's own, if any."""
+    account = BrokerAccount.objects.filter(tenant=tenant).first()
+    found = {}
+    for name, (setting, _) in LIMITS.items():
+        default, own = getattr(settings, setting), getattr(account, name, None)
+        value = default if own is None else own
+        found[name] = {"value": value, "default": default, "own": own}
+    return found
+
+
+@transaction.atomic
+def set_limits(tenant: Tenant, *, by: User | None, **limits: int | None) -> None:
+    """Those named: a number, -1 for no limit, None for the installation's default. The broker is
+    told at once; connections above a lower limit end.
+
+    Raises LimitRefused. Storage that is less than what the tenant's stream holds is refused by the
+    broker's side, with words in the account's `last_error`: nothing is dropped.
+    """
+    for name, value in limits.items():
+        check(name, value)
+    account = BrokerAccount.objects.select_for_update().get(tenant=tenant)
+    changed: dict[str, Any] = {}
+    for name, value in limits.items():
+        if getattr(account, name) != value:
+            changed[name] = {"from": getattr(account, name), "to": value}
+            setattr(account, name, value)
+    if not changed:
+        return
+    account.save(update_fields=list(changed))
+    announce_account(tenant)
+    audit.record(Action.TENANT_LIMITS, tenant=tenant.pk, by=by, target=tenant.name, detail=changed)
+
+
+def check(name: str, value: int | None) -> None:
+    """Raises LimitRefused for what `set_limits` does not take."""
+    if name not in LIMITS:
+        raise LimitRefused(f"There is no limit named {name}.")
+    if value is None or value == UNLIMITED:
+        return
+    _, highest = LIMITS[name]
+    lowest = LEAST_STORAGE if name == "storage_bytes" else 1
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise LimitRefused(f"{name} is from {lowest} to {highest}, or -1 for no limit.")

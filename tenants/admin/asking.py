@@ -1,0 +1,137 @@
+"""Buttons that ask before they act: a page with what will happen and a form, then the deed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from tenants.forms import ConfirmForm
+
+# Of many selected rows so many are named.
+NAMED = 20
+
+
+@dataclass(frozen=True)
+class Question:
+    """`refusals` are the errors whose words are shown in the form instead of what is done."""
+
+    title: str
+    text: str
+    button: str
+    done: str
+    refusals: tuple[type[Exception], ...]
+    form: Callable[..., forms.Form] = ConfirmForm
+    dangerous: bool = True
+
+
+def ask(
+    model_admin: ModelAdmin,
+    request: HttpRequest,
+    row: Model,
+    question: Question,
+    act: Callable[[Any], HttpResponse | None],
+) -> HttpResponse:
+    """Of one row, for an action of its page. `act` gets the form, and may answer by itself."""
+    page = reverse(admin_name(row, "change"), args=[row.pk])
+    form = question.form(request.POST) if request.method == "POST" else question.form()
+    if form.is_bound and form.is_valid():
+        try:
+            answer = act(form)
+        except question.refusals as error:
+            form.add_error(None, str(error))
+        else:
+            model_admin.log_change(request, row, question.done)
+            if answer is None:
+                model_admin.message_user(request, question.done, messages.SUCCESS)
+            return answer or redirect(page)
+    return _render(model_admin, request, question, form, back=page, rows=[row])
+
+
+def ask_of_many(
+    model_admin: ModelAdmin,
+    request: HttpRequest,
+    rows: QuerySet[Any],
+    question: Question,
+    act: Callable[[Any, Any], None],
+    *,
+    action: str,
+) -> HttpResponse | None:
+    """Of the rows selected in a list; `act` gets each with the form."""
+    confirmed = "confirmed" in request.POST
+    form = question.form(request.POST) if confirmed else question.form()
+    if form.is_bound and form.is_valid():
+        done = 0
+        for row in rows:
+            try:
+                act(row, form)
+            except question.refusals as error:
+                model_admin.message_user(request, f"{row}: {error}", messages.ERROR)
+            else:
+                model_admin.log_change(request, row, question.done)
+                done += 1
+        if done:
+            model_admin.message_user(request, f"{question.done} ({done})", messages.SUCCESS)
+        return None
+    selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+    hidden = {"action": action, "select_across": request.POST.get("select_across", "0")}
+    return _render(
+        model_admin,
+        request,
+        question,
+        form,
+        back=request.get_full_path(),
+        rows=list(rows[: NAMED + 1]),
+        count=rows.count(),
+        selected=selected,
+        hidden={**hidden, "confirmed": "yes"},
+    )
+
+
+def _render(
+    model_admin: ModelAdmin,
+    request: HttpRequest,
+    question: Question,
+    form: forms.Form,
+    *,
+    back: str,
+    rows: Sequence[Model],
+    **more: Any,
+) -> HttpResponse:
+    for field in form.fields.values():
+        _dress(field)
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "opts": model_admin.opts,
+        "title": question.title,
+        "question": question,
+        "form": form,
+        "rows": rows[:NAMED],
+        "count": len(rows),
+        "back": back,
+        **more,
+    }
+    return TemplateResponse(request, "admin/question.html", context)
+
+
+def _dress(field: forms.Field) -> None:
+    """The widget that the admin's other pages have."""
+    widget = field.widget
+    if isinstance(widget, forms.Select):
+        field.widget = UnfoldAdminSelectWidget(choices=widget.choices)
+    elif isinstance(widget, forms.TextInput):
+        field.widget = UnfoldAdminTextInputWidget(attrs=widget.attrs)
+    field.widget.is_required = field.required
+
+
+def admin_name(row: Model, view: str) -> str:
+    return f"admin:{row._meta.app_label}_{row._meta.model_name}_{view}"

@@ -1,0 +1,268 @@
+"""A tenant at the broker, on its page: suspended and resumed, its credentials, keys and limits."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import DropdownFilter
+from unfold.decorators import action
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
+
+from natsbridge.admin.base import label, moment
+from tenants.actions import credentials, limits, suspension
+from tenants.admin.asking import Question, ask
+from tenants.admin.credentials import credential_table
+from tenants.admin.writing import person_of
+from tenants.errors import LimitRefused, TenantsError
+from tenants.forms import OverlapForm, ReasonForm, RotateForm
+from tenants.models import BrokerAccount, Credential, Tenant
+
+CREDENTIALS_SHOWN = 5
+REFUSALS = (TenantsError,)
+
+SUSPEND = Question(
+    "Suspend this tenant?",
+    "All its devices and its own credential are disconnected within a second and kept out, and "
+    "its devices' tokens open nothing, until it is resumed. Its people can still look.",
+    "Suspend",
+    "Suspended.",
+    REFUSALS,
+    ReasonForm,
+)
+RESUME = Question(
+    "Resume this tenant?",
+    "Its devices come back by themselves.",
+    "Resume",
+    "Resumed.",
+    REFUSALS,
+    dangerous=False,
+)
+ROTATE = Question(
+    "Rotate the tenant's credential?",
+    "The next page shows the new credential once. The one in use until now ends after the overlap.",
+    "Make the new credential",
+    "Credential rotated.",
+    REFUSALS,
+    RotateForm,
+    dangerous=False,
+)
+ROTATE_KEYS = Question(
+    "Rotate the signing keys?",
+    "Everything that the keys have signed until now ends after the overlap: agents fetch new "
+    "credentials by themselves, and the tenant needs a new one of its own. With an overlap of 0 "
+    "every device is disconnected at once.",
+    "Rotate the keys",
+    "Signing keys rotated.",
+    REFUSALS,
+    OverlapForm,
+)
+
+STATE_KINDS = {"failed": "danger", "waiting": "warning", "provisioned": "success"}
+
+
+class StandingFilter(DropdownFilter):
+    title = "broker account"
+    parameter_name = "standing"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        return [("suspended", "Suspended"), ("waiting", "Waiting"), ("failed", "Failed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> QuerySet[Tenant]:
+        provisioned = BrokerAccount.objects.filter(provisioned_at__gte=F("wanted_at"))
+        match self.value():
+            case "suspended":
+                return queryset.exclude(suspended_at=None)
+            case "waiting":
+                return queryset.exclude(broker_account__in=provisioned)
+            case "failed":
+                return queryset.filter(broker_account__last_error__gt="")
+        return queryset
+
+
+def _limit_field(title: str) -> forms.IntegerField:
+    return forms.IntegerField(label=title, required=False, widget=UnfoldAdminIntegerFieldWidget)
+
+
+class TenantForm(forms.ModelForm):
+    """The tenant with its account's own limits; an empty one follows the settings."""
+
+    max_connections = _limit_field("Connections")
+    max_subscriptions = _limit_field("Subscriptions")
+    max_payload_bytes = _limit_field("Bytes of one message")
+    storage_bytes = _limit_field("Bytes of storage")
+
+    class Meta:
+        model = Tenant
+        fields = ("name",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, limit in limits.of(self.instance).items():
+            if name in self.fields:
+                self.fields[name].initial = limit["own"]
+                self.fields[name].help_text = f"Empty: {_number(limit['default'])}, the default."
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned: dict[str, Any] | None = super().clean()
+        for name, value in self.limits().items():
+            try:
+                limits.check(name, value)
+            except LimitRefused as error:
+                self.add_error(name, str(error))
+        return cleaned
+
+    def limits(self) -> dict[str, int | None]:
+        return {name: self.cleaned_data.get(name) for name in limits.LIMITS if name in self.fields}
+
+
+def _number(limit: int | None) -> str:
+    return "no limit (-1)" if limit == limits.UNLIMITED else f"{limit:,}"
+
+
+class BrokerAdmin(ModelAdmin):
+    """What TenantAdmin offers of the broker; all of it for whoever may change tenants."""
+
+    actions_detail: tuple[str, ...] = ("suspend", "resume", "rotate", "rotate_keys")
+
+    def has_control_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("tenants.change_tenant")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Without what makes no sense for this tenant just now."""
+        offered = super().get_actions_detail(request, object_id)
+        suspended = Tenant.objects.filter(pk=object_id).exclude(suspended_at=None).exists()
+        senseless = ("suspend", "rotate") if suspended else ("resume",)
+        names = {f"tenants_tenant_{name}" for name in senseless}
+        return [each for each in offered if each.action_name not in names]
+
+    @action(
+        description="Suspend", permissions=["control"], icon="block", variant=ActionVariant.DANGER
+    )
+    def suspend(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        tenant = get_object_or_404(Tenant, pk=object_id)
+
+        def act(form: forms.Form) -> None:
+            reason = form.cleaned_data["reason"]
+            suspension.suspend_tenant(tenant, by=person_of(request), reason=reason)
+
+        return ask(self, request, tenant, SUSPEND, act)
+
+    @action(description="Resume", permissions=["control"], icon="play_arrow")
+    def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        tenant = get_object_or_404(Tenant, pk=object_id)
+
+        def act(form: forms.Form) -> None:
+            suspension.resume_tenant(tenant, by=person_of(request))
+
+        return ask(self, request, tenant, RESUME, act)
+
+    @action(description="Rotate credential", permissions=["control"], icon="autorenew")
+    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        tenant = get_object_or_404(Tenant, pk=object_id)
+
+        def act(form: Any) -> HttpResponse:
+            options = {"by": person_of(request), **form.options()}
+            if form.cleaned_data["every_device"]:
+                issued = credentials.rotate_all(tenant, **options)
+            else:
+                replaced = form.replaced(tenant)
+                issued = credentials.rotate_tenant(tenant, replaces=replaced, **options)
+            return self._secret_page(request, issued)
+
+        form = partial(RotateForm, initial={"seen": RotateForm.newest(tenant)})
+        return ask(self, request, tenant, replace(ROTATE, form=form), act)
+
+    @action(description="Rotate signing keys", permissions=["control"], icon="key")
+    def rotate_keys(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        tenant = get_object_or_404(Tenant, pk=object_id)
+
+        def act(form: forms.Form) -> None:
+            overlap = form.cleaned_data["overlap"]
+            credentials.rotate_keys(tenant, by=person_of(request), overlap=overlap)
+
+        return ask(self, request, tenant, ROTATE_KEYS, act)
+
+    def _secret_page(self, request: HttpRequest, issued: credentials.Issued) -> HttpResponse:
+        """No redirect to it, so the secret is stored nowhere on its way."""
+        is_file = issued.credential.kind == Credential.Kind.JWT
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "New credential",
+            "row": issued.credential,
+            "secret": issued.secret,
+            "long_secret": is_file,
+            "worth_copying": {
+                "Server": settings.AGENT_NATS_URL,
+                **({} if is_file else {"Username": issued.username}),
+            },
+        }
+        headers = {"Cache-Control": "no-store"}
+        return TemplateResponse(request, "admin/issued_secret.html", context, headers=headers)
+
+    @admin.display(description="Standing")
+    def standing(self, tenant: Tenant) -> SafeString:
+        if tenant.suspended_at is None:
+            return label("Let in", "success")
+        return format_html(
+            "{} {} by {}: {}",
+            label("Suspended", "danger"),
+            moment(tenant.suspended_at),
+            tenant.suspended_by or "the platform",
+            tenant.suspended_reason or "no reason given",
+        )
+
+    @admin.display(description="Broker account")
+    def account(self, tenant: Tenant) -> SafeString:
+        account = _account(tenant)
+        if account is None:
+            return label("None", "danger")
+        shown = label(account.state.capitalize(), STATE_KINDS[account.state])
+        if tenant.suspended_at is None:
+            return shown
+        return format_html("{} {}", shown, label("Suspended", "danger"))
+
+    @admin.display(description="To be pushed")
+    def account_waits(self, tenant: Tenant) -> str:
+        account = _account(tenant)
+        if account is None or account.waits:
+            return "The last change waits for a running subscriber to push it."
+        return f"Nothing; the broker has what stood here at {moment(account.provisioned_at)}."
+
+    @admin.display(description="Public key")
+    def account_key(self, tenant: Tenant) -> str:
+        account = _account(tenant)
+        return account.public_key if account else ""
+
+    @admin.display(description="The server's words when it refused")
+    def account_error(self, tenant: Tenant) -> str:
+        account = _account(tenant)
+        return account.last_error if account else ""
+
+    @admin.display(description="Limits")
+    def limits_in_force(self, tenant: Tenant) -> str:
+        return ", ".join(
+            f"{TenantForm.base_fields[name].label}: {_number(limit['value'])}"
+            for name, limit in limits.of(tenant).items()
+        )
+
+    @admin.display(description="Its own credentials")
+    def credentials(self, tenant: Tenant) -> SafeString:
+        rows = tenant.credentials.filter(device_uuid=None)
+        shown = rows.select_related("tenant", "issued_by", "ended_by")[:CREDENTIALS_SHOWN]
+        return credential_table(shown, tenant.pk)
+
+
+def _account(tenant: Tenant) -> BrokerAccount | None:
+    return getattr(tenant, "broker_account", None)

@@ -1,0 +1,190 @@
+"""Credentials: what opens the broker, from its issue to its end. No secret is kept, so none is
+shown."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import (
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RelatedDropdownFilter,
+)
+from unfold.decorators import action
+from unfold.enums import ActionVariant
+from unfold.paginator import InfinitePaginator
+
+from natsbridge.admin.base import ReadOnlyAdmin, label, moment
+from tenants.actions import credentials
+from tenants.admin.asking import Question, ask, ask_of_many
+from tenants.admin.writing import person_of
+from tenants.errors import TenantsError
+from tenants.forms import ReasonForm
+from tenants.models import Credential
+
+STATE_KINDS = {"live": "success", "ending": "warning", "expired": "", "ended": "danger"}
+
+REVOKE = Question(
+    "Revoke this credential?",
+    "It is void at once: a connection that was opened with it ends within a second. A device "
+    "whose credential is revoked fetches a new one; revoke the device itself to keep it out.",
+    "Revoke",
+    "The credential is revoked.",
+    (TenantsError,),
+    ReasonForm,
+)
+
+
+class StateFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        return [("open", "Opens the broker"), ("void", "Void")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Credential]
+    ) -> QuerySet[Credential]:
+        live = Credential.objects.live().values("pk")
+        match self.value():
+            case "open":
+                return queryset.filter(pk__in=live)
+            case "void":
+                return queryset.exclude(pk__in=live)
+        return queryset
+
+
+class OwnerFilter(DropdownFilter):
+    title = "owner"
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        return [("tenant", "The tenant itself"), ("device", "A device")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Credential]
+    ) -> QuerySet[Credential]:
+        if self.value() not in ("tenant", "device"):
+            return queryset
+        return queryset.filter(device_uuid__isnull=self.value() == "tenant")
+
+
+@admin.register(Credential)
+class CredentialAdmin(ReadOnlyAdmin):
+    """The table grows with each renewal, so nothing here counts the whole of it."""
+
+    list_display = ("username", "kind", "state", "issued_at", "last_used_at", "until")
+    list_select_related = ("tenant",)
+    list_filter = (
+        StateFilter,
+        OwnerFilter,
+        ("kind", ChoicesDropdownFilter),
+        ("tenant", RelatedDropdownFilter),
+    )
+    list_filter_submit = True
+    search_fields = ("=device_uuid", "=public_key")
+    search_help_text = "UUID of the device or of the tenant, or a public key"
+    sortable_by = ()
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    fields = (
+        "username",
+        "tenant",
+        "kind",
+        "state",
+        "public_key",
+        "issued_at",
+        "issued_by",
+        "first_used_at",
+        "last_used_at",
+        "expires_at",
+        "ends_at",
+        "ended_at",
+        "ended_by",
+        "end_reason",
+    )
+    readonly_fields = ("username", "state")
+    actions = ("revoke_selected",)
+    actions_detail = ("revoke",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        owner = _uuid_in(search_term)
+        if owner is not None:
+            of_device = queryset.filter(device_uuid=owner)
+            return of_device | queryset.filter(tenant=owner, device_uuid=None), False
+        if not search_term:
+            return queryset, False
+        return queryset.filter(public_key=search_term.strip()), False
+
+    def has_revoke_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("tenants.change_credential")
+
+    @action(
+        description="Revoke",
+        permissions=["revoke"],
+        icon="block",
+        variant=ActionVariant.DANGER,
+    )
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = get_object_or_404(Credential, pk=object_id)
+        return ask(self, request, row, REVOKE, lambda form: _revoke(request, row, form))
+
+    @action(description="Revoke selected credentials", permissions=["revoke"])
+    def revoke_selected(
+        self, request: HttpRequest, queryset: QuerySet[Credential]
+    ) -> HttpResponse | None:
+        return ask_of_many(
+            self,
+            request,
+            queryset,
+            REVOKE,
+            lambda row, form: _revoke(request, row, form),
+            action="revoke_selected",
+        )
+
+    @admin.display(description="Of")
+    def username(self, credential: Credential) -> str:
+        return credential.username
+
+    @admin.display(description="State")
+    def state(self, credential: Credential) -> SafeString:
+        return state_label(credential)
+
+    @admin.display(description="Until")
+    def until(self, credential: Credential) -> str:
+        return moment(credential.ended_at or credential.ends_at or credential.expires_at, "")
+
+
+def _revoke(request: HttpRequest, row: Credential, form: Any) -> None:
+    credentials.revoke(row, by=person_of(request), reason=form.cleaned_data["reason"])
+
+
+def _uuid_in(text: str) -> UUID | None:
+    """Also of a username, `device_…` or `tenant_…`."""
+    try:
+        return UUID(text.strip().rpartition("_")[2])
+    except ValueError:
+        return None
+
+
+def state_label(credential: Credential) -> SafeString:
+    return label(credential.state, STATE_KINDS[credential.state])
+
+
+def credential_table(rows: Iterable[Credential], owner: UUID) -> SafeString:
+    """Each leads to its page; with a link to all that `owner`, a device or a tenant, has had."""
+    context = {
+        "rows": [(row, state_label(row)) for row in rows],
+        "all": f"{reverse('admin:tenants_credential_changelist')}?q={owner}",
+    }
+    return render_to_string("admin/credentials.html", context)

@@ -1,0 +1,96 @@
+"""Reads the whole audit, and says what is wrong with it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from tenants import anchors_file, audit_seal
+from tenants.actions import sealing
+from tenants.audit_seal import Anchor, Problem, Sealed
+from tenants.models import AuditEntry
+
+ROWS_AT_A_TIME = 2000
+UNSEALED_AFTER = timedelta(minutes=1)
+UNSEALED_NAMED = 20
+# Below any sequence that we give, so that none put there is overlooked.
+LOWEST = -(2**63)
+
+
+@dataclass
+class Report:
+    """`problems` is to be walked first: it is what counts `rows`."""
+
+    problems: Iterator[Problem]
+    anchors: int
+    # Anchors that the table has and this computer's file has not.
+    not_in_file: int
+    rows: int = 0
+
+
+@contextmanager
+def audit_report(start: int = 1) -> Iterator[Report]:
+    """Of the rows from sequence `start` on; the row before it is taken as it stands. Sealing goes
+    on meanwhile, and what comes in is no part of the report. Raises OSError for the file."""
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        with sealing.holding_still():
+            in_file, problems = anchors_file.read(settings.AUDIT_ANCHORS_FILE)
+            in_table = sealing.anchors_in_table()
+            cursor.execute(sealing.SEALED_FROM, [start - 1 if start > 1 else LOWEST])
+        table, forged = audit_seal.genuine(in_table, settings.AUDIT_KEY, "table")
+        file, forged_in_file = audit_seal.genuine(in_file, settings.AUDIT_KEY, "file")
+        problems += [*forged, *forged_in_file, *audit_seal.removed(table, file)]
+        written = {anchor.mac for anchor in file}
+        report = Report(
+            problems=iter(problems),
+            anchors=len(table),
+            not_in_file=sum(anchor.mac not in written for anchor in table),
+        )
+        report.problems = _all(report, problems, {*table, *file}, cursor, start)
+        yield report
+
+
+def _all(
+    report: Report, problems: list[Problem], anchors: set[Anchor], cursor: Any, start: int
+) -> Iterator[Problem]:
+    yield from problems
+    rows = _sealed_rows(cursor)
+    basis = next(rows, None) if start > 1 else None
+    if basis and basis.row.sequence >= start:
+        # The row before is gone, which the walk shall say.
+        rows, basis = _chained(basis, rows), None
+    yield from audit_seal.verify(_counted(report, rows), anchors, settings.AUDIT_KEY, basis=basis)
+    yield from _long_unsealed()
+
+
+def _sealed_rows(cursor: Any) -> Iterator[Sealed]:
+    while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+        yield from map(sealing.sealed_row, rows)
+
+
+def _chained(first: Sealed, rest: Iterator[Sealed]) -> Iterator[Sealed]:
+    yield first
+    yield from rest
+
+
+def _counted(report: Report, rows: Iterator[Sealed]) -> Iterator[Sealed]:
+    for sealed in rows:
+        report.rows += 1
+        yield sealed
+
+
+def _long_unsealed() -> Iterator[Problem]:
+    old = AuditEntry.objects.filter(sequence=None, at__lt=timezone.now() - UNSEALED_AFTER)
+    waiting = old.order_by("id").values_list("id", "action", "at").iterator()
+    for row, action, at in islice(waiting, UNSEALED_NAMED):
+        what = f"not sealed since {at:%Y-%m-%d %H:%M:%S} UTC: is a subscriber running?"
+        yield Problem(what, id=row, action=action)
+    more = old.count() - UNSEALED_NAMED
+    if more > 0:
+        yield Problem(f"{more} further rows are not sealed")

@@ -1,0 +1,192 @@
+"""Who may log in to the broker by password, and as whom; and what is kept of it in the audit.
+
+Usernames are `tenant_{uuid}` and `device_{uuid}`. Any other name is an attacker's choice, or a
+password typed into the wrong field: it is written down nowhere.
+"""
+
+import hmac
+import re
+import time
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from django.db import transaction
+
+from natsbridge import claims
+from natsbridge.authorization import Login
+from natsbridge.callout import Admitted, Refused, Verdict
+from tenants import broker
+from tenants.actions import audit
+from tenants.actions.audit import Actor
+from tenants.actions.credentials import record_password_use
+from tenants.models import Action, ActorKind, Credential, Tenant, hash_token
+from tenants.refusals import Refusal, Refusals
+
+VIA = "broker"
+ANONYMOUS, UNKNOWN_NAME, SERVER = "anonymous", "unknown name", "a question"
+WRONG = "wrong username or password"
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_USERNAME = re.compile(rf"(tenant|device)_({_UUID})")
+
+
+class Gatekeeper:
+    """The auth callout's judge; it belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._refusals = Refusals()
+
+    def judge(self, logins: Sequence[Login]) -> list[Verdict]:
+        """One verdict for each; who is let in is on record before anybody hears of it."""
+        credentials = _credentials_of(logins)
+        signers = broker.user_signers({each.tenant_id for each in credentials.values()})
+        verdicts: list[Verdict] = []
+        admitted: list[tuple[Login, Credential]] = []
+        refused: list[tuple[Login, str]] = []
+        for login in logins:
+            credential = credentials.get(login.password)
+            signer = signers.get(_role(credential)) if credential else None
+            objection = _objection(login, credential)
+            if credential is None or signer is None or objection:
+                reason = objection or "the tenant has no account at the broker yet"
+                verdicts.append(Refused(reason))
+                refused.append((login, reason))
+            else:
+                verdicts.append(Admitted(_user_jwt(login, credential, signer)))
+                admitted.append((login, credential))
+        with transaction.atomic():
+            record_password_use([credential for _, credential in admitted])
+            audit.record_many(_entry(login, credential) for login, credential in admitted)
+            self._refuse(_described(refused))
+        return verdicts
+
+    def record_rejections(self, reasons: Sequence[str]) -> None:
+        """Questions that no server of ours has asked."""
+        self._refuse([Refusal(SERVER, reason[:100], "", rejected=True) for reason in reasons])
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """Writes what has been counted, when it is time."""
+        if at_once or self._refusals.is_over(time.monotonic()):
+            counted = self._refusals.counted()
+            audit.record_many(_refusal_entry(refusal, count) for refusal, count in counted)
+            self._refusals.clear()
+
+    def _refuse(self, refusals: Sequence[Refusal]) -> None:
+        self.flush()
+        now = time.monotonic()
+        first = [refusal for refusal in refusals if self._refusals.note(refusal, now)]
+        audit.record_many(_refusal_entry(refusal, 1) for refusal in first)
+
+
+def _credentials_of(logins: Iterable[Login]) -> dict[str, Credential]:
+    """Whatever has one of these passwords, good or not, by password."""
+    passwords = {hash_token(login.password): login.password for login in logins if login.password}
+    rows = Credential.objects.filter(kind=Credential.Kind.PASSWORD, digest__in=passwords)
+    return {passwords[row.digest or ""]: row for row in rows.select_related("tenant")}
+
+
+def _objection(login: Login, credential: Credential | None) -> str:
+    """Why not, or nothing. Only who has the right password causes more than one answer."""
+    if not login.username:
+        return "neither a JWT nor a username"
+    name = login.username.encode()
+    if credential is None or not hmac.compare_digest(credential.username.encode(), name):
+        return WRONG
+    if credential.state == "ended":
+        return "the password has ended"
+    if credential.tenant.suspended_at:
+        return "the tenant is suspended"
+    if not login.is_by_a_client:
+        return "a password opens the listeners for clients only"
+    return ""
+
+
+def _role(credential: Credential) -> tuple[UUID, broker.Purpose]:
+    purpose = broker.Purpose.DEVICE if credential.device_uuid else broker.Purpose.TENANT
+    return credential.tenant_id, purpose
+
+
+def _user_jwt(login: Login, credential: Credential, signer: broker.UserSigner) -> str:
+    """Of a user with the scoped key's permissions and none of its own, for this one login."""
+    now, tags = int(time.time()), [f"credential:{credential.pk}"]
+    if credential.device_uuid:
+        return claims.device_user_jwt(
+            signer.key,
+            account=signer.account,
+            device=credential.device_uuid,
+            user_public=login.user_key,
+            issued_at=now,
+            expires_at=None,
+            tags=tags,
+        )
+    return claims.tenant_user_jwt(
+        signer.key,
+        account=signer.account,
+        tenant=credential.tenant_id,
+        user_public=login.user_key,
+        issued_at=now,
+        tags=tags,
+    )
+
+
+def _entry(login: Login, credential: Credential) -> audit.Event:
+    """`server` and `client` name the connection as the broker's events do."""
+    device = credential.device_uuid
+    name = credential.username
+    return audit.Event(
+        Action.BROKER_LOGIN,
+        credential.tenant_id,
+        audit.device_actor(device) if device else Actor(ActorKind.CREDENTIAL, name),
+        device=device,
+        target=name,
+        address=login.address,
+        via=VIA,
+        detail={
+            "credential": credential.pk,
+            "kind": credential.kind,
+            "server": login.server,
+            "client": login.client_id,
+        },
+    )
+
+
+def _described(refused: Sequence[tuple[Login, str]]) -> list[Refusal]:
+    """With the tenant and device of each name that is one of ours."""
+    names = {login.username for login, _ in refused}
+    uuids: dict[str, set[UUID]] = {"tenant": set(), "device": set()}
+    for match in filter(None, map(_USERNAME.fullmatch, names)):
+        uuids[match[1]].add(UUID(match[2]))
+    tenants = set(Tenant.objects.filter(pk__in=uuids["tenant"]).values_list("pk", flat=True))
+    devices: dict[UUID | None, UUID] = {}
+    if uuids["device"]:
+        rows = Credential.objects.filter(device_uuid__in=uuids["device"]).order_by()
+        devices = dict(rows.values_list("device_uuid", "tenant").distinct())
+
+    def describe(login: Login, reason: str) -> Refusal:
+        match = _USERNAME.fullmatch(login.username)
+        if match is None:
+            name = UNKNOWN_NAME if login.username else ANONYMOUS
+            return Refusal(name, reason, login.address)
+        uuid = UUID(match[2])
+        if match[1] == "device":
+            tenant, device = devices.get(uuid), uuid
+            return Refusal(login.username, reason, login.address, tenant, device)
+        return Refusal(login.username, reason, login.address, uuid if uuid in tenants else None)
+
+    return [describe(login, reason) for login, reason in refused]
+
+
+def _refusal_entry(refusal: Refusal, count: int) -> audit.Event:
+    action = Action.CALLOUT_REJECTED if refusal.rejected else Action.BROKER_REFUSED
+    return audit.Event(
+        action,
+        refusal.tenant,
+        # Whoever it was, it has not shown that it is the one it names.
+        Actor(ActorKind.UNKNOWN, refusal.name),
+        device=refusal.device,
+        target=refusal.name,
+        address=refusal.address,
+        via=VIA,
+        count=count,
+        detail={"reason": refusal.reason},
+    )

@@ -1,0 +1,82 @@
+"""What people type where they revoke, suspend and rotate; the admin and the pages share it."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+
+from tenants.durations import parse_overlap
+from tenants.models import Credential, Tenant
+
+REASON_MAX = 300
+
+
+class OverlapField(forms.CharField):
+    """`cleaned_data` has a timedelta."""
+
+    def __init__(self, **options: Any) -> None:
+        given: dict[str, Any] = {
+            "label": "Overlap",
+            "initial": "24h",
+            "max_length": 12,
+            "help_text": "How long the old one works beside the new one: 24h, 90m, 7d, or 0. It "
+            "ends earlier once the new one has been used.",
+        }
+        super().__init__(**given | options)
+
+    def clean(self, value: Any) -> timedelta:
+        try:
+            return parse_overlap(super().clean(value))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class ConfirmForm(forms.Form):
+    """Nothing to say but yes."""
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=REASON_MAX, help_text="It is shown with the row and kept in the audit."
+    )
+
+
+class OverlapForm(forms.Form):
+    overlap = OverlapField()
+
+
+class RotateForm(OverlapForm):
+    """A new credential of a tenant in the place of old ones."""
+
+    kind = forms.ChoiceField(
+        label="New credential",
+        choices=[
+            (Credential.Kind.JWT, "Credentials file (JWT)"),
+            (Credential.Kind.PASSWORD, "Username and password"),
+        ],
+        initial=Credential.Kind.JWT,
+    )
+    every_device = forms.BooleanField(
+        label="Those of all its devices as well",
+        required=False,
+        help_text="The agents are told some at a time, and fetch new ones by themselves.",
+    )
+    # The newest credential that stood on the page with the button.
+    seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, initial=0)
+    field_order = ("kind", "overlap", "every_device")
+
+    @staticmethod
+    def newest(tenant: Tenant) -> int:
+        """What `seen` begins with."""
+        own = tenant.credentials.filter(device_uuid=None)
+        return own.values_list("pk", flat=True).order_by("-pk").first() or 0
+
+    def options(self) -> dict[str, Any]:
+        """What every rotation takes besides its author."""
+        kind = Credential.Kind(self.cleaned_data["kind"])
+        return {"kind": kind, "overlap": self.cleaned_data["overlap"]}
+
+    def replaced(self, tenant: Tenant) -> Credential | None:
+        """What the person saw in use: when it is no longer the newest, somebody was faster."""
+        own = tenant.credentials.live().filter(device_uuid=None, kind=self.cleaned_data["kind"])
+        return own.filter(pk__lte=self.cleaned_data["seen"]).order_by("-pk").first()

@@ -1,0 +1,34 @@
+"""How often somebody may try to log in."""
+
+from ipaddress import ip_address
+from typing import Any
+
+from axes.attempts import get_cool_off_threshold
+from axes.handlers.database import AxesDatabaseHandler
+from axes.helpers import get_failure_limit
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.db.models import Sum
+from django.http import HttpRequest
+
+
+class LoginHandler(AxesDatabaseHandler):
+    """Beside a name from one address, which axes locks by itself, an address is locked from which
+    failures under many names come. Not this computer's own, which may stand for a proxy, and so
+    for everybody."""
+
+    def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
+        failures: int = super().get_failures(request, credentials)
+        if self._of_address(request) >= settings.LOGIN_ADDRESS_FAILURE_LIMIT:
+            limit: int = get_failure_limit(request, credentials)
+            return max(failures, limit)
+        return failures
+
+    def _of_address(self, request: HttpRequest) -> int:
+        address = request.axes_ip_address  # type: ignore[attr-defined]
+        if not address or ip_address(address).is_loopback:
+            return 0
+        attempts = AccessAttempt.objects.filter(
+            ip_address=address, attempt_time__gte=get_cool_off_threshold(request)
+        )
+        return attempts.aggregate(sum=Sum("failures_since_start"))["sum"] or 0

@@ -1,0 +1,67 @@
+"""Messages that could not be used: looked at, replayed, discarded."""
+
+import getpass
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
+
+from natsbridge import parking
+from natsbridge.models import ParkedMessage
+from natsbridge.text import readable
+
+State = ParkedMessage.State
+FILTERS = ("reason", "kind", "tenant", "device")
+
+
+class Command(BaseCommand):
+    help = (
+        "Lists, shows, replays and discards messages that could not be used. A running subscriber "
+        "carries out a replay: the message goes to its handler again, with its subject and time."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("what", choices=("list", "show", "replay", "discard"))
+        parser.add_argument("ids", nargs="*", type=int, metavar="ID")
+        for name in FILTERS:
+            parser.add_argument(f"--{name}", help=f"all of this {name}")
+        parser.add_argument("--all", action="store_true", help="replay, discard: all there are")
+        parser.add_argument("--state", choices=State.values, default=State.PARKED)
+        parser.add_argument("--limit", type=int, default=50, help="list: so many (default 50)")
+
+    def handle(self, *args: Any, what: str, ids: list[int], **options: Any) -> None:
+        chosen = {name: options[name] for name in FILTERS if options[name]}
+        rows = ParkedMessage.objects.filter(**chosen)
+        if ids:
+            rows = rows.filter(pk__in=ids)
+        if what == "list":
+            self._list(rows.filter(state=options["state"]), options["limit"])
+        elif what == "show":
+            self._show(rows, ids)
+        elif not (ids or chosen or options["all"]):
+            raise CommandError("Say which: by ID, by --reason and the like, or --all.")
+        else:
+            work = parking.request_replay if what == "replay" else parking.discard
+            number = work(rows, by=getpass.getuser())
+            self.stdout.write(f"{number} to be replayed" if what == "replay" else f"{number} gone")
+
+    def _list(self, rows: QuerySet[ParkedMessage], limit: int) -> None:
+        for row in rows.defer("body")[:limit]:
+            line = (row.pk, row.parked_at.isoformat("T", "seconds"), row.reason, row.subject)
+            self.stdout.write("  ".join(map(str, line)))
+        for reason, number in parking.counts_by_reason().items():
+            self.stderr.write(f"{reason}: {number}")
+
+    def _show(self, rows: QuerySet[ParkedMessage], ids: list[int]) -> None:
+        if not ids:
+            raise CommandError("Name the ID of a message; list shows them.")
+        for row in rows:
+            about = {
+                name: str(getattr(row, name))
+                for name in ("id", "state", "reason", "subject", "received_at", "attempts")
+            }
+            self.stdout.write(json.dumps(about | {"headers": row.headers}, indent=2))
+            self.stdout.write(row.detail)
+            self.stdout.write(readable(bytes(row.body)))

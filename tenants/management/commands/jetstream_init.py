@@ -1,0 +1,47 @@
+"""Makes the streams and consumers at the broker as they are declared."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from tenants import jetstream
+from tenants.errors import TenantsError
+from tenants.provisioning import REFUSALS
+
+
+class Command(BaseCommand):
+    help = (
+        "Creates and updates all streams and consumers in use, the platform's and every tenant's, "
+        "and says what changed. May be repeated. A change that would lose messages is refused."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--recreate",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help="delete this stream with all its messages, or this consumer, and make it anew",
+        )
+
+    def handle(self, *args: Any, recreate: list[str], **options: Any) -> None:
+        said = 0
+
+        def say(change: str) -> None:
+            nonlocal said
+            said += 1
+            self.stdout.write(change)
+
+        try:
+            for name in recreate:
+                for change in jetstream.recreate(name):
+                    say(change)
+            refused = jetstream.init(say)
+        except (*REFUSALS, TenantsError) as error:
+            raise CommandError(str(error)) from error
+        for reason in refused:
+            self.stderr.write(f"refused: {reason}")
+        if refused:
+            raise CommandError("Not all is as declared. --recreate NAME loses what NAME holds.")
+        self.stderr.write("All as declared." if said else "All was as declared.")

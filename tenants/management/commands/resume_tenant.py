@@ -1,0 +1,21 @@
+"""Lets a suspended tenant in again."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from tenants.actions import suspension
+from tenants.management import arguments
+
+
+class Command(BaseCommand):
+    help = "Resumes a suspended tenant: what it holds opens the broker again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("tenant", help="the tenant's uuid or name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenant = arguments.tenant_named(options["tenant"])
+        suspension.resume_tenant(tenant, by=None)
+        self.stderr.write(f"{tenant} is not suspended")

@@ -1,0 +1,25 @@
+"""Keeps a whole tenant out of the broker."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from tenants.actions import suspension
+from tenants.management import arguments
+
+
+class Command(BaseCommand):
+    help = (
+        "Suspends a tenant: its connections end, nobody of it gets in. A running subscriber tells "
+        "the broker within a second. resume_tenant undoes it."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("tenant", help="the tenant's uuid or name")
+        parser.add_argument("--reason", required=True, help="why; it is kept")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenant = arguments.tenant_named(options["tenant"])
+        suspension.suspend_tenant(tenant, by=None, reason=options["reason"])
+        self.stderr.write(f"{tenant} is suspended")

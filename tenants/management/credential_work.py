@@ -1,0 +1,77 @@
+"""What `provision_tenant_creds` does with a tenant's own credentials."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from django.core.management.base import CommandError
+
+from tenants import provisioning
+from tenants.actions import credentials
+from tenants.errors import CredentialRefused, RotationRefused
+from tenants.models import Credential, Tenant
+
+Say = Callable[[str], object]
+
+
+def provision(tenant: Tenant, say: Say) -> None:
+    """Raises CommandError."""
+    try:
+        changes = provisioning.provision(tenant)
+    except provisioning.REFUSALS as error:
+        raise CommandError(f"{tenant} is not provisioned: {error}") from error
+    for change in changes:
+        say(change)
+    if not changes:
+        say("nothing to change at the broker")
+
+
+def issue(
+    tenant: Tenant,
+    kind: Credential.Kind,
+    *,
+    overlap: timedelta,
+    rotate: bool = False,
+    with_devices: bool = False,
+    keys: bool = False,
+) -> credentials.Issued:
+    """A new credential, in the place of older ones if it is a rotation. Raises CommandError."""
+    try:
+        if keys:
+            credentials.rotate_keys(tenant, by=None, overlap=overlap)
+        if rotate and with_devices:
+            return credentials.rotate_all(tenant, by=None, overlap=overlap, kind=kind)
+        if rotate:
+            seen = credentials.newest(tenant.pk, kind)
+            return credentials.rotate_tenant(
+                tenant, by=None, overlap=overlap, kind=kind, replaces=seen
+            )
+        return credentials.issue_tenant_credential(tenant, kind=kind, by=None)
+    except (CredentialRefused, RotationRefused) as error:
+        raise CommandError(str(error)) from error
+
+
+def revoke(tenant: Tenant, credential: int, *, reason: str | None) -> None:
+    """Raises CommandError."""
+    row = tenant.credentials.filter(pk=credential).first()
+    if row is None:
+        raise CommandError(f"{tenant} has no credential {credential}; see --list.")
+    if not reason:
+        raise CommandError("Say why, with --reason; it is kept.")
+    credentials.revoke(row, by=None, reason=reason)
+
+
+def check(tenants: Iterable[Tenant], say: Say) -> None:
+    """Raises CommandError when one differs."""
+    checked = differing = 0
+    for tenant in tenants:
+        try:
+            found = provisioning.check(tenant)
+        except provisioning.REFUSALS as error:
+            found = [f"cannot be checked: {error}"]
+        checked += 1
+        differing += bool(found)
+        say(f"{tenant}: {'differs' if found else 'agrees'}")
+        for difference in found:
+            say(f"  {difference}")
+    if differing:
+        raise CommandError(f"{differing} of {checked} tenants differ.")

@@ -1,0 +1,60 @@
+"""How long this app's rows are kept, and those of the libraries by which people log in."""
+
+from datetime import datetime, timedelta
+
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
+
+from natsbridge.retention import Batches, retention
+from tenants.actions import audit
+from tenants.models import ApiToken, AuditEntry, EnrollmentKey
+
+
+def _audit_before(now: datetime) -> datetime:
+    return now - timedelta(days=settings.AUDIT_DAYS)
+
+
+def _remove_audit_entries(now: datetime) -> Batches:
+    return audit.prune(_audit_before(now))
+
+
+@retention.kind("audit entries", removal=_remove_audit_entries)
+def audit_entries(now: datetime) -> QuerySet[AuditEntry]:
+    return AuditEntry.objects.exclude(sequence=None).filter(at__lt=_audit_before(now))
+
+
+@retention.kind("enrolment keys")
+def enrolment_keys(now: datetime) -> QuerySet[EnrollmentKey]:
+    return EnrollmentKey.objects.spent(now - timedelta(days=settings.ENDED_DAYS))
+
+
+@retention.kind("API tokens")
+def api_tokens(now: datetime) -> QuerySet[ApiToken]:
+    return ApiToken.objects.filter(expiry__lt=now - timedelta(days=settings.ENDED_DAYS))
+
+
+@retention.kind("sessions")
+def sessions(now: datetime) -> QuerySet[Session]:
+    return Session.objects.filter(expire_date__lt=now)
+
+
+@retention.kind("sign-in attempts")
+def sign_in_attempts(now: datetime) -> QuerySet[AccessAttempt]:
+    """What is younger than AXES_COOLOFF_TIME locks a name."""
+    return AccessAttempt.objects.filter(attempt_time__lt=_sign_ins_before(now))
+
+
+@retention.kind("failed sign-ins")
+def failed_sign_ins(now: datetime) -> QuerySet[AccessFailureLog]:
+    return AccessFailureLog.objects.filter(attempt_time__lt=_sign_ins_before(now))
+
+
+@retention.kind("sign-ins")
+def sign_ins(now: datetime) -> QuerySet[AccessLog]:
+    return AccessLog.objects.filter(attempt_time__lt=_sign_ins_before(now))
+
+
+def _sign_ins_before(now: datetime) -> datetime:
+    return now - timedelta(days=settings.SIGN_IN_DAYS)

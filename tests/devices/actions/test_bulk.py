@@ -1,0 +1,114 @@
+"""A thousand commands at once: made, delivered, counted, cancelled, repeated."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from devices import recipients
+from devices.actions import bulk, delivery, filling
+from devices.errors import CommandConflict
+from devices.models import BulkCommand, Command, CommandState, Device
+from devices.presence import Status
+from natsbridge import status
+from tenants.actions import suspension
+from tenants.models import Action, AuditEntry, Group, Tenant, User
+from tests.many import many_devices, some_offline
+
+
+@pytest.fixture(autouse=True)
+def listening(db: None, redis_server: object) -> None:
+    status.beat("test", started_at=timezone.now(), connected=True, details={})
+
+
+def issue(group: Group, by: User) -> BulkCommand:
+    return bulk.issue(recipients.of_group(by, group.pk), "ping", {"n": 1}, by=by)[0]
+
+
+def send_all() -> int:
+    sent = 0
+    while outgoing := delivery.claim_due():
+        sent += len(outgoing)
+    return sent
+
+
+def test_a_thousand_devices_a_third_of_them_offline_add_up(group_a: Group, alice: User) -> None:
+    devices = many_devices(group_a, 1000)
+    offline = some_offline(devices, 333)
+    wanted = recipients.of_group(alice, group_a.pk)
+    by_status = bulk.preview(wanted, "ping").by_status
+    assert (by_status[Status.ONLINE], by_status[Status.OFFLINE]) == (667, 333)
+    begun = time.monotonic()
+    row = issue(group_a, alice)
+    assert time.monotonic() - begun < 5
+    assert (row.total, row.waiting, row.filled_at is not None) == (1000, [], True)
+    assert bulk.progress(row) == dict.fromkeys(CommandState, 0) | {"queued": 1000}
+    assert send_all() == 667
+    assert bulk.progress(row) == dict.fromkeys(CommandState, 0) | {"queued": 333, "sent": 667}
+    waiting = Command.objects.filter(state=CommandState.QUEUED)
+    assert set(waiting.values_list("device", flat=True)) == {each.pk for each in offline}
+    assert bulk.cancel(row, by=alice) == 333
+    counts = bulk.progress(row)
+    assert (counts["cancelled"], counts["sent"], sum(counts.values())) == (333, 667, 1000)
+    assert set(Command.objects.exclude(error="").values_list("error", flat=True)) == {
+        "cancelled by alice"
+    }
+    entries = AuditEntry.objects.filter(tenant_uuid=group_a.tenant_id)
+    assert entries.filter(action=Action.COMMAND_ISSUED, device_uuid__isnull=False).count() == 1000
+    assert entries.get(action=Action.BULK_ISSUED).detail["devices"] == 1000
+    assert entries.get(action=Action.BULK_CANCELLED).detail["cancelled"] == 333
+
+
+def test_what_failed_is_repeated_once(group_a: Group, alice: User) -> None:
+    many_devices(group_a, 5)
+    row = issue(group_a, alice)
+    unlucky = set(Command.objects.values_list("pk", flat=True)[:2])
+    Command.objects.filter(pk__in=unlucky).update(state=CommandState.FAILED)
+    again = bulk.retry(row, by=alice)
+    assert set(again.commands.values_list("repeats", flat=True)) == unlucky
+    assert again.deadline - again.created_at == pytest.approx(
+        row.deadline - row.created_at, abs=timedelta(seconds=1)
+    )
+    with pytest.raises(CommandConflict):
+        bulk.retry(row, by=alice)
+    again.commands.update(state=CommandState.EXPIRED)
+    assert bulk.retry(again, by=alice).total == 2
+
+
+def test_what_the_death_of_a_process_left_is_made_by_a_subscriber(
+    group_a: Group, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many_devices(group_a, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(filling, "BATCH", 2)
+        patch.setattr(filling, "fill", lambda row: filling._fill_some(row.pk))
+        row = issue(group_a, alice)
+    assert Command.objects.count() == 2
+    row.refresh_from_db()
+    assert bulk.progress(row)["queued"] == 5
+    Device.objects.get(pk=row.waiting[0]).delete()
+    filling.fill_what_was_left()
+    row.refresh_from_db()
+    assert (row.total, row.left_out) == (4, {"revoked or deleted meanwhile": 1})
+    filling.fill(row)
+    assert Command.objects.count() == 4
+
+
+def test_of_a_tenant_that_is_suspended_in_mid_batch_nothing_more_is_sent(
+    group_a: Group, tenant_a: Tenant, alice: User
+) -> None:
+    many_devices(group_a, 5)
+    row = issue(group_a, alice)
+    assert len(delivery.claim_due(limit=2)) == 2
+    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    assert delivery.claim_due() == []
+    Command.objects.filter(state=CommandState.QUEUED).update(deadline=timezone.now())
+    delivery.sweep()
+    ended = Command.objects.filter(state=CommandState.EXPIRED)
+    assert set(ended.values_list("error", flat=True)) == {
+        "the tenant was suspended, and not resumed before the deadline"
+    }
+    assert bulk.progress(row)["sent"] == 2
+    suspension.resume_tenant(tenant_a, by=None)
+    assert delivery.claim_due() == []

@@ -1,0 +1,147 @@
+"""What becomes of strange reports, as far as the rows tell."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+
+from devices.actions import commands, ingest
+from devices.models import Command, CommandState, Connectivity, Device
+from natsbridge import envelope
+from natsbridge.envelope import Message, RawMessage
+from natsbridge.registry import Rejection
+from natsbridge.status import beat
+from tenants.actions import suspension
+from tenants.models import Tenant, User
+from tests.devices.views.conftest import logged_in
+
+pytestmark = pytest.mark.usefixtures("redis_server")
+
+
+@pytest.fixture
+def command(device_a: Device, alice: User) -> Command:
+    return commands.issue(device_a, "osquery", {}, by=alice)
+
+
+def report(device: Device, kind: str, body: Any) -> list[Rejection]:
+    data = json.dumps(body).encode()
+    account, tenant = device.tenant.broker_account.public_key, device.tenant_id
+    raw = RawMessage(f"ingest.{account}.{kind}", data, {}, timezone.now())
+    decoded = envelope.decode(kind, data, tenant=tenant, device=device.pk)
+    record = ingest.record_responses if kind == "response" else ingest.record_heartbeats
+    return record([Message(account, tenant, device.pk, kind, decoded, raw)])
+
+
+def answer(device: Device, command: UUID, at: datetime | None = None, **result: Any) -> Any:
+    timestamp = (at or timezone.now()).timestamp()
+    body = {"command_id": str(command), "timestamp": timestamp}
+    return report(device, "response", body | {"result": {"status": "success"} | result})
+
+
+def test_a_huge_result_is_cut_and_its_page_says_so(
+    device_a: Device, command: Command, alice: User, settings: Any
+) -> None:
+    settings.COMMAND_RESULT_MAX_BYTES = 2048
+    rows = [{"pid": number, "name": "x" * 20} for number in range(1000)]
+    assert answer(device_a, command.uuid, result=rows) == []
+    command.refresh_from_db()
+    assert command.state == CommandState.SUCCEEDED
+    assert len(json.dumps(command.result)) < 2300
+    assert command.result == rows[: len(command.result)]
+    assert command.result_cut_from == len(json.dumps(rows, separators=(",", ":")))
+    path = f"/devices/{device_a.pk}/commands/{command.uuid}/"
+    assert "The result was cut: it had" in logged_in(alice).get(path).content.decode()
+
+
+@pytest.mark.parametrize(("said", "kept"), [(900_000, 900_000), ("much", None), (-1, None)])
+def test_what_the_agent_has_cut_is_known_to_be_cut(
+    device_a: Device, command: Command, said: Any, kept: int | None
+) -> None:
+    answer(device_a, command.uuid, result="xx", cut_from=said)
+    command.refresh_from_db()
+    assert (command.result, command.result_cut_from) == ("xx", kept)
+
+
+def test_what_a_device_says_of_itself_at_length_loses_its_largest_members(
+    device_a: Device, settings: Any
+) -> None:
+    settings.DEVICE_INFO_MAX_BYTES = 1_000
+    long = {"hostname": "anna", "software": ["x" * 50] * 50, "platform": "Linux"}
+    report(
+        device_a,
+        "heartbeat",
+        {"system_info": long, "status": "y" * 5_000, "capabilities": {"receipts": True, **long}},
+    )
+    row = Connectivity.objects.get(device=device_a)
+    removed = "1 of 3 members, of 2703 bytes in all; 1000 are kept"
+    assert row.connection_info["system_info"] == {
+        "hostname": "anna",
+        "platform": "Linux",
+        "(removed)": removed,
+    }
+    assert len(row.connection_info["status"]) == 998
+    assert row.capabilities["receipts"] is True
+    assert "software" not in row.capabilities
+
+
+def test_a_huge_error_is_cut(device_a: Device, command: Command, settings: Any) -> None:
+    answer(device_a, command.uuid, status="error", error="x" * 900_000)
+    command.refresh_from_db()
+    assert len(command.error) == settings.COMMAND_RESULT_MAX_BYTES - 2
+
+
+def test_a_clock_an_hour_ahead_changes_no_time_but_the_one_that_says_so(
+    device_a: Device, command: Command
+) -> None:
+    beat("test", started_at=timezone.now(), connected=True, details={})
+    ahead = timezone.now() + timedelta(hours=1)
+    report(device_a, "heartbeat", {"timestamp": ahead.timestamp(), "agent_version": "1"})
+    answer(device_a, command.uuid, at=ahead)
+    known = Connectivity.objects.get(device=device_a)
+    assert known.clock_offset_seconds == pytest.approx(3600, abs=5)
+    assert known.clock_is_off
+    command.refresh_from_db()
+    for moment in (known.last_heartbeat, known.last_seen_online, command.finished_at):
+        assert moment
+        assert abs(moment - timezone.now()) < timedelta(seconds=5)
+
+
+def test_a_response_of_a_device_that_is_deleted_meanwhile_is_parked_with_the_reason(
+    device_a: Device, command: Command
+) -> None:
+    uuid = device_a.pk
+    Device.objects.all().delete()
+    device_a.pk = uuid
+    (rejected,) = answer(device_a, command.uuid)
+    assert rejected.reason == "unknown_device"
+    assert str(uuid) in rejected.detail
+
+
+def test_what_a_device_said_before_its_tenant_was_suspended_is_stored(
+    device_a: Device, tenant_a: Tenant, command: Command
+) -> None:
+    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    assert answer(device_a, command.uuid, result="done") == []
+    command.refresh_from_db()
+    assert (command.state, command.result) == (CommandState.SUCCEEDED, "done")
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "becomes"),
+    [
+        ("expired", "late", "succeeded"),
+        ("failed", "no response", "succeeded"),
+        ("failed", "no such table", "failed"),
+        ("cancelled", "cancelled by alice", "cancelled"),
+    ],
+)
+def test_a_late_answer_corrects_only_what_was_given_up(
+    device_a: Device, command: Command, state: str, error: str, becomes: str
+) -> None:
+    Command.objects.update(state=state, error=error)
+    answer(device_a, command.uuid)
+    command.refresh_from_db()
+    assert command.state == becomes

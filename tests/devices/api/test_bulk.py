@@ -1,0 +1,193 @@
+"""Commands to many devices over the API, and cancelling and repeating single ones."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from devices import recipients
+from devices.actions import bulk, commands
+from devices.api import answers
+from devices.models import BulkCommand, Command, CommandState, Device
+from tenants import actions
+from tenants.models import Group, Role, User
+from tests.many import online
+from tests.people import Enrolled, authorization, enrol
+
+pytestmark = pytest.mark.usefixtures("redis_server")
+
+ADDRESS = "/api/nats/commands"
+
+
+@pytest.fixture
+def enrolled(group_a: Group) -> Enrolled:
+    return enrol(group_a, "anna-laptop")
+
+
+@pytest.fixture
+def device(enrolled: Enrolled) -> Device:
+    return enrolled.device
+
+
+def post(api: APIClient, user: User, body: Any, path: str = ADDRESS, **headers: str) -> Any:
+    return api.post(path, body, "json", **authorization(user), **headers)
+
+
+def to(group: Group, **fields: Any) -> dict[str, Any]:
+    return {"group": str(group.pk), "command": "ping", **fields}
+
+
+def failed(row: Command) -> Command:
+    Command.objects.filter(pk=row.pk).update(state=CommandState.FAILED, error="no such table")
+    return row
+
+
+def test_a_bulk_command_is_issued_followed_cancelled_and_repeated(
+    api: APIClient, device: Device, group_a: Group, alice: User
+) -> None:
+    answer = post(api, alice, to(group_a, parameters={"n": 1}, deadline="7d"))
+    assert answer.status_code == 202
+    assert answer.json().keys() == answers.BulkIssuedAnswer().fields.keys()
+    status_url = answer.json()["status_url"]
+    status = api.get(status_url, **authorization(alice)).json()
+    assert status.keys() == answers.BulkAnswer().fields.keys()
+    assert (status["total"], status["open"], status["counts"]["queued"]) == (1, 1, 1)
+    assert status["deadline"] - status["created_at"] == pytest.approx(7 * 86_400, abs=5)
+    assert post(api, alice, None, f"{status_url}/cancel").json()["cancelled"] == 1
+    assert post(api, alice, None, f"{status_url}/retry").status_code == 409
+    failed(Command.objects.get())
+    again = post(api, alice, None, f"{status_url}/retry")
+    assert again.status_code == 202
+    row = Command.objects.first()
+    assert row
+    assert row.parameters == {"n": 1}
+    assert row.repeats == Command.objects.last()
+    repeated = api.get(again.json()["status_url"], **authorization(alice)).json()
+    assert repeated["repeats"] == status["bulk_id"]
+
+
+@pytest.mark.parametrize("kind", ["group", "organisation", "filter", "devices"])
+def test_each_way_to_name_devices_finds_them_and_no_others(
+    api: APIClient, device: Device, device_b: Device, group_a: Group, alice: User, kind: str
+) -> None:
+    other = actions.create_group(group_a.organisation, name="Other")
+    Device.objects.create(group=other, name="other")
+    target: dict[str, Any] = {
+        "group": str(group_a.pk),
+        "organisation": str(group_a.organisation_id),
+        "filter": {"q": "anna"},
+        "devices": [str(device.pk)],
+    }
+    body = {kind: target[kind], "command": "ping"}
+    expected = {device.name, "other"} if kind == "organisation" else {device.name}
+    shown = post(api, alice, body, f"{ADDRESS}/preview").json()
+    assert shown.keys() == answers.BulkPreviewAnswer().fields.keys()
+    assert shown["total"] == len(expected)
+    assert not Command.objects.exists()
+    assert post(api, alice, body).status_code == 202
+    assert set(Command.objects.values_list("device__name", flat=True)) == expected
+
+
+def test_the_preview_counts_who_would_not_get_it_and_why(
+    api: APIClient, device: Device, group_a: Group, alice: User
+) -> None:
+    for number, offered in enumerate((["ping"], ["osquery"], [])):
+        each = Device.objects.create(group=group_a, name=f"device-{number}")
+        online(each, capabilities={"commands": [{"name": name} for name in offered]})
+    tools = Device.objects.create(group=group_a, name="tools")
+    online(tools, capabilities={"tools": ["psutil"]})
+    Device.objects.create(group=group_a, name="revoked", revoked_at=timezone.now())
+    shown = post(api, alice, to(group_a), f"{ADDRESS}/preview").json()
+    assert shown["left_out"] == {"revoked": 1, "does not offer it": 2}
+    assert shown["total"] == 3
+    assert post(api, alice, to(group_a)).json()["total"] == 3
+
+
+def test_the_same_key_brings_the_same_bulk_command_and_no_other(
+    api: APIClient, device: Device, group_a: Group, alice: User
+) -> None:
+    first, second = (post(api, alice, to(group_a), HTTP_IDEMPOTENCY_KEY="one") for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json() == second.json()
+    changed = post(api, alice, to(group_a, command="other"), HTTP_IDEMPOTENCY_KEY="one")
+    assert changed.status_code == 409
+    assert Command.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"group": str(uuid4())}, 404),
+        ({"group": None, "devices": [str(uuid4())]}, 404),
+        ({"group": None, "organisation": str(uuid4())}, 404),
+        ({"group": None, "filter": {"group": str(uuid4())}}, 404),
+        ({"group": None, "filter": {"q": "nothing like it"}}, 400),
+        ({"group": None}, 400),
+        ({"organisation": str(uuid4())}, 400),
+        ({"group": "x"}, 400),
+        ({"command": "a b"}, 400),
+        ({"deadline": "31d"}, 400),
+        ({"deadline": "0"}, 400),
+        ({"deadline": "soon"}, 400),
+    ],
+)
+def test_what_cannot_be_issued_is_refused(
+    api: APIClient, device: Device, group_a: Group, alice: User, change: Any, status: int
+) -> None:
+    body = {name: value for name, value in (to(group_a) | change).items() if value is not None}
+    for path in (ADDRESS, f"{ADDRESS}/preview"):
+        answer = post(api, alice, body, path)
+        assert answer.status_code == status, answer.json()
+        assert answer["Content-Type"] == "application/problem+json"
+    assert not BulkCommand.objects.exists()
+
+
+def test_only_operators_of_the_tenant_reach_it(
+    api: APIClient, enrolled: Enrolled, group_a: Group, alice: User, bob: User, charlie: User
+) -> None:
+    single = failed(commands.issue(enrolled.device, "ping", {}, by=alice))
+    row, _ = bulk.issue(recipients.of_group(alice, group_a.pk), "ping", {}, by=alice)
+    status, command = f"{ADDRESS}/{row.uuid}", f"/api/nats/command/{single.uuid}"
+    deeds = [f"{status}/cancel", f"{status}/retry", f"{command}/cancel", f"{command}/retry"]
+    for path in (ADDRESS, f"{ADDRESS}/preview", *deeds):
+        body = to(group_a)
+        assert post(api, bob, body, path).status_code == 403, path
+        assert post(api, charlie, body, path).status_code == 404, path
+        weak = authorization(alice, Role.VIEWER)
+        assert api.post(path, body, "json", **weak).status_code == 403, path
+        assert api.post(path, body, "json", **enrolled.authorization).status_code == 403, path
+        assert api.post(path, body, "json").status_code == 401, path
+    assert api.get(status, **authorization(bob)).status_code == 200
+    assert api.get(status, **authorization(charlie)).status_code == 404
+    assert api.get(status, **enrolled.authorization).status_code == 403
+    assert Command.objects.count() == 2
+
+
+def test_a_single_command_is_cancelled_while_it_waits_and_repeated_once_it_has_ended(
+    api: APIClient, device: Device, alice: User
+) -> None:
+    row = commands.issue(
+        device, "ping", {"n": 1}, by=alice, deadline=timezone.now() + timedelta(days=2)
+    )
+    path = f"/api/nats/command/{row.uuid}"
+    assert post(api, alice, None, f"{path}/retry").status_code == 409
+    answer = post(api, alice, None, f"{path}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    assert answer.json()["error"] == "cancelled by alice"
+    assert post(api, alice, None, f"{path}/cancel").status_code == 409
+    again = post(api, alice, None, f"{path}/retry")
+    assert again.status_code == 202
+    repeated = api.get(again.json()["status_url"], **authorization(alice)).json()
+    assert (repeated["repeats"], repeated["parameters"]) == (str(row.uuid), {"n": 1})
+    assert repeated["deadline"] - repeated["created_at"] == pytest.approx(2 * 86_400, abs=5)
+
+
+def test_a_revoked_device_takes_no_command(api: APIClient, device: Device, alice: User) -> None:
+    Device.objects.filter(pk=device.pk).update(revoked_at=timezone.now())
+    path = f"/api/nats/device/{device.pk}/command"
+    answer = post(api, alice, {"command": "ping", "deadline": "2h"}, path)
+    assert answer.status_code == 409
+    assert "revoked" in answer.json()["detail"]

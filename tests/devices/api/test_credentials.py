@@ -1,0 +1,103 @@
+"""Revoking, reinstating, rotating and deleting a device over the API."""
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from devices.models import Device
+from tenants.actions import credentials
+from tenants.models import Credential, Group, Role, User
+from tests.people import Enrolled, authorization, enrol
+
+REASON = {"reason": "stolen on the train"}
+
+
+@pytest.fixture
+def enrolled(group_a: Group) -> Enrolled:
+    return enrol(group_a, "anna-laptop")
+
+
+def path(device: Device, verb: str = "") -> str:
+    return f"/api/nats/device/{device.pk}" + (f"/{verb}" if verb else "")
+
+
+@pytest.mark.parametrize("verb", ["revoke", "reinstate", "rotate", ""])
+def test_only_an_admin_of_the_tenant_controls_a_device(
+    api: APIClient, enrolled: Enrolled, alice: User, bob: User, charlie: User, verb: str
+) -> None:
+    send = api.post if verb else api.delete
+    address, body = path(enrolled.device, verb), {**REASON, "overlap": "1h"}
+    assert send(address, body, "json").status_code == 401
+    assert send(address, body, "json", **authorization(bob)).status_code == 403
+    assert send(address, body, "json", **authorization(charlie)).status_code == 404
+    weak = authorization(alice, Role.OPERATOR)
+    assert send(address, body, "json", **weak).status_code == 403
+    assert send(address, body, "json", **enrolled.authorization).status_code == 403
+    assert Device.objects.get().revoked_at is None
+
+
+def test_a_revoked_device_is_kept_out_until_it_is_reinstated(
+    api: APIClient, enrolled: Enrolled, alice: User
+) -> None:
+    device = enrolled.device
+    credentials.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    answer = api.post(path(device, "revoke"), REASON, "json", **authorization(alice))
+    assert (answer.status_code, answer.json()["revoked"]) == (200, True)
+    device.refresh_from_db()
+    assert (device.revoked_by, device.revoked_reason) == (alice, REASON["reason"])
+    assert not Credential.objects.live().exists()
+    own = path(device, "credentials")
+    refused = api.get(own, **enrolled.authorization)
+    assert (refused.status_code, "revoked" in refused.json()["detail"]) == (403, True)
+    answer = api.post(path(device, "reinstate"), **authorization(alice))
+    assert (answer.status_code, answer.json()["revoked"]) == (200, False)
+    assert api.get(own, **enrolled.authorization).status_code == 200
+
+
+@pytest.mark.parametrize("reason", [{}, {"reason": ""}, {"reason": "x" * 301}, {"reason": "\0"}])
+def test_revoking_wants_a_reason(
+    api: APIClient, device_a: Device, alice: User, reason: dict[str, str]
+) -> None:
+    answer = api.post(path(device_a, "revoke"), reason, "json", **authorization(alice))
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "reason"
+    assert Device.objects.get().revoked_at is None
+
+
+def test_a_second_rotation_within_the_overlap_is_a_conflict(
+    api: APIClient, enrolled: Enrolled, alice: User
+) -> None:
+    device = enrolled.device
+    credentials.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    rotate = path(device, "rotate")
+    answer = api.post(rotate, {"overlap": "2h"}, "json", **authorization(alice))
+    assert answer.status_code == 202
+    ends_at = Credential.objects.get().ends_at
+    assert ends_at is not None
+    assert 7100 < (ends_at - timezone.now()).total_seconds() <= 7200
+    answer = api.post(rotate, {"overlap": 60}, "json", **authorization(alice))
+    assert answer.status_code == 409
+    assert "under way" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("overlap", ["1 fortnight", -1, "31d", "", True, None, [1]])
+def test_an_overlap_that_is_none_is_refused(
+    api: APIClient, device_a: Device, alice: User, overlap: object
+) -> None:
+    body = {"overlap": overlap}
+    answer = api.post(path(device_a, "rotate"), body, "json", **authorization(alice))
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "overlap"
+
+
+def test_a_deleted_device_is_gone_and_what_it_held_is_void(
+    api: APIClient, enrolled: Enrolled, alice: User, redis_server: object
+) -> None:
+    device = enrolled.device
+    credentials.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    answer = api.delete(path(device), **authorization(alice))
+    assert answer.json() == {"success": True, "device_uuid": str(device.pk)}
+    assert not Device.objects.exists()
+    assert not Credential.objects.live().exists()
+    assert api.get(path(device, "status"), **enrolled.authorization).status_code == 401
+    assert api.delete(path(device), **authorization(alice)).status_code == 404

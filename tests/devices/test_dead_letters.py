@@ -1,0 +1,135 @@
+"""Messages that could not be used: parked at the broker, mirrored, replayed, seen by operators."""
+
+import io
+import os
+import signal
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from devices import metrics
+from devices.models import Command, CommandState, RealtimeData
+from natsbridge import ingest, parking, status
+from natsbridge.breaker import DATABASE
+from natsbridge.models import ParkedMessage, SubscriberStatus
+from tenants.models import Group, User
+from tests.people import Enrolled, enrol
+from tests.system import Agent, System, eventually
+
+State = ParkedMessage.State
+
+
+@pytest.fixture
+def enrolled(system: System, group_a: Group) -> Enrolled:
+    return enrol(group_a, "anna-laptop")
+
+
+@pytest.fixture
+def agent(system: System, enrolled: Enrolled) -> Agent:
+    return system.running_agent(enrolled)
+
+
+def dead_letters(*arguments: object) -> str:
+    out = io.StringIO()
+    call_command("dead_letters", *map(str, arguments), stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def test_a_message_that_came_too_early_is_replayed_with_its_own_time(
+    agent: Agent, enrolled: Enrolled, alice: User
+) -> None:
+    command = uuid4()
+    agent.answer(command, result="pong")
+    row = eventually(ParkedMessage.objects.filter(reason="unknown_command").first)
+    assert (row.device, row.tenant, row.kind) == (agent.device, agent.tenant, "response")
+    Command.objects.create(
+        uuid=command,
+        device=enrolled.device,
+        command="ping",
+        created_by=alice,
+        deadline=timezone.now() + timedelta(hours=1),
+        state=CommandState.SENT,
+    )
+    assert "unknown_command: 1" in dead_letters("list")
+    assert "pong" in dead_letters("show", row.pk)
+    assert dead_letters("replay", "--reason", "unknown_command") == "1 to be replayed\n"
+    eventually(ParkedMessage.objects.filter(state=State.REPLAYED).exists)
+    answered = Command.objects.get(uuid=command)
+    assert (answered.state, answered.result) == (CommandState.SUCCEEDED, "pong")
+    assert answered.finished_at == row.received_at
+    assert dead_letters("replay", row.pk) == "0 to be replayed\n"
+
+
+def test_a_replay_of_what_is_still_bad_is_parked_again(agent: Agent) -> None:
+    agent.report("monitoring", b"{no json")
+    agent.stream_metric("cpu_percent", b"{neither")
+    eventually(lambda: ParkedMessage.objects.count() == 2)
+    dead_letters("replay", "--all")
+    eventually(lambda: ParkedMessage.objects.filter(attempts=2).count() == 2)
+    assert parking.counts_by_reason() == {"malformed_json": 2}
+    assert dead_letters("discard", "--all") == "2 gone\n"
+    assert dead_letters("list") == ""
+
+
+def test_replaying_or_discarding_everything_has_to_be_said(db: None) -> None:
+    for what in ("replay", "discard"):
+        with pytest.raises(CommandError, match="--all"):
+            dead_letters(what)
+
+
+def test_without_the_dead_letter_queue_a_message_stays_where_it_is(
+    system: System, agent: Agent, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "NOT_PARKED_SECONDS", 0.2)
+    monkeypatch.setattr(status, "BEAT_SECONDS", 0.2)
+    settings.DLQ_MAX_BYTES = 2**62  # so it cannot be made again
+    system.as_platform_owner(lambda js: js.delete_stream("DLQ"))
+    agent.report("monitoring", b"{no json")
+    eventually(lambda: counters().get("ingest.not_parked", 0) > 1)
+    assert "parked.malformed_json" not in counters()
+    settings.DLQ_MAX_BYTES = 1024**2
+    eventually(lambda: ParkedMessage.objects.count() == 1, within=15)
+    eventually(lambda: counters().get("parked.malformed_json") == 1)
+
+
+def counters() -> dict[str, int]:
+    row = SubscriberStatus.objects.filter(details__has_key="counters").first()
+    return row.details["counters"] if row else {}
+
+
+def test_postgres_that_hangs_stops_no_live_metric_and_loses_no_message(
+    agent: Agent, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "SLOW_SECONDS", 0.3)
+    agent.stream_metric("uptime", {"value": 1})
+    agent.report("sysinfo", {"os": "before"})
+    eventually(RealtimeData.objects.filter(data__os="before").exists)
+    eventually(lambda: "uptime" in metrics.recent(enrolled.device.pk))
+    hanging = backends()
+    for pid in hanging:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        agent.report("sysinfo", {"os": "meanwhile"})
+        eventually(lambda: DATABASE.is_open)
+        agent.stream_metric("uptime", {"value": 2})
+        eventually(lambda: len(metrics.recent(enrolled.device.pk)["uptime"]) == 2)
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+    eventually(RealtimeData.objects.filter(data__os="meanwhile").exists)
+    assert not DATABASE.is_open
+
+
+def backends() -> list[int]:
+    """The server's processes that serve the subscriber."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return [pid for (pid,) in cursor.fetchall()]

@@ -1,0 +1,111 @@
+"""Agents that know only a username and a password, on the whole backend."""
+
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from nats.aio.client import Client
+from pytest_django.live_server_helper import LiveServer
+from rest_framework.test import APIClient
+
+from devices import metrics
+from devices.actions import enrolment
+from devices.models import Command, Connectivity, Device
+from tenants.actions import credentials
+from tenants.models import Action, AuditEntry, BrokerAccount, Credential, Group, Tenant, User
+from tests.people import authorization
+from tests.system import System, eventually
+
+LOGINS = 50
+
+
+@pytest.fixture
+def old_device(group_a: Group, alice: User) -> Device:
+    return enrolment.record_existing(group_a, "old-one", by=alice)
+
+
+@pytest.fixture
+def provisioned(system: System, tenant_a: Tenant) -> None:
+    system.start_subscriber()
+    accounts = BrokerAccount.objects.filter(tenant=tenant_a).exclude(provisioned_at=None)
+    eventually(accounts.exists)
+
+
+@pytest.fixture
+def agent(
+    provisioned: None, live_server: LiveServer, old_device: Device, alice: User, api: APIClient
+) -> Iterator[subprocess.Popen[bytes]]:
+    upgraded = api.post(f"/api/nats/agent/{old_device.pk}/upgrade", **authorization(alice))
+    token = upgraded.json()["device_token"]
+    script = [sys.executable, "-m", "tests.seed_agent", live_server.url, str(old_device.pk), token]
+    process = subprocess.Popen(script, cwd=settings.BASE_DIR, start_new_session=True)
+    yield process
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_an_agent_of_the_old_contract_reports_streams_and_answers(
+    agent: subprocess.Popen[bytes],
+    old_device: Device,
+    alice: User,
+    api: APIClient,
+    redis_server: object,
+) -> None:
+    heard = Connectivity.objects.filter(device=old_device, agent_version="seed-1.0")
+    eventually(heard.exists, within=20)
+    assert heard.get().connection_type == "nats"
+    eventually(lambda: metrics.recent(old_device.pk).get("cpu_percent"))
+    body = {"command": "inventory"}
+    path = f"/api/nats/device/{old_device.pk}/command"
+    assert api.post(path, body, format="json", **authorization(alice)).status_code == 202
+    eventually(lambda: Command.objects.get().state == "succeeded")
+    assert Command.objects.get().result == "ran inventory"
+    entry = AuditEntry.objects.get(action=Action.BROKER_LOGIN, device_uuid=old_device.pk)
+    assert entry.tenant_uuid == old_device.tenant_id
+    assert agent.poll() is None
+
+
+def test_many_log_in_by_password_at_once_and_a_wrong_one_never(
+    system: System, provisioned: None, tenant_a: Tenant
+) -> None:
+    issued = [credentials.issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(LOGINS)]
+    good = [(each.username, each.secret) for each in issued]
+    bad = [("", ""), (good[0][0], good[1][1]), ("admin", "admin")]
+    answers = system.all_let_in_by_password(good + bad)
+    assert answers == [True] * LOGINS + [False] * len(bad)
+    logins = AuditEntry.objects.filter(action=Action.BROKER_LOGIN, detail__kind="password")
+    assert logins.count() == LOGINS
+    refused = AuditEntry.objects.filter(action=Action.BROKER_REFUSED, via="broker")
+    assert set(refused.values_list("actor", flat=True)) >= {
+        "anonymous",
+        good[0][0],
+        "unknown name",
+    }
+    assert not Credential.objects.filter(first_used_at=None).exists()
+    credentials.revoke(issued[0].credential, by=None, reason="test")
+    assert system.all_let_in_by_password(good[:2]) == [False, True]
+
+
+def test_a_password_that_is_revoked_ends_the_connection_it_opened(
+    system: System, provisioned: None, tenant_a: Tenant
+) -> None:
+    issued = credentials.issue_device_password(tenant_a.pk, uuid.uuid4())
+    client, sibling = Client(), Client()
+
+    async def open_both() -> None:
+        for each, (user, password) in zip((client, sibling), logins, strict=True):
+            await each.connect(
+                settings.NATS_URL, user=user, password=password, allow_reconnect=False
+            )
+
+    second = credentials.issue_device_password(tenant_a.pk, uuid.uuid4())
+    logins = [(issued.username, issued.secret), (second.username, second.secret)]
+    system.thread.run(open_both())
+    credentials.revoke(issued.credential, by=None, reason="stolen")
+    eventually(lambda: client.is_closed, within=3)
+    assert sibling.is_connected
+    system.thread.run(sibling.close())

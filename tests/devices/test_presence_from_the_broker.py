@@ -1,0 +1,139 @@
+"""Who is there, by the broker's own word: real connections, a real server, a running subscriber."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from devices.models import BrokerSession, Connectivity, Device, Presence, PresenceChange, Reporter
+from devices.presence import Status
+from devices.watch import current_cutoffs
+from natsbridge import accounts, claims
+from natsbridge.connection import connect
+from natsbridge.jwt import signed
+from tenants import broker
+from tenants.models import Action, AuditEntry, Group
+from tests.people import Enrolled, enrol
+from tests.simulated import DeviceProcess
+from tests.system import System, eventually
+
+
+@pytest.fixture
+def enrolled(system: System, group_a: Group) -> Enrolled:
+    return enrol(group_a, "anna-laptop")
+
+
+def status(device: Device) -> Status:
+    return Device.objects.select_related("connectivity").get(pk=device.pk).status(current_cutoffs())
+
+
+def history(device: Device) -> list[tuple[str, str]]:
+    rows = PresenceChange.objects.filter(device=device).order_by("at", "pk")
+    return list(rows.values_list("presence", "reported_by"))
+
+
+def test_a_device_is_seen_as_it_connects_and_as_it_leaves(
+    system: System, enrolled: Enrolled, settings: Settings
+) -> None:
+    settings.PRESENCE_GRACE_SECONDS = 1
+    device = enrolled.device
+    agent = system.running_agent(enrolled)
+    eventually(lambda: status(device) is Status.ONLINE)
+    row = Connectivity.objects.get(device=device)
+    assert (row.presence_by, row.last_heartbeat) == (Reporter.CONNECT, None)
+    left = timezone.now()
+    agent.close()
+    eventually(lambda: Connectivity.objects.get(device=device).offline_due_at)
+    assert status(device) is Status.ONLINE
+    eventually(lambda: status(device) is Status.OFFLINE, within=2.0)
+    row.refresh_from_db()
+    assert row.presence_at is not None
+    assert abs(row.presence_at - left) < timedelta(seconds=0.5)
+    assert history(device) == [("online", "connect"), ("offline", "disconnect")]
+    last = PresenceChange.objects.get(presence=Presence.OFFLINE)
+    assert last.reason == "Client Closed"
+    told = AuditEntry.objects.filter(device_uuid=device.pk, via="broker").order_by("pk")
+    assert list(told.values_list("action", flat=True)) == [
+        Action.BROKER_LOGIN,
+        Action.BROKER_DISCONNECTED,
+    ]
+    assert "eyJ" not in str(list(told.values()))
+
+
+def test_an_agent_that_is_killed_is_gone_after_the_grace(
+    system: System, enrolled: Enrolled, settings: Settings
+) -> None:
+    settings.PRESENCE_GRACE_SECONDS = 1
+    first = system.running_agent(enrolled)
+    with DeviceProcess(enrolled) as process:
+        connected = BrokerSession.objects.filter(device=enrolled.device, ended_at=None)
+        eventually(lambda: connected.count() == 2)
+        first.close()
+        eventually(lambda: connected.count() == 1)
+        assert status(enrolled.device) is Status.ONLINE
+        process.kill()
+        eventually(lambda: status(enrolled.device) is Status.OFFLINE, within=3.0)
+
+
+def test_what_no_event_told_the_list_of_connections_does(
+    system: System, enrolled: Enrolled, group_a: Group, settings: Settings
+) -> None:
+    """Both ways: one came, and one left, of whom nothing was heard."""
+    settings.PRESENCE_SERVER_GRACE_SECONDS = 1
+    lost = enrol(group_a, "gone with its server").device
+    unnoticed = enrolled.device
+    system.running_agent(enrolled)
+    eventually(BrokerSession.objects.filter(device=unnoticed).exists)
+    system.stop_subscriber()
+    BrokerSession.objects.all().delete()
+    PresenceChange.objects.all().delete()
+    Connectivity.objects.all().update(presence="", presence_at=None, presence_by="")
+    Connectivity.objects.filter(device=lost).update(
+        presence=Presence.ONLINE, presence_at=timezone.now(), last_seen_online=timezone.now()
+    )
+    BrokerSession.objects.create(
+        server_id="NGONE", client_id=7, device=lost, started_at=timezone.now()
+    )
+    system.start_subscriber()
+    eventually(lambda: history(unnoticed) == [("online", "reconciliation")])
+    eventually(lambda: history(lost) == [("offline", "reconciliation")])
+    assert BrokerSession.objects.get(device=lost).end_reason == BrokerSession.SERVER_GONE
+    assert status(unnoticed) is Status.ONLINE
+
+
+def test_an_installation_from_before_gets_the_events_too(
+    system: System, enrolled: Enrolled, settings: Settings
+) -> None:
+    """Its server has the platform account's claims of then, in its resolver's folder, and goes on
+    having them until somebody pushes others."""
+    keys = broker.key_pair(broker.Purpose.PLATFORM), broker.key_pair(broker.Purpose.OPERATOR)
+    said = claims.decode(broker.platform_claims()[keys[0].public])
+    before = claims_of_before(keys[1], said)
+    login = broker.system_login()
+
+    async def push() -> None:
+        async with connect(
+            settings.NATS_URL, user_jwt=lambda: login.jwt, seed=login.seed, name="test"
+        ) as connection:
+            await accounts.push(connection.client, before)
+
+    system.thread.run(push())
+    system.server.stop()
+    system.start_server()
+    system.running_agent(enrolled).close()
+    second = system.agent(enrolled)
+    eventually(lambda: history(enrolled.device)[:1] == [("online", "connect")], within=5)
+    assert not second.client.is_closed
+
+
+def claims_of_before(operator: claims.KeyPair, said: dict[str, object]) -> str:
+    nats = {key: value for key, value in said["nats"].items() if key != "version"}  # type: ignore[attr-defined]
+    return signed(
+        operator,
+        str(said["sub"]),
+        nats | {"imports": []},
+        name="WEGWEISER",
+        issued_at=int(time.time()) + 1,
+    )

@@ -1,0 +1,118 @@
+"""The audit's page, for admins of tenants who are no staff."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from devices.models import Device
+from tenants.actions import audit
+from tenants.actions.audit import Actor
+from tenants.models import Action, ActorKind, AuditEntry, Tenant, User
+from tests.devices.api.test_audit import content
+
+PAGE = "/audit/"
+
+
+@pytest.fixture
+def as_alice(client: Client, alice: User) -> Client:
+    client.force_login(alice)
+    return client
+
+
+def text(answer: Any) -> str:
+    return str(answer.content.decode())
+
+
+def test_an_admin_sees_the_own_tenants_and_no_others(
+    as_alice: Client, tenant_a: Tenant, tenant_b: Tenant, device_a: Device, device_b: Device
+) -> None:
+    shown = text(as_alice.get(PAGE))
+    assert "device anna-laptop" in shown
+    assert "berta-server" not in shown
+    assert "berta-server" not in text(as_alice.get(PAGE, {"device": device_b.pk}))
+    assert as_alice.get(PAGE, {"tenant": tenant_b.pk}).status_code == 422
+    assert f'href="{PAGE}"' in text(as_alice.get("/"))
+
+
+@pytest.mark.parametrize("page", [PAGE, "/audit/export/"])
+def test_it_is_for_admins_only(client: Client, bob: User, page: str) -> None:
+    assert client.get(page).status_code == 302
+    client.force_login(bob)
+    assert client.get(page).status_code == 403
+    assert f'href="{PAGE}"' not in text(client.get("/"))
+
+
+def test_markup_in_what_others_typed_is_only_text(as_alice: Client, tenant_a: Tenant) -> None:
+    evil = "<script>alert(1)</script>"
+    audit.record(
+        Action.BROKER_REFUSED,
+        tenant=tenant_a.pk,
+        by=Actor(ActorKind.UNKNOWN, evil),
+        target=evil,
+        detail={evil: {"from": evil, "to": [evil]}},
+    )
+    assert evil not in text(as_alice.get(PAGE))
+
+
+def test_it_pages_and_filters(as_alice: Client, tenant_a: Tenant) -> None:
+    for number in range(60):
+        by = Actor(ActorKind.UNKNOWN, f"eve {number}")
+        audit.record(Action.BROKER_REFUSED, tenant=tenant_a.pk, by=by)
+    query = {"action": "broker.refused"}
+    first = as_alice.get(PAGE, query)
+    assert len(first.context["rows"]) == 50
+    second = as_alice.get(PAGE, {**query, "before": first.context["following"]})
+    assert len(second.context["rows"]) == 10
+    assert "Older" not in text(second)
+    assert len(as_alice.get(PAGE, {"actor": "eve 7"}).context["rows"]) == 1
+    assert "Nothing matches" in text(as_alice.get(PAGE, {"until": "2020-01-01"}))
+
+
+def test_a_filter_that_cannot_be_read_is_said(as_alice: Client) -> None:
+    for query in ({"since": "soon"}, {"device": "x"}, {"action": "y"}, {"before": "0"}):
+        answer = as_alice.get(PAGE, query)
+        assert answer.status_code == 422
+        assert "cannot be read" in text(answer)
+
+
+def test_an_export_has_what_is_filtered_and_is_told(
+    as_alice: Client, tenant_a: Tenant, device_a: Device, device_b: Device
+) -> None:
+    query = {"format": "jsonl", "device": str(device_a.pk)}
+    lines = content(as_alice.get("/audit/export/", query)).splitlines()
+    assert len(lines) == 1
+    assert "anna-laptop" in lines[0]
+    told = AuditEntry.objects.get(action=Action.AUDIT_EXPORTED)
+    assert (told.tenant_uuid, told.actor, told.via) == (tenant_a.pk, "alice", "web")
+    assert as_alice.get("/audit/export/", {"format": "exe"}).status_code == 422
+
+
+def test_staff_read_filter_and_export_all_of_it_in_the_admin(
+    client: Client, tenant_a: Tenant, device_a: Device, device_b: Device
+) -> None:
+    client.force_login(User.objects.create_superuser("sam"))
+    listing = reverse("admin:tenants_auditentry_changelist")
+    shown = text(client.get(listing))
+    assert "anna-laptop" in shown
+    assert "berta-server" in shown
+    query = {"tenant": str(tenant_a.pk), "action__exact": "device.registered"}
+    for narrowed in (query, {"q": str(device_a.pk)}, {"q": "anna-laptop"}):
+        shown = text(client.get(listing, narrowed))
+        assert "device anna-laptop" in shown
+        assert "device berta-server" not in shown
+    export = reverse("admin:tenants_auditentry_export", args=["jsonl"])
+    assert len(content(client.get(export, query)).splitlines()) == 1
+    assert AuditEntry.objects.get(action=Action.AUDIT_EXPORTED).detail["filters"] == query
+    assert client.get(export.replace("jsonl", "exe")).status_code == 404
+    entry = AuditEntry.objects.filter(device_uuid=device_a.pk)[0]
+    page = reverse("admin:tenants_auditentry_change", args=[entry.pk])
+    assert "enrolment_key" in text(client.get(page))
+    assert client.post(page, {"target": "x"}).status_code == 403
+
+
+def test_staff_without_the_permission_export_nothing(client: Client, device_a: Device) -> None:
+    client.force_login(User.objects.create_user("stella", is_staff=True))
+    export = reverse("admin:tenants_auditentry_export", args=["csv"])
+    assert client.get(export).status_code == 403

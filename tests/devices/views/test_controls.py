@@ -1,0 +1,114 @@
+"""The pages on which an admin of the tenant revokes, reinstates, rotates and deletes a device."""
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from devices.actions.credentials import revoke_device
+from devices.models import Device
+from natsbridge.models import Coverage
+from tenants.actions import credentials, suspension
+from tenants.models import Credential, User
+
+pytestmark = pytest.mark.usefixtures("redis_server")
+
+VERBS = ["revoke", "reinstate", "rotate", "delete"]
+
+
+def path(device: Device, verb: str = "") -> str:
+    return f"/devices/{device.pk}/" + (f"{verb}/" if verb else "")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_only_an_admin_of_the_tenant_is_asked(
+    client: Client,
+    as_alice: Client,
+    as_bob: Client,
+    as_charlie: Client,
+    device_a: Device,
+    verb: str,
+) -> None:
+    body = {"reason": "lost", "overlap": "1h"}
+    address = path(device_a, verb)
+    for send in (client.get, client.post):
+        assert send(address, body).status_code == 302
+    for person, status in ((as_bob, 403), (as_charlie, 404)):
+        assert person.get(address).status_code == status
+        assert person.post(address, body).status_code == status
+    assert as_alice.get(address).status_code == 200
+    assert Device.objects.get().revoked_at is None
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_form_is_safe_from_other_sites(device_a: Device, alice: User, verb: str) -> None:
+    careful = Client(enforce_csrf_checks=True)
+    careful.force_login(alice)
+    assert careful.post(path(device_a, verb), {"reason": "x"}).status_code == 403
+    assert b"csrfmiddlewaretoken" in careful.get(path(device_a, verb)).content
+
+
+def test_the_device_page_offers_it_to_admins_only(
+    as_alice: Client, as_bob: Client, device_a: Device, alice: User
+) -> None:
+    page = as_alice.get(path(device_a)).content.decode()
+    assert path(device_a, "revoke") in page
+    assert path(device_a, "reinstate") not in page
+    assert path(device_a, "revoke") not in as_bob.get(path(device_a)).content.decode()
+    revoke_device(device_a, by=alice, reason="lost")
+    page = as_alice.get(path(device_a)).content.decode()
+    assert path(device_a, "reinstate") in page
+    assert path(device_a, "rotate") not in page
+
+
+def test_everybody_sees_that_a_device_is_revoked_and_why(
+    as_alice: Client, as_bob: Client, device_a: Device, listening: Coverage
+) -> None:
+    answer = as_alice.post(path(device_a, "revoke"), {"reason": "lost in <Bern>"})
+    assert answer.headers["Location"] == path(device_a)
+    for address in (path(device_a), path(device_a, "status")):
+        page = as_bob.get(address).content.decode()
+        assert 'data-standing="revoked"' in page
+        assert "By alice" in page
+        assert "lost in &lt;Bern&gt;" in page
+    assert ">revoked</span>" in as_bob.get("/").content.decode()
+    as_alice.post(path(device_a, "reinstate"))
+    assert "data-standing" not in as_bob.get(path(device_a)).content.decode()
+    assert ">revoked</span>" not in as_bob.get("/").content.decode()
+
+
+def test_everybody_sees_that_the_tenant_is_suspended_and_why(
+    as_bob: Client, device_a: Device, alice: User
+) -> None:
+    suspension.suspend_tenant(device_a.tenant, by=None, reason="the invoice")
+    page = as_bob.get(path(device_a)).content.decode()
+    assert 'data-standing="suspended"' in page
+    assert "By the platform" in page
+    assert "the invoice" in page
+    assert ">suspended</span>" in as_bob.get("/").content.decode()
+
+
+def test_revoking_without_a_reason_shows_what_is_wrong(as_alice: Client, device_a: Device) -> None:
+    answer = as_alice.post(path(device_a, "revoke"), {"reason": " "})
+    assert answer.status_code == 422
+    assert b'id="id_reason_error"' in answer.content
+    assert Device.objects.get().revoked_at is None
+
+
+def test_a_rotation_that_is_refused_shows_why(as_alice: Client, device_a: Device) -> None:
+    issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    assert as_alice.post(path(device_a, "rotate"), {"overlap": "nonsense"}).status_code == 422
+    assert as_alice.post(path(device_a, "rotate"), {"overlap": "2h"}).status_code == 302
+    ends_at = Credential.objects.get(pk=issued.credential.pk).ends_at
+    assert ends_at is not None
+    assert ends_at > timezone.now()
+    answer = as_alice.post(path(device_a, "rotate"), {"overlap": "1h"})
+    assert answer.status_code == 409
+    assert b"A rotation is under way" in answer.content
+
+
+def test_a_deleted_device_is_gone(as_alice: Client, device_a: Device) -> None:
+    assert as_alice.post(path(device_a, "delete")).status_code == 422
+    answer = as_alice.post(path(device_a, "delete"), {"reason": "scrapped"})
+    assert answer.headers["Location"] == "/"
+    assert not Device.objects.exists()
+    assert as_alice.get(path(device_a)).status_code == 404

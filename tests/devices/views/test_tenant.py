@@ -1,0 +1,135 @@
+"""A tenant's own page: its credentials and its keys, for its admins."""
+
+import pytest
+from django.test import Client
+
+from devices.models import Device
+from tenants import actions
+from tenants.actions import credentials, suspension
+from tenants.models import BrokerKey, Credential, Tenant, User, hash_token
+
+
+def path(tenant: Tenant, part: str = "") -> str:
+    return f"/tenant/{tenant.pk}/{part}"
+
+
+def rotated(client: Client, tenant: Tenant, **fields: object) -> str:
+    """The secret that the page shows."""
+    address = path(tenant, "rotate/")
+    form = client.get(address).context["form"]
+    body = {"kind": "password", "overlap": "1h", "seen": form["seen"].value(), **fields}
+    answer = client.post(address, body)
+    assert answer.status_code == 200, answer.content
+    assert "no-store" in answer.headers["Cache-Control"]
+    secret: str = answer.context["issued"].secret
+    assert secret in answer.content.decode()
+    return secret
+
+
+def opens(password: str) -> bool:
+    return Credential.objects.live().filter(digest=hash_token(password)).exists()
+
+
+@pytest.mark.parametrize("part", ["", "rotate/", "rotate-keys/"])
+def test_a_tenants_page_is_for_its_admins(
+    client: Client,
+    as_alice: Client,
+    as_bob: Client,
+    as_charlie: Client,
+    tenant_a: Tenant,
+    part: str,
+) -> None:
+    address = path(tenant_a, part)
+    body = {"kind": "jwt", "overlap": "1h", "seen": 0}
+    assert client.get(address).status_code == 302
+    for person, status in ((as_bob, 403), (as_charlie, 404)):
+        assert person.get(address).status_code == status
+        if part:
+            assert person.post(address, body).status_code == status
+    assert as_alice.get(address).status_code == 200
+    assert not Credential.objects.exists()
+
+
+def test_admins_find_the_page_from_the_fleet_and_others_do_not(
+    as_alice: Client, as_bob: Client, device_a: Device
+) -> None:
+    link = f'href="{path(device_a.tenant)}"'
+    assert link in as_alice.get("/").content.decode()
+    assert link not in as_bob.get("/").content.decode()
+
+
+def test_a_rotated_credential_is_shown_once_and_works(as_alice: Client, tenant_a: Tenant) -> None:
+    secret = rotated(as_alice, tenant_a)
+    assert opens(secret)
+    page = as_alice.get(path(tenant_a)).content.decode()
+    assert secret not in page
+    assert f"tenant_{tenant_a.pk}" in page
+    assert "-----BEGIN NATS USER JWT-----" in rotated(as_alice, tenant_a, kind="jwt")
+    states = [each.state for each in Credential.objects.all()]
+    assert states == ["live", "live"], "one of each kind"
+
+
+def test_of_two_who_rotate_at_once_one_is_told(as_alice: Client, tenant_a: Tenant) -> None:
+    rotated(as_alice, tenant_a)
+    seen = Credential.objects.get().pk
+    rotated(as_alice, tenant_a, overlap="0")
+    body = {"kind": "password", "overlap": "1h", "seen": seen}
+    answer = as_alice.post(path(tenant_a, "rotate/"), body)
+    assert answer.status_code == 409
+    assert b"Somebody else has rotated" in answer.content
+
+
+def test_those_of_the_devices_are_rotated_when_that_is_asked_for(
+    as_alice: Client, device_a: Device
+) -> None:
+    issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    rotated(as_alice, device_a.tenant)
+    assert Credential.objects.get(pk=issued.credential.pk).ends_at is None
+    rotated(as_alice, device_a.tenant, overlap="0", every_device="on")
+    assert Credential.objects.get(pk=issued.credential.pk).ended_at
+
+
+def test_a_credential_is_revoked_with_a_reason(
+    as_alice: Client, as_bob: Client, as_charlie: Client, tenant_a: Tenant
+) -> None:
+    secret = rotated(as_alice, tenant_a)
+    revoke = path(tenant_a, f"credentials/{Credential.objects.get().pk}/revoke/")
+    assert f'href="{revoke}"' in as_alice.get(path(tenant_a)).content.decode()
+    for person, status in ((as_bob, 403), (as_charlie, 404)):
+        assert person.post(revoke, {"reason": "leaked"}).status_code == status
+    assert as_alice.post(revoke, {"reason": ""}).status_code == 422
+    assert opens(secret)
+    assert as_alice.post(revoke, {"reason": "leaked"}).status_code == 302
+    assert not opens(secret)
+    page = as_alice.get(path(tenant_a)).content.decode()
+    assert "by alice: leaked" in page
+    assert f'href="{revoke}"' not in page
+
+
+def test_a_devices_credential_is_not_reached_as_the_tenants(
+    as_alice: Client, device_a: Device
+) -> None:
+    issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    revoke = path(device_a.tenant, f"credentials/{issued.credential.pk}/revoke/")
+    assert as_alice.get(revoke).status_code == 404
+
+
+def test_the_signing_keys_are_rotated(as_alice: Client, tenant_a: Tenant) -> None:
+    answer = as_alice.post(path(tenant_a, "rotate-keys/"), {"overlap": "1h"})
+    assert answer.headers["Location"] == path(tenant_a)
+    assert BrokerKey.objects.filter(tenant=tenant_a).exclude(retires_at=None).count() == 2
+    again = as_alice.post(path(tenant_a, "rotate-keys/"), {"overlap": "1h"})
+    assert (again.status_code, b"still to retire" in again.content) == (409, True)
+
+
+def test_a_tenants_page_says_how_it_stands(as_alice: Client, tenant_a: Tenant, bob: User) -> None:
+    assert b"A change waits to be pushed." in as_alice.get(path(tenant_a)).content
+    actions.record_provisioning_failed(tenant_a, "no disk left")
+    assert b"no disk left" in as_alice.get(path(tenant_a)).content
+    suspension.suspend_tenant(tenant_a, by=bob, reason="the invoice")
+    page = as_alice.get(path(tenant_a)).content.decode()
+    assert "Acme is suspended" in page
+    assert "By bob" in page
+    form = {"kind": "password", "overlap": "1h", "seen": 0}
+    refused = as_alice.post(path(tenant_a, "rotate/"), form)
+    assert (refused.status_code, b"suspended" in refused.content) == (409, True)

@@ -1,0 +1,19 @@
+"""One stage for all faults, quick and long; the books are closed at its end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.drill import Drill
+from tests.faults.stage import Stage
+
+
+@pytest.fixture(scope="session")
+def drill() -> Iterator[Drill]:
+    # With fewer a newer report would take a lost one's place before the books are closed.
+    stage = Stage(devices=100, agents=2)
+    try:
+        stage.start()
+        yield Drill(stage)
+    finally:
+        stage.close()

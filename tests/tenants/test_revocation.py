@@ -1,0 +1,250 @@
+"""What is ended in the database ends at the broker, with a subscriber running: within a second."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from devices.actions import credentials as device_credentials
+from devices.models import Connectivity, Device
+from natsbridge import claims
+from tenants.actions import credentials, limits, suspension
+from tenants.actions.accounts import announce_account
+from tenants.models import BrokerAccount, BrokerKey, Credential, Group
+from tenants.provisioning_task import _newest_waiting
+from tests.people import Enrolled, enrol
+from tests.system import Agent, System, eventually
+
+WITHIN = 1.0
+DAY = timedelta(days=1)
+
+
+class Held:
+    """A device with one JWT, which it keeps."""
+
+    def __init__(self, system: System, enrolled: Enrolled) -> None:
+        self.system = system
+        self.enrolled = enrolled
+        self.device: Device = enrolled.device
+        self.jwt = enrolled.jwt
+
+    def log_in(self) -> Agent:
+        tenant, seed = self.device.tenant_id, self.enrolled.key.seed
+        agent = Agent(self.system.thread, self.device.pk, tenant, self.jwt, seed)
+        return self.system._remember(agent)
+
+    def gets_in(self) -> bool:
+        try:
+            self.log_in()
+        except NatsError:
+            return False
+        return True
+
+
+def seconds_until(closed: Callable[[], bool], do: Callable[[], object]) -> float:
+    """From the decision to the end of the connection."""
+    begun = time.monotonic()
+    do()
+    while not closed():
+        assert time.monotonic() - begun < 10, "not closed"
+        time.sleep(0.002)
+    return time.monotonic() - begun
+
+
+def provisioned(group: Group) -> BrokerAccount:
+    return eventually(
+        BrokerAccount.objects.filter(tenant=group.tenant, last_error="")
+        .exclude(provisioned_at=None)
+        .first
+    )
+
+
+def test_who_is_revoked_or_suspended_is_disconnected_within_a_second_and_stays_out(
+    system: System, group_a: Group, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system.start_subscriber()
+    provisioned(group_a)
+    anna, otto = (Held(system, enrol(group_a, name)) for name in ("anna", "otto"))
+    annas, ottos = anna.log_in(), otto.log_in()
+
+    revoked = seconds_until(
+        lambda: annas.client.is_closed,
+        lambda: device_credentials.revoke_device(anna.device, by=None, reason="stolen"),
+    )
+
+    assert revoked < WITHIN
+    assert not anna.gets_in()
+    assert ottos.client.is_connected
+    device_credentials.reinstate_device(anna.device, by=None)
+    assert system.lets_in(anna.enrolled)
+
+    tenant = group_a.tenant
+    suspended = seconds_until(
+        lambda: ottos.client.is_closed,
+        lambda: suspension.suspend_tenant(tenant, by=None, reason="unpaid"),
+    )
+
+    assert suspended < WITHIN
+    assert not otto.gets_in()
+    suspension.resume_tenant(tenant, by=None)
+    eventually(otto.gets_in)
+    with capsys.disabled():
+        print(f"\nclosed after: revoked {revoked:.3f} s, suspended {suspended:.3f} s")
+
+
+def test_a_password_that_ends_ends_its_connection_and_no_other(
+    system: System, group_a: Group, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system.start_subscriber()
+    provisioned(group_a)
+    anna, otto = enrol(group_a, "anna").device, enrol(group_a, "otto").device
+    tenant = group_a.tenant_id
+    hers, his = (credentials.issue_device_password(tenant, each.pk) for each in (anna, otto))
+    annas, ottos = by_password(system, hers), by_password(system, his)
+
+    revoked = seconds_until(
+        lambda: annas.is_closed,
+        lambda: device_credentials.revoke_device(anna, by=None, reason="stolen"),
+    )
+
+    assert revoked < WITHIN
+    assert ottos.is_connected
+    with pytest.raises(NatsError):
+        by_password(system, hers)
+    with capsys.disabled():
+        print(f"\nclosed after: revoked password {revoked:.3f} s")
+    system.thread.run(ottos.close())
+
+
+def by_password(system: System, issued: credentials.Issued) -> Client:
+    async def log_in() -> Client:
+        client = Client()
+        try:
+            await client.connect(
+                settings.NATS_URL,
+                user=issued.username,
+                password=issued.secret,
+                allow_reconnect=False,
+                error_cb=_quiet,
+            )
+        except NatsError:
+            await client.close()
+            raise
+        return client
+
+    return system.thread.run(log_in())
+
+
+async def _quiet(error: Exception) -> None:
+    pass
+
+
+def test_a_device_that_is_told_to_renew_takes_over_and_its_old_jwt_is_void(
+    system: System, group_a: Group
+) -> None:
+    system.start_subscriber()
+    provisioned(group_a)
+    anna = Held(system, enrol(group_a, "anna"))
+    first = anna.log_in()
+    first.heartbeat(capabilities={"receipts": True, "commands": [{"name": "renew_credentials"}]})
+    eventually(Connectivity.objects.exclude(capabilities={}).exists)
+    device_credentials.rotate_device(anna.device, by=None, overlap=DAY)
+    command = eventually(lambda: first.received)[0]["payload"]
+    old, anna.jwt = anna.jwt, anna.enrolled.jwt
+
+    second = anna.log_in()
+    second.answer(command["command_id"])
+
+    assert command["command"] == "renew_credentials"
+    assert claims.decode(anna.jwt)["iat"] > claims.decode(old)["iat"]
+    eventually(lambda: first.client.is_closed)
+    assert second.client.is_connected
+    assert anna.gets_in()
+    anna.jwt = old
+    assert not anna.gets_in()
+
+
+def test_limits_are_pushed_at_once_and_storage_never_shrinks_below_what_it_holds(
+    system: System, group_a: Group
+) -> None:
+    system.start_subscriber()
+    provisioned(group_a)
+    anna, otto = (Held(system, enrol(group_a, name)) for name in ("anna", "otto"))
+    ottos = otto.log_in()
+    limits.set_limits(group_a.tenant, by=None, max_connections=1, max_payload_bytes=900_000)
+    eventually(lambda: not anna.gets_in())
+    assert ottos.client.is_connected
+    limits.set_limits(group_a.tenant, by=None, max_connections=None)
+    eventually(anna.gets_in)
+    for _ in range(4):
+        ottos.report("status", {"text": "x" * 250_000})
+
+    limits.set_limits(group_a.tenant, by=None, storage_bytes=1024**2)
+
+    failed = eventually(BrokerAccount.objects.exclude(last_error="").first)
+    assert "would drop messages" in failed.last_error
+    # What comes with it is in force all the same.
+    device_credentials.revoke_device(otto.device, by=None, reason="stolen")
+    eventually(lambda: ottos.client.is_closed)
+    limits.set_limits(group_a.tenant, by=None, storage_bytes=8 * 1024**2)
+    assert provisioned(group_a)
+
+
+def test_a_push_that_the_server_refuses_leaves_the_last_claims_in_force_and_is_shown(
+    system: System, group_a: Group
+) -> None:
+    system.start_subscriber()
+    provisioned(group_a)
+    anna = Held(system, enrol(group_a, "anna"))
+    annas = anna.log_in()
+    operator = BrokerKey.objects.get(purpose="operator")
+    trusted = (operator.public_key, operator.seed_encrypted)
+    stranger = BrokerKey.objects.filter(purpose="account").get()
+    operator.public_key = "O" + operator.public_key[1:]
+    operator.seed_encrypted = stranger.seed_encrypted
+    operator.save()
+
+    limits.set_limits(group_a.tenant, by=None, max_connections=7)
+
+    shown = eventually(BrokerAccount.objects.exclude(last_error="").first)
+    assert shown.last_error
+    assert annas.client.is_connected
+    assert anna.gets_in()
+    operator.public_key, operator.seed_encrypted = trusted
+    operator.save()
+    announce_account(group_a.tenant)
+    assert provisioned(group_a)
+
+
+def test_a_revocation_while_the_broker_is_away_is_in_force_when_it_comes_back(
+    system: System, group_a: Group
+) -> None:
+    system.start_subscriber()
+    provisioned(group_a)
+    anna = Held(system, enrol(group_a, "anna"))
+    anna.log_in()
+    system.server.stop()
+    credentials.revoke(Credential.objects.get(device_uuid=anna.device.pk), by=None, reason="lost")
+    system.start_server()
+    eventually(lambda: not anna.gets_in(), within=5)
+
+
+def test_the_newest_change_goes_first_and_one_that_failed_waits_for_the_poll(
+    group_a: Group, group_b: Group
+) -> None:
+    announce_account(group_b.tenant)
+    announce_account(group_a.tenant)
+    first = _newest_waiting({})
+    assert first is not None
+    assert first.tenant == group_a.tenant
+    second = _newest_waiting({first.pk: first.wanted_at})
+    assert second is not None
+    assert second.tenant == group_b.tenant
+    tried = {each.pk: each.wanted_at for each in (first, second)}
+    assert _newest_waiting(tried) is None
+    announce_account(group_b.tenant)
+    assert _newest_waiting(tried) is not None
