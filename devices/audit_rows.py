@@ -125,7 +125,7 @@ def _who(entry: AuditEntry, names: _Names) -> Named:
     if entry.actor_kind == ActorKind.CREDENTIAL and match:
         return _own_credential(entry, names) or Named(entry.actor)
     # Of a login that was refused only the name is known, which is what it was to.
-    claimed = entry.actor_kind == ActorKind.UNKNOWN and entry.actor == entry.target
+    claimed = entry.actor_kind == ActorKind.UNKNOWN and (match or entry.actor == entry.target)
     return Named((not claimed and entry.actor) or ActorKind(entry.actor_kind).label)
 
 
@@ -139,7 +139,7 @@ def _target(entry: AuditEntry, names: _Names) -> Named | None:
 
 def _own_credential(entry: AuditEntry, names: _Names) -> Named | None:
     tenant = names.tenant(entry.tenant_uuid)
-    return Named(f"credential of {tenant.text}", tenant.path) if tenant else None
+    return Named("own credential", tenant.path) if tenant else None
 
 
 def _facts(detail: dict[str, Any]) -> tuple[list[Fact], list[Fact]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from devices import delivery_task, presence_task, renewal_task
+from devices import delivery_task, presence_task, refusals_task, renewal_task
 from devices.actions import ingest, live_metrics, presence
 from devices.actions.commands import COMMANDS_CHANNEL
 from devices.actions.sessions import PRESENCE_CHANNEL
@@ -12,7 +12,7 @@ from natsbridge.envelope import Message, RawMessage
 from natsbridge.registry import Rejection, registry
 from natsbridge.runtime import Runtime
 from natsbridge.subjects import METRIC_PATTERN
-from tenants.actions.rotation import RENEWALS_CHANNEL
+from tenants.actions.credentials import RENEWALS_CHANNEL
 
 
 @registry.handler("heartbeat")
@@ -43,6 +43,11 @@ def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:
 @registry.side_task("presence sweep", wakes_on=(PRESENCE_CHANNEL,))
 async def presence_sweep(runtime: Runtime) -> None:
     await presence_task.watch_presence(runtime)
+
+
+@registry.side_task("refused logins")
+async def refused_logins(runtime: Runtime) -> None:
+    await refusals_task.write_refusals(runtime)
 
 
 @registry.live_handler("metrics", subject=METRIC_PATTERN, queue="metrics")

@@ -14,7 +14,7 @@ def tenant(row: Tenant, limits: dict[str, Any]) -> dict[str, Any]:
         "name": row.name,
         "suspended": row.suspended_at is not None,
         "suspended_at": epoch(row.suspended_at),
-        "suspended_by": _name(row.suspended_by),
+        "suspended_by": row.suspended_by_name or None,
         "suspended_reason": row.suspended_reason,
         "provisioning": {
             "state": account.state if account else "none",
@@ -46,7 +46,7 @@ def credential(row: Credential) -> dict[str, Any]:
         "expires_at": epoch(row.expires_at),
         "ends_at": epoch(row.ends_at),
         "ended_at": epoch(row.ended_at),
-        "ended_by": _name(row.ended_by),
+        "ended_by": row.ended_by_name or None,
         "end_reason": row.end_reason,
     }
 

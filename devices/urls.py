@@ -45,8 +45,14 @@ urlpatterns = [
     path("devices/<uuid:device_uuid>/revoke/", controls.revoke, name="device-revoke"),
     path("devices/<uuid:device_uuid>/reinstate/", controls.reinstate, name="device-reinstate"),
     path("devices/<uuid:device_uuid>/rotate/", controls.rotate, name="device-rotate"),
+    path(
+        "devices/<uuid:device_uuid>/credentials/",
+        controls.device_credentials,
+        name="device-credentials",
+    ),
     path("devices/<uuid:device_uuid>/delete/", controls.delete, name="device-delete"),
     path("tenant/<uuid:tenant_uuid>/", tenant.tenant, name="tenant"),
+    path("tenant/<uuid:tenant_uuid>/issue/", tenant.issue, name="tenant-issue"),
     path("tenant/<uuid:tenant_uuid>/rotate/", tenant.rotate, name="tenant-rotate"),
     path("tenant/<uuid:tenant_uuid>/rotate-keys/", tenant.rotate_keys, name="tenant-rotate-keys"),
     path(

@@ -5,7 +5,7 @@ answers. In a cluster each server answers for itself.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from natsbridge.broker_events import ConnectionList, read_listing
-from natsbridge.claims import KeyPair, decode, deletion_jwt
+from natsbridge.claims import decode
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused
 
 _ANSWER_SECONDS = 5.0
@@ -64,14 +64,6 @@ async def bring_up_to_date(system: Client, jwt: str) -> bool:
     return True
 
 
-async def delete(
-    system: Client, operator: KeyPair, account_publics: Iterable[str], *, issued_at: int
-) -> None:
-    """Make every server forget these accounts; their connections end. Raises ClaimsRefused."""
-    jwt = deletion_jwt(operator, account_publics, issued_at=issued_at)
-    await _order_all(system, "$SYS.REQ.CLAIMS.DELETE", jwt)
-
-
 async def lookup(system: Client, account_public: str) -> str | None:
     """The account JWT the servers have, or None when none of them knows the account."""
     subject = f"$SYS.REQ.ACCOUNT.{account_public}.CLAIMS.LOOKUP"
@@ -84,12 +76,6 @@ async def lookup(system: Client, account_public: str) -> str | None:
                 if answer.data:
                     break
     return answer.data.decode() or None
-
-
-async def listing(system: Client) -> list[str]:
-    """The public keys of all accounts that any server knows, sorted."""
-    answers = await _ask_all(system, "$SYS.REQ.CLAIMS.LIST", "")
-    return sorted({account for answer in answers for account in answer["data"]})
 
 
 async def server_ids(system: Client) -> frozenset[str]:

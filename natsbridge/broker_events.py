@@ -15,12 +15,34 @@ import msgspec
 from natsbridge.errors import InvalidClaims, InvalidSubject, MalformedMessage
 from natsbridge.jwt import decode as decode_jwt
 from natsbridge.keys import is_public_user_key
-from natsbridge.subjects import parse_broker
+from natsbridge.subjects import NOBODY, parse_broker
 
-# The server's words for the end of a connection by its own stopping.
+# The server's words for the end of a connection: by its own stopping,
 SERVER_SHUTDOWN = "Server Shutdown"
+_FULL = "Maximum Account Connections Exceeded"
+# by what the platform has ordered (a revocation, a rotation, a suspension) or has set as its end,
+ORDERED_ENDS = (
+    "Credentials Revoked",
+    "Authentication Expired",
+    "Authentication Failure",
+    "Kicked",
+    _FULL,
+)
+# and where nobody had been let in yet.
+_REFUSALS = (
+    "Authentication Failure",
+    "Authentication Timeout",
+    "Credentials Revoked",
+    "Maximum Connections Exceeded",
+    "Missing Account",
+    _FULL,
+)
 
 _TOKEN = re.compile(rb"eyJ[A-Za-z0-9_.\-]*")
+# Whatever is no user key and no name of ours may be a password in the wrong field.
+_TYPED = re.compile(
+    rb'("user" *: *")(?!U[A-Z2-7]{55}"|(?:device_|tenant_)?[0-9a-f-]{36}")(?:[^"\\]|\\.)*'
+)
 
 
 class BrokerUser(NamedTuple):
@@ -35,8 +57,20 @@ class BrokerUser(NamedTuple):
     tags: tuple[str, ...]
 
 
+class Offer(NamedTuple):
+    """What the JWT says with which somebody was refused: its signature is its issuer's, but who
+    brought it need not be its holder."""
+
+    name: str
+    public: str
+    issuer: str
+    issued_at: int
+    expires_at: int | None
+
+
 class BrokerConnection(NamedTuple):
-    """One client's connection to one server; `reason` is the server's word for its end."""
+    """One client's connection to one server; `reason` is the server's word for its end. `refused`:
+    it was not let in, having offered `offer`."""
 
     server: str
     client: int
@@ -46,6 +80,20 @@ class BrokerConnection(NamedTuple):
     started_at: datetime
     stopped_at: datetime | None = None
     reason: str = ""
+    refused: bool = False
+    offer: Offer | None = None
+
+    def is_refused(self, callout: str | None) -> bool:
+        """Besides, it may have been let in by the auth callout, whose account is its issuer then,
+        and found the tenant's own account full."""
+        return self.refused or (
+            self.reason == _FULL and callout is not None and self.user.issuer == callout
+        )
+
+    @property
+    def was_nobody(self) -> bool:
+        """It came and went without trying to log in, as a load balancer's probes do."""
+        return self.user.account == NOBODY and not self.refused
 
 
 class ConnectionList(NamedTuple):
@@ -110,8 +158,8 @@ _event = msgspec.json.Decoder(_Event)
 
 
 def is_of_nobody(subject: str) -> bool:
-    """Whether it ended before anybody had logged in, as a load balancer's probes do."""
-    return subject.startswith("broker.$G.")
+    """Whether no login had succeeded, whatever the event says."""
+    return subject.startswith(f"broker.{NOBODY}.")
 
 
 def read_event(subject: str, data: bytes) -> BrokerConnection:
@@ -129,6 +177,9 @@ def read_event(subject: str, data: bytes) -> BrokerConnection:
             "The body's account is not the subject's.", reason="foreign_identity"
         )
     ended = event == "disconnect"
+    # One that was let in has the issuer of what let it in.
+    let_in = account != NOBODY and bool(client.issuer_key)
+    refused = ended and not let_in and body.reason in _REFUSALS
     return BrokerConnection(
         server=body.server.id[:56],
         client=client.id,
@@ -138,6 +189,8 @@ def read_event(subject: str, data: bytes) -> BrokerConnection:
         started_at=client.start.astimezone(UTC),
         stopped_at=(client.stop or body.timestamp).astimezone(UTC) if ended else None,
         reason=body.reason[:100] if ended else "",
+        refused=refused,
+        offer=_offer(client.jwt) if refused else None,
     )
 
 
@@ -157,8 +210,9 @@ def read_listing(answer: Mapping[str, Any]) -> ConnectionList:
 
 
 def without_secrets(data: bytes) -> bytes:
-    """The event with its tokens cut out: whole, cut short, or in a body that is no JSON."""
-    return _TOKEN.sub(b"(removed)", data)
+    """The event with its tokens and typed usernames cut out: whole, cut short, or in a body that is
+    no JSON."""
+    return _TYPED.sub(rb"\1(removed)", _TOKEN.sub(b"(removed)", data))
 
 
 def _subject(subject: str) -> tuple[str, str]:
@@ -192,20 +246,42 @@ def _user(account: str, user: str, jwt: str, issuer: str, tags: tuple[str, ...])
     nats = said.get("nats")
     nats = nats if isinstance(nats, dict) else {}
     if account in (said.get("iss"), nats.get("issuer_account")):
-        name, issued_at = str(said.get("name", "")).replace("\0", "")[:100], said.get("iat")
         return BrokerUser(
             account,
-            name,
+            _text(said.get("name", "")),
             str(said.get("sub", "")),
-            issued_at if isinstance(issued_at, int) else None,
+            _seconds(said.get("iat")),
             issuer,
             tags or tuple(str(tag) for tag in nats.get("tags") or ()),
         )
     if is_public_user_key(user):
         return BrokerUser(account, "", user, None, issuer, tags)
     # A JWT that cannot be read would have been somebody's own.
-    name = user[:100] if said or not jwt else ""
+    name = _text(user) if said or not jwt else ""
     return BrokerUser(account, name, "", None, issuer, tags)
+
+
+def _offer(jwt: str) -> Offer | None:
+    said = _claims(jwt)
+    public, issuer = str(said.get("sub", "")), str(said.get("iss", ""))
+    if not is_public_user_key(public):
+        return None
+    return Offer(
+        _text(said.get("name", "")),
+        public,
+        issuer,
+        _seconds(said.get("iat")) or 0,
+        _seconds(said.get("exp")),
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).replace("\0", "")[:100]
+
+
+def _seconds(value: object) -> int | None:
+    """Of a JWT's time, if that is one: whoever made the JWT may have written anything there."""
+    return value if isinstance(value, int) and 0 <= value < 2**40 else None
 
 
 def _claims(jwt: str) -> dict[str, Any]:

@@ -47,7 +47,6 @@ __all__ = [
     "callout_account_jwt",
     "credentials_file",
     "decode",
-    "deletion_jwt",
     "device_user_jwt",
     "generate",
     "is_public_user_key",
@@ -268,12 +267,6 @@ def account_user_jwt(
         **dict.fromkeys(("subs", "data", "payload"), parts.UNLIMITED),
     }
     return signed(account, user_public, nats, name=name, issued_at=issued_at, expires_at=expires_at)
-
-
-def deletion_jwt(operator: KeyPair, account_publics: Iterable[str], *, issued_at: int) -> str:
-    """The operator's order to the servers to forget these accounts."""
-    nats = {"type": "generic", "accounts": list(account_publics)}
-    return signed(operator, operator.public, nats, name="delete", issued_at=issued_at)
 
 
 def _scope(key: str, role: str, permissions: Permissions) -> dict[str, Any]:

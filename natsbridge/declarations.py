@@ -205,14 +205,15 @@ def _latest(max_bytes: int, max_message_bytes: int, num_replicas: int) -> Stream
 
 
 def _broker(max_bytes: int, num_replicas: int) -> StreamDeclaration:
-    """Who connected and who left, as the system account says it: kept beyond its reading, so that
-    a subscriber that was away misses nothing. A storm of logins drops the oldest; what is missed
-    so, the list of connections makes good."""
+    """Who connected and who left, as the system account says it: kept until it is read, so that a
+    subscriber that was away misses nothing, and no longer, since it has the usernames of refused
+    logins as they were typed. A storm of logins drops the oldest; what is missed so, the list of
+    connections makes good."""
     return StreamDeclaration(
         StreamConfig(
             name=BROKER,
             subjects=list(BROKER_PATTERNS),
-            retention=RetentionPolicy.LIMITS,
+            retention=RetentionPolicy.WORK_QUEUE,
             storage=StorageType.FILE,
             discard=DiscardPolicy.OLD,
             max_age=7 * _DAY,

@@ -27,6 +27,9 @@ _ALL_BUT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[^\[\]{}"]+', re.DOTALL)
 _LARGEST = 1e40
 _SMALLEST = 1e-40
 _UNUSUAL_NUMBER = re.compile(rb"[:\[,]\s*+-?(?:[0-9]{20}|[0-9.]++[eE][+-]?[0-9]{2})")
+# What such a number looks like, seen with half closed eyes: quicker than to search for it.
+_BLURRED = bytes.maketrans(b"0123456789+-E", b"000000000000e")
+_BLURRED_EXPONENT, _BLURRED_INTEGER = b"0e00", b"0" * 20
 
 JsonObject = dict[str, Any]
 
@@ -156,7 +159,7 @@ def _decode(
         raise MalformedMessage(str(error), reason="malformed_json") from error
     except RecursionError as error:
         raise MalformedMessage("Nested too deeply.", reason="too_deep") from error
-    if _UNUSUAL_NUMBER.search(data):
+    if _may_have_unusual_numbers(data) and _UNUSUAL_NUMBER.search(data):
         _refuse_numbers(msgspec.to_builtins(body))
     return body
 
@@ -181,6 +184,11 @@ def _refuse_depth(data: bytes) -> None:
     depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     if max(depths, default=0) > MAX_DEPTH:
         raise MalformedMessage(f"Nested more than {MAX_DEPTH} levels deep.", reason="too_deep")
+
+
+def _may_have_unusual_numbers(data: bytes) -> bool:
+    blurred = data.translate(_BLURRED)
+    return _BLURRED_EXPONENT in blurred or _BLURRED_INTEGER in blurred
 
 
 def _refuse_numbers(value: Any) -> None:

@@ -102,6 +102,7 @@ class DurableIntake:
             hurrying.cancel()
             self._carrying_on = False
             await self._pull.stop()
+            await self._hand_back(self._pull.waiting)
             await self._worker.close()
 
     @property
@@ -158,7 +159,8 @@ class DurableIntake:
         async with self._kept_ours(messages):
             while (dispatched := await self._dispatch(raws)) is None:
                 if self._runtime.stopping.is_set():
-                    return  # not acknowledged, so it comes again after the restart
+                    await self._hand_back(messages)
+                    return
                 if waiting_since is None:
                     waiting_since = time.monotonic()
                     self._runtime.counters[f"{self._name}.waits_for_database"] += 1
@@ -239,6 +241,11 @@ class DurableIntake:
             yield
         finally:
             reminding.cancel()
+
+    async def _hand_back(self, messages: Sequence[Msg]) -> None:
+        """What was not decided is somebody else's at once, and not after `ack_wait`."""
+        for message in messages:
+            await self._answer(message, b"-NAK")
 
     async def _answer(self, message: Msg, answer: bytes) -> None:
         """An answer that does not get through costs a redelivery, which the writes allow."""

@@ -65,8 +65,6 @@ SUBSCRIBER_PERMISSIONS = Permissions(
 SYSTEM_PERMISSIONS = Permissions(
     publish=(
         "$SYS.REQ.CLAIMS.UPDATE",
-        "$SYS.REQ.CLAIMS.DELETE",
-        "$SYS.REQ.CLAIMS.LIST",
         "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
         "$SYS.REQ.ACCOUNT.*.CONNZ",
         "$SYS.REQ.ACCOUNT.*.JSZ",

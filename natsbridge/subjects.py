@@ -25,6 +25,8 @@ METRIC_PATTERN = "ingest.*.demo.system.*.*"
 # Who connects to the broker and leaves it: in the system account, and as the platform imports it.
 BROKER_EVENTS = ("connect", "disconnect")
 BROKER_PATTERNS = tuple(f"broker.*.{event}" for event in BROKER_EVENTS)
+# The server's word for the account of a connection that has not logged in.
+NOBODY = "$G"
 
 _NORMALISED_KINDS = {kind: kind for kind in DURABLE_KINDS} | {"status.heartbeat": "heartbeat"}
 _MESSAGE_TYPES = frozenset((*DURABLE_KINDS, "command"))
@@ -43,7 +45,8 @@ class IngestSubject(NamedTuple):
 
 
 class BrokerSubject(NamedTuple):
-    """In which account somebody came (`connect`) or went (`disconnect`), by the broker's word."""
+    """In which account somebody came (`connect`) or went (`disconnect`), by the broker's word;
+    NOBODY where no login had succeeded."""
 
     account: str
     event: str
@@ -121,7 +124,7 @@ def parse_broker(subject: str) -> BrokerSubject:
     parts = subject.split(".")
     if len(parts) != 3 or parts[0] != "broker" or parts[2] not in BROKER_EVENTS:
         raise InvalidSubject("not an event of the broker")
-    return BrokerSubject(_account(parts[1]), parts[2])
+    return BrokerSubject(parts[1] if parts[1] == NOBODY else _account(parts[1]), parts[2])
 
 
 def dead_letter_subject(subject: str, reason: str) -> str:

@@ -19,8 +19,6 @@ from tenants.models import AuditEntry
 ROWS_AT_A_TIME = 2000
 UNSEALED_AFTER = timedelta(minutes=1)
 UNSEALED_NAMED = 20
-# Below any sequence that we give, so that none put there is overlooked.
-LOWEST = -(2**63)
 
 
 @dataclass
@@ -42,7 +40,8 @@ def audit_report(start: int = 1) -> Iterator[Report]:
         with sealing.holding_still():
             in_file, problems = anchors_file.read(settings.AUDIT_ANCHORS_FILE)
             in_table = sealing.anchors_in_table()
-            cursor.execute(sealing.SEALED_FROM, [start - 1 if start > 1 else LOWEST])
+            # From the least that there is, so that none put before our first is overlooked.
+            cursor.execute(sealing.SEALED_FROM, [start - 1 if start > 1 else sealing.LOWEST])
         table, forged = audit_seal.genuine(in_table, settings.AUDIT_KEY, "table")
         file, forged_in_file = audit_seal.genuine(in_file, settings.AUDIT_KEY, "file")
         problems += [*forged, *forged_in_file, *audit_seal.removed(table, file)]

@@ -20,8 +20,8 @@ COLUMNS = (
     *("target", "address", "via", "count", "detail", "sequence", "seal"),
 )
 ROWS_AT_A_TIME = 2000
-# What makes a spreadsheet take a cell for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What makes a spreadsheet take a cell for a formula, in full width too.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 
 
 def export(entries: QuerySet[AuditEntry], format: str) -> StreamingHttpResponse:

@@ -7,11 +7,12 @@ import hmac
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Max, Q
+from django.db.models import Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from natsbridge import authorization, claims
@@ -29,9 +30,11 @@ from tenants.models import BrokerAccount, BrokerKey, Credential, Tenant
 
 Purpose = BrokerKey.Purpose
 
-# Claims that have grown beyond the server's `max_payload` could not be pushed any more: nobody of
-# the tenant could be revoked then, nor the tenant suspended. Each takes some 100 bytes of it.
+# Claims that have grown beyond the server's `max_payload` could not be pushed any more, and nobody
+# of the tenant could be revoked. Each takes some 100 bytes of it.
 MOST_REVOCATIONS = 5_000
+# Between the clocks of those who make keys and issue JWTs.
+CLOCKS_APART = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,12 @@ def tenant_account(tenant: UUID) -> claims.TenantAccount:
     """All that the rows say of the tenant's account."""
     account = BrokerAccount.objects.select_related("tenant").get(tenant=tenant)
     limits = account_limits(account)
+    revocations: dict[str, int] = {}
     if account.tenant.suspended_at:
+        # Nobody is let in anyway, and however much is revoked, this has to get through.
         limits = replace(limits, connections=0)
+    else:
+        revocations = _revocations(tenant)
     return claims.TenantAccount(
         public=key_pair(Purpose.ACCOUNT, tenant).public,
         tenant=tenant,
@@ -73,7 +80,7 @@ def tenant_account(tenant: UUID) -> claims.TenantAccount:
         device_key=key_pair(Purpose.DEVICE, tenant).public,
         tenant_key=key_pair(Purpose.TENANT, tenant).public,
         limits=limits,
-        revocations=_revocations(tenant),
+        revocations=revocations,
         retiring_device_keys=_retiring(Purpose.DEVICE, tenant),
         retiring_tenant_keys=_retiring(Purpose.TENANT, tenant),
     )
@@ -100,17 +107,44 @@ def stream_bytes(storage: int) -> int:
 
 def _revocations(tenant: UUID) -> dict[str, int]:
     """For each user's key the newest of its JWTs that has ended; it and all before it are void."""
+    newest = _voided(tenant).order_by().values_list("public_key").annotate(Max("issued_at"))
+    found = {key: int(issued_at.timestamp()) for key, issued_at in newest}
+    if len(found) <= MOST_REVOCATIONS:
+        return found
+    # Of all users, the tenant's own among them: only when `actions.rotation.make_room` could not
+    # help, as so much was revoked within minutes of a new key.
+    return {"*": max(found.values())}
+
+
+def is_crowded(tenant: UUID) -> bool:
+    """Whether claims would have more revocations than there is room for, and a new signing key for
+    the devices makes some."""
+    of_devices = _voided(tenant).exclude(device_uuid=None)
+    if of_devices.values("public_key").distinct().count() <= MOST_REVOCATIONS:
+        return False
+    long_ago = timezone.now() - 2 * CLOCKS_APART
+    newest = BrokerKey.objects.filter(purpose=Purpose.DEVICE, tenant=tenant).order_by("-created_at")
+    return newest.filter(created_at__gt=long_ago).first() is None
+
+
+def _voided(tenant: UUID) -> QuerySet[Credential]:
+    """JWTs that have ended and would open the broker all the same: by their own `exp`, and as the
+    key that signed them is one of the account's."""
     now = timezone.now()
-    ended = Credential.objects.filter(
+    keys = BrokerKey.objects.filter(Q(retires_at=None) | Q(retires_at__gt=now), tenant=tenant)
+    signed = Q(pk__in=())
+    for purpose, of_devices in ((Purpose.DEVICE, True), (Purpose.TENANT, False)):
+        oldest = keys.filter(purpose=purpose).aggregate(at=Min("created_at"))["at"]
+        if oldest:
+            since = oldest - CLOCKS_APART
+            signed |= Q(device_uuid__isnull=not of_devices, issued_at__gte=since)
+    return Credential.objects.filter(
         Q(expires_at=None) | Q(expires_at__gt=now),
+        signed,
         tenant=tenant,
         kind=Credential.Kind.JWT,
         ended_at__isnull=False,
     )
-    newest = ended.order_by().values_list("public_key").annotate(Max("issued_at"))
-    found = {key: int(issued_at.timestamp()) for key, issued_at in newest}
-    # Of all users: whose JWT was good gets a new one with the device token.
-    return found if len(found) <= MOST_REVOCATIONS else {"*": max(found.values())}
 
 
 def _retiring(purpose: Purpose, tenant: UUID) -> tuple[str, ...]:

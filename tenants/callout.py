@@ -19,10 +19,10 @@ from tenants import broker
 from tenants.actions import audit
 from tenants.actions.audit import Actor
 from tenants.actions.credentials import record_password_use
+from tenants.actions.refusals import VIA, RefusedLogins
 from tenants.models import Action, ActorKind, Credential, Tenant, hash_token
-from tenants.refusals import Refusal, Refusals
+from tenants.refusals import Refusal
 
-VIA = "broker"
 ANONYMOUS, UNKNOWN_NAME, SERVER = "anonymous", "unknown name", "a question"
 WRONG = "wrong username or password"
 
@@ -34,7 +34,7 @@ class Gatekeeper:
     """The auth callout's judge; it belongs to one thread."""
 
     def __init__(self) -> None:
-        self._refusals = Refusals()
+        self._refusals = RefusedLogins()
 
     def judge(self, logins: Sequence[Login]) -> list[Verdict]:
         """One verdict for each; who is let in is on record before anybody hears of it."""
@@ -57,25 +57,18 @@ class Gatekeeper:
         with transaction.atomic():
             record_password_use([credential for _, credential in admitted])
             audit.record_many(_entry(login, credential) for login, credential in admitted)
-            self._refuse(_described(refused))
+            self._refusals.record(_described(refused))
         return verdicts
 
     def record_rejections(self, reasons: Sequence[str]) -> None:
         """Questions that no server of ours has asked."""
-        self._refuse([Refusal(SERVER, reason[:100], "", rejected=True) for reason in reasons])
+        self._refusals.record(
+            [Refusal(SERVER, reason[:100], "", rejected=True) for reason in reasons]
+        )
 
     def flush(self, *, at_once: bool = False) -> None:
         """Writes what has been counted, when it is time."""
-        if at_once or self._refusals.is_over(time.monotonic()):
-            counted = self._refusals.counted()
-            audit.record_many(_refusal_entry(refusal, count) for refusal, count in counted)
-            self._refusals.clear()
-
-    def _refuse(self, refusals: Sequence[Refusal]) -> None:
-        self.flush()
-        now = time.monotonic()
-        first = [refusal for refusal in refusals if self._refusals.note(refusal, now)]
-        audit.record_many(_refusal_entry(refusal, 1) for refusal in first)
+        self._refusals.flush(at_once=at_once)
 
 
 def _credentials_of(logins: Iterable[Login]) -> dict[str, Credential]:
@@ -174,19 +167,3 @@ def _described(refused: Sequence[tuple[Login, str]]) -> list[Refusal]:
         return Refusal(login.username, reason, login.address, uuid if uuid in tenants else None)
 
     return [describe(login, reason) for login, reason in refused]
-
-
-def _refusal_entry(refusal: Refusal, count: int) -> audit.Event:
-    action = Action.CALLOUT_REJECTED if refusal.rejected else Action.BROKER_REFUSED
-    return audit.Event(
-        action,
-        refusal.tenant,
-        # Whoever it was, it has not shown that it is the one it names.
-        Actor(ActorKind.UNKNOWN, refusal.name),
-        device=refusal.device,
-        target=refusal.name,
-        address=refusal.address,
-        via=VIA,
-        count=count,
-        detail={"reason": refusal.reason},
-    )

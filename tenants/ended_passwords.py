@@ -1,11 +1,12 @@
 """Whose connections are to be ended since a password of theirs has: no revocation does that, as
 each login by password has a key of its own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from natsbridge.accounts import ClientConnection
@@ -15,7 +16,7 @@ from tenants.models import Action, AuditEntry, Credential
 ENDED_WITHIN = timedelta(days=1)
 # The broker's clock may be behind ours.
 CLOCKS_APART = timedelta(seconds=2)
-LOGINS_LOOKED_AT = 2_000
+LOGINS_LOOKED_AT = 20_000
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,27 @@ def ended_passwords(tenant: UUID) -> EndedPasswords:
     }
     if not by_user:
         return EndedPasswords({}, frozenset())
-    live = set(rows.live().values_list("pk", flat=True))
-    logins = AuditEntry.objects.filter(tenant_uuid=tenant).order_by("-id")[:LOGINS_LOOKED_AT]
-    details = [entry.detail for entry in logins if entry.action == Action.BROKER_LOGIN]
-    spared = {
-        (each["server"], each["client"])
-        for each in details
-        if each.get("credential") in live and "client" in each
-    }
-    return EndedPasswords(by_user, frozenset(spared))
+    live = rows.live().filter(_of(by_user, tenant)).values_list("pk", "issued_at")
+    return EndedPasswords(by_user, _connections_of(tenant, dict(live)))
+
+
+def _of(users: Iterable[str], tenant: UUID) -> Q:
+    """The users' credentials."""
+    own = f"tenant_{tenant}"
+    of_devices = Q(device_uuid__in=[user for user in users if user != own])
+    return of_devices | Q(device_uuid=None) if own in users else of_devices
+
+
+def _connections_of(tenant: UUID, live: dict[int, datetime]) -> frozenset[tuple[str, int]]:
+    """By server and number: what these passwords opened, the newest LOGINS_LOOKED_AT."""
+    if not live:
+        return frozenset()
+    logins = AuditEntry.objects.filter(
+        tenant_uuid=tenant,
+        action=Action.BROKER_LOGIN,
+        at__gte=min(live.values()),
+        detail__credential__in=list(live),
+        detail__has_keys=["server", "client"],
+    )
+    found = logins.order_by("-id").values_list("detail__server", "detail__client")
+    return frozenset(found[:LOGINS_LOOKED_AT])

@@ -1,7 +1,7 @@
 """A tenant's account and stream at the broker: planned from rows, carried out over NATS.
 
-Pushes of one account must not overtake each other, so whoever provisions a tenant holds that
-tenant's advisory lock meanwhile.
+Pushes of one account must not overtake each other, so whoever pushes a tenant's claims holds an
+advisory lock meanwhile; its stream has another, since seeing to that can take long.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ from natsbridge import accounts, claims, streams
 from natsbridge.claims import KeyPair, TenantAccount
 from natsbridge.connection import Connection, connect
 from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused, StreamRefused
-from tenants import actions, broker
+from tenants import actions, broker, claim_changes
+from tenants.actions import rotation
 from tenants.ended_passwords import EndedPasswords, ended_passwords
 from tenants.errors import TenantsError
 from tenants.models import Tenant
@@ -30,6 +31,9 @@ from tenants.models import Tenant
 # How long one tenant may wait for the broker, and for a login to its own account.
 PATIENCE_SECONDS = 15.0
 LOGIN_SECONDS = 3.0
+KICKED_AT_ONCE = 50
+# Around a message's body, counted generously.
+_PROTOCOL_BYTES = 1024
 
 # Among the changes when everybody of the tenant has to log in again.
 RECONNECTING = "permissions changed, so its clients log in again"
@@ -73,15 +77,29 @@ def provision(tenant: Tenant) -> list[str]:
 
     Blocks until it is done, and records how it went. Raises one of REFUSALS.
     """
-    with _one_at_a_time(tenant):
+    system = broker.system_login()
+    with _one_at_a_time(_lock(tenant)):
         made = plan(tenant)
-        try:
-            changes = asyncio.run(_with_own_connection(made, broker.system_login(), carry_out))
-        except REFUSALS as error:
-            record(made, error)
-            raise
-        record(made, None)
-        return changes
+        with _recorded(made):
+            changes = asyncio.run(_with_own_connection(made, system, push_claims))
+    with _recorded(made), _one_at_a_time(_stream_lock(tenant)):
+        changes += asyncio.run(_with_own_connection(made, system, ensure_stream))
+    with _one_at_a_time(_lock(tenant)):
+        newer = plan(tenant)
+        if newer.stream == made.stream:
+            with _recorded(newer):
+                changes += asyncio.run(_with_own_connection(newer, system, lower_storage))
+    record(made, None)
+    return changes
+
+
+@contextmanager
+def _recorded(plan: Plan) -> Iterator[None]:
+    try:
+        yield
+    except REFUSALS as error:
+        record(plan, error)
+        raise
 
 
 def check(tenant: Tenant) -> list[str]:
@@ -98,21 +116,20 @@ def record(plan: Plan, error: Exception | None) -> None:
 
 
 @contextmanager
-def _one_at_a_time(tenant: Tenant) -> Iterator[None]:
+def _one_at_a_time(lock: str) -> Iterator[None]:
     with database.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [_lock(tenant)])
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock])
     try:
         yield
     finally:
-        release(tenant)
+        _unlock(lock)
 
 
 def plan_alone(tenant: Tenant) -> Plan | None:
-    """The plan, with the tenant's lock held until `release`; None while somebody else has it."""
-    with database.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [_lock(tenant)])
-        if not cursor.fetchone()[0]:
-            return None
+    """The plan, with the lock of the tenant's claims held until `release`; None while somebody else
+    has it."""
+    if not _try_lock(_lock(tenant)):
+        return None
     try:
         return plan(tenant)
     except REFUSALS as error:
@@ -122,17 +139,41 @@ def plan_alone(tenant: Tenant) -> Plan | None:
 
 
 def release(tenant: Tenant) -> None:
+    _unlock(_lock(tenant))
+
+
+def hold_stream(tenant: Tenant) -> bool:
+    """Whether the lock of the tenant's stream is the caller's now, until `release_stream`."""
+    return _try_lock(_stream_lock(tenant))
+
+
+def release_stream(tenant: Tenant) -> None:
+    _unlock(_stream_lock(tenant))
+
+
+def _try_lock(lock: str) -> bool:
     with database.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [_lock(tenant)])
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [lock])
+        return bool(cursor.fetchone()[0])
+
+
+def _unlock(lock: str) -> None:
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [lock])
 
 
 def _lock(tenant: Tenant) -> str:
     return f"provision {tenant.pk}"
 
 
+def _stream_lock(tenant: Tenant) -> str:
+    return f"stream {tenant.pk}"
+
+
 def plan(tenant: Tenant) -> Plan:
-    """Makes missing keys first."""
+    """Makes missing keys first, and room in the claims."""
     actions.ensure_broker_account(tenant)
+    rotation.make_room(tenant)
     as_of = timezone.now()
     return Plan(
         tenant,
@@ -165,28 +206,31 @@ def connected(login: broker.Login, name: str) -> AbstractAsyncContextManager[Con
     )
 
 
-async def carry_out(plan: Plan, system: Client) -> list[str]:
-    """What changed at the broker, fit to be printed; empty when all was as planned.
-
-    What shuts somebody out comes first, and does not wait for what else may fail. Raises
-    BrokerUnavailable, ClaimsRefused and StreamRefused with the server's words.
+async def push_claims(plan: Plan, system: Client) -> list[str]:
+    """The first step: what keeps people out, which waits for nothing else. What changed at the
+    broker, fit to be printed. Raises BrokerUnavailable, and ClaimsRefused with the server's words.
     """
-    try:
-        changes = await _kick(plan, system)
-        found = (await accounts.streams(system, plan.account.public)).get(plan.stream.name)
-    except BrokerUnavailable:
-        # A server that hangs must not keep the others from shutting somebody out.
-        await _push(plan, system, None)
-        raise
-    wanted = plan.account.limits.disk_storage
-    # A stream that is to shrink keeps its room until it has.
-    shrinks = found is not None and found["max_bytes"] > (plan.stream.config.max_bytes or 0)
-    if not shrinks:
-        changes += await _push(plan, system, wanted)
-        return changes + await _ensure_stream(plan, found)
-    changes += await _push(plan, system, None)
-    changes += await _ensure_stream(plan, found)
-    return changes + await _push(plan, system, wanted)
+    done = await asyncio.gather(
+        _push(plan, system, lower=False), _kick(plan, system), return_exceptions=True
+    )
+    changes: list[str] = []
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+        changes += each
+    return changes
+
+
+async def ensure_stream(plan: Plan, system: Client) -> list[str]:
+    """The second step, which takes long when nobody gets into the tenant's account. Raises
+    BrokerUnavailable, and StreamRefused with the server's words."""
+    found = (await accounts.streams(system, plan.account.public)).get(plan.stream.name)
+    return await _ensure_stream(plan, found)
+
+
+async def lower_storage(plan: Plan, system: Client) -> list[str]:
+    """The last step: a stream that was to shrink kept its room until it had."""
+    return await _push(plan, system, lower=True)
 
 
 async def differences(plan: Plan, system: Client) -> list[str]:
@@ -196,7 +240,7 @@ async def differences(plan: Plan, system: Client) -> list[str]:
     if present is None:
         return [f"claims: the server does not know the account {account.public}"]
     wanted = plan.claims(issued_at=0, disk_storage=account.limits.disk_storage)
-    found = [f"claims: {text}" for text in _claims_differences(present, wanted)]
+    found = [f"claims: {text}" for text in claim_changes.differences(present, wanted)]
     configurations = await accounts.streams(system, account.public)
     found += streams.compare(configurations.get(plan.stream.name), plan.stream)
     for each in await _ended_connections(plan, system):
@@ -204,30 +248,35 @@ async def differences(plan: Plan, system: Client) -> list[str]:
     return found
 
 
-async def _push(plan: Plan, system: Client, disk_storage: int | None) -> list[str]:
-    """`disk_storage` None: as much as the servers' claims say now."""
-    public = plan.account.public
+async def _push(plan: Plan, system: Client, *, lower: bool) -> list[str]:
+    """Storage gets less only if `lower`."""
+    public, limits = plan.account.public, plan.account.limits
     present = await accounts.lookup(system, public)
     before = claims.decode(present) if present else None
-    if disk_storage is None:
-        limits = before["nats"]["limits"] if before else {}
-        disk_storage = limits.get("disk_storage", plan.account.limits.disk_storage)
+    storage = limits.disk_storage
+    if before and not lower:
+        storage = max(storage, before["nats"]["limits"].get("disk_storage", 0), key=_room)
     # A server that was away takes the newest, to the second.
     issued_at = max(int(time.time()), before["iat"] + 1 if before else 0)
-    jwt = plan.claims(issued_at=issued_at, disk_storage=disk_storage)
-    if present and not _claims_differences(present, jwt):
+    jwt = plan.claims(issued_at=issued_at, disk_storage=storage)
+    if present and not claim_changes.differences(present, jwt):
         return []
+    if len(jwt) > system.max_payload - _PROTOCOL_BYTES:
+        raise ClaimsRefused(
+            f"The claims of the account are {len(jwt):,} bytes, and the server takes messages of "
+            f"{system.max_payload:,}: {len(plan.account.revocations):,} revocations stand in them, "
+            "which new signing keys make unnecessary (provision_tenant_creds --rotate-keys "
+            "--overlap 0, which disconnects everybody of the tenant)."
+        )
     await accounts.push(system, jwt)
-    return [f"account {public}: claims updated" if before else f"account {public} created"]
+    if before is None:
+        return [f"account {public} created"]
+    again = [RECONNECTING] if claim_changes.templates_differ(before, claims.decode(jwt)) else []
+    return [f"account {public}: claims updated", *again]
 
 
-def _templates_differ(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Of a key in both: the server disconnects whoever it has signed."""
-    one, other = (
-        {each["key"]: each for each in said["nats"].get("signing_keys", [])}
-        for said in (before, after)
-    )
-    return any(one[key] != other[key] for key in one.keys() & other.keys())
+def _room(disk_storage: int) -> float:
+    return float("inf") if disk_storage < 0 else disk_storage
 
 
 async def _ensure_stream(plan: Plan, found: dict[str, Any] | None) -> list[str]:
@@ -248,13 +297,20 @@ async def _ensure_stream(plan: Plan, found: dict[str, Any] | None) -> list[str]:
 
 async def _kick(plan: Plan, system: Client) -> list[str]:
     """A password's connection has a key of its own, so no revocation ends it."""
-    changes = []
-    for each in await _ended_connections(plan, system):
-        # One that has left by itself meanwhile is as good.
-        with suppress(ClaimsRefused):
-            await accounts.kick(system, each.server_id, each.number)
-            changes.append(f"connection {each.number} ended")
+    found = await _ended_connections(plan, system)
+    changes: list[str] = []
+    for number in range(0, len(found), KICKED_AT_ONCE):
+        some = found[number : number + KICKED_AT_ONCE]
+        changes += filter(None, await asyncio.gather(*(_end(each, system) for each in some)))
     return changes
+
+
+async def _end(connection: accounts.ClientConnection, system: Client) -> str:
+    # One that has left by itself meanwhile is as good.
+    with suppress(ClaimsRefused):
+        await accounts.kick(system, connection.server_id, connection.number)
+        return f"connection {connection.number} ended"
+    return ""
 
 
 async def _ended_connections(plan: Plan, system: Client) -> list[accounts.ClientConnection]:
@@ -262,21 +318,3 @@ async def _ended_connections(plan: Plan, system: Client) -> list[accounts.Client
         return []
     connections = await accounts.connections(system, plan.account.public)
     return [each for each in connections if plan.ended.ends(each)]
-
-
-def _claims_differences(present: str, wanted: str) -> list[str]:
-    """In words a person can look up; of keys that were revoked only how many there are."""
-    one, other = _parts(present), _parts(wanted)
-    return [
-        f"{name} {'are' if name.endswith('s') else 'is'} not as the database has it"
-        for name in sorted(one.keys() | other.keys())
-        if one.get(name) != other.get(name)
-    ]
-
-
-def _parts(jwt: str) -> dict[str, Any]:
-    decoded = claims.decode(jwt)
-    nats: dict[str, Any] = decoded.pop("nats")
-    # The server's side may leave out what is empty.
-    said = {name: value for name, value in nats.items() if value not in ({}, [])}
-    return said | {name: decoded[name] for name in ("iss", "name") if name in decoded}

@@ -1,6 +1,7 @@
 """The side task that keeps every account at the broker as the rows have it."""
 
 import asyncio
+import math
 import time
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from natsbridge.runtime import Runtime, Worker
 from tenants import actions, broker, provisioning
 from tenants.actions import credentials
 from tenants.models import BrokerAccount, Credential, Tenant
+from tenants.provisioning import Plan
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +41,9 @@ LOGIN_UNDER_WAY = timedelta(seconds=2 * POLL_SECONDS)
 async def keep_provisioned(runtime: Runtime) -> None:
     """Until stopping."""
     async with AsyncExitStack() as stack:
-        worker = Worker("accounts")
+        worker, stream_worker = Worker("accounts"), Worker("tenants' streams")
         stack.push_async_callback(worker.close)
+        stack.push_async_callback(stream_worker.close)
         login = await worker.run(broker.system_login)
         opening = asyncio.ensure_future(
             stack.enter_async_context(provisioning.connected(login, "wegweiser claims"))
@@ -48,43 +51,75 @@ async def keep_provisioned(runtime: Runtime) -> None:
         while not opening.done() and not runtime.stopping.is_set():
             await asyncio.wait([opening], timeout=0.5)
         if opening.done():
-            await _Keeper(runtime, worker, opening.result()).run()
+            await _Keeper(runtime, worker, stream_worker, opening.result()).run()
         else:
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
 
 
 class _Keeper:
-    """One tenant after the other; before each it looks whose change is the newest, so that who
-    is revoked does not wait for hundreds who are only reviewed."""
+    """First what keeps people out: one tenant's claims after the other's, the newest change first,
+    so that who is revoked waits neither for hundreds who are only reviewed nor for anybody's
+    stream. The streams are seen to beside that."""
 
-    def __init__(self, runtime: Runtime, worker: Worker, system: Connection) -> None:
+    def __init__(
+        self, runtime: Runtime, worker: Worker, stream_worker: Worker, system: Connection
+    ) -> None:
         self._runtime = runtime
         self._worker = worker
+        # With a database connection of its own, since the locks belong to that.
+        self._stream_worker = stream_worker
         self._system = system
         self._announced = runtime.wakeups.on(actions.ACCOUNTS_CHANNEL)
-        # What was tried since the last poll and failed, with what it then wanted.
-        self._tried: dict[UUID, datetime] = {}
+        # Those that wait for their claims, the newest last; it is looked up again after news.
+        self._waiting: list[BrokerAccount] = []
+        self._look = True
         self._to_review: list[Tenant] = []
+        # What was tried since the last poll, with what it then wanted.
+        self._tried: dict[UUID, datetime] = {}
+        # Somebody else was at those.
+        self._busy: set[UUID] = set()
+        self._next_busy = math.inf
+        # Their claims are pushed, their streams are next.
+        self._streams: dict[UUID, Plan] = {}
+        self._stream_waits = asyncio.Event()
         self._reviewed: tuple[Client | None, float] = (None, 0.0)
         self._next_poll = 0.0
         self._next_ending = 0.0
 
     async def run(self) -> None:
+        halves = [asyncio.ensure_future(half) for half in (self._push_all(), self._ensure_all())]
+        try:
+            done, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            for half in done:
+                half.result()
+        finally:
+            for half in halves:
+                half.cancel()
+            await asyncio.gather(*halves, return_exceptions=True)
+
+    async def _push_all(self) -> None:
         while not self._runtime.stopping.is_set():
             await self._look_around()
-            tenant = await self._next()
+            tenant = self._next()
             if tenant is None:
-                pause = min(self._next_poll, self._next_ending) - time.monotonic()
-                await self._runtime.pause(max(pause, 0), wake=self._announced)
+                due = min(self._next_poll, self._next_ending, self._next_busy)
+                await self._pause(due - time.monotonic())
             else:
-                await self._provision(tenant)
+                await self._push(tenant)
 
     async def _look_around(self) -> None:
         now = time.monotonic()
         if now >= self._next_poll:
             self._next_poll = now + POLL_SECONDS
             self._tried.clear()
+            self._look = True
+        if now >= self._next_busy:
+            self._next_busy = math.inf
+            for busy in self._busy:
+                self._tried.pop(busy, None)
+            self._busy.clear()
+            self._look = True
         if now >= self._next_ending:
             self._next_ending = now + ENDING_SECONDS
             await self._worker.run(credentials.end_due)
@@ -93,57 +128,106 @@ class _Keeper:
             self._reviewed = (client, now)
             self._tried.clear()
             self._to_review = await self._worker.run(_all_tenants)
+        if self._look or self._announced.is_set():
+            self._look = False
+            self._announced.clear()
+            self._waiting = await self._worker.run(_waiting)
 
-    async def _next(self) -> Tenant | None:
+    def _next(self) -> Tenant | None:
         if not self._system.is_connected:
             return None
-        waiting = await self._worker.run(_newest_waiting, self._tried)
-        if waiting is not None:
-            self._tried[waiting.pk] = waiting.wanted_at
-            return waiting.tenant
+        while self._waiting:
+            account = self._waiting.pop()
+            if self._tried.get(account.pk) != account.wanted_at:
+                self._tried[account.pk] = account.wanted_at
+                return account.tenant
         return self._to_review.pop() if self._to_review else None
 
-    async def _provision(self, tenant: Tenant) -> None:
+    async def _push(self, tenant: Tenant) -> None:
         """One that is refused holds up no other."""
         try:
             plan = await self._worker.run(provisioning.plan_alone, tenant)
             if plan is None:
-                self._tried.pop(tenant.pk, None)
-                await self._runtime.pause(BUSY_SECONDS)
+                self._busy.add(tenant.pk)
+                self._next_busy = time.monotonic() + BUSY_SECONDS
                 return
             try:
-                changes = await self._carry_out(plan)
+                changes = await self._patiently(plan, provisioning.push_claims)
             finally:
                 await self._worker.run(provisioning.release, tenant)
         except provisioning.REFUSALS as error:
-            log.warning("tenant not provisioned", tenant=str(tenant.pk), error=str(error))
-        else:
-            if changes:
-                log.info("tenant provisioned", tenant=str(tenant.pk), changes=changes)
-            if provisioning.RECONNECTING in changes:
-                await self._runtime.pause(RECONNECTING_SECONDS, wake=self._announced)
+            _refused(tenant, error)
+            return
+        self._streams[tenant.pk] = plan
+        self._stream_waits.set()
+        _provisioned(tenant, changes)
+        if provisioning.RECONNECTING in changes:
+            await self._pause(RECONNECTING_SECONDS)
 
-    async def _carry_out(self, plan: provisioning.Plan) -> list[str]:
+    async def _pause(self, seconds: float) -> None:
+        """Or until there is news; either way `_look_around` has to look."""
+        await self._runtime.pause(max(seconds, 0), wake=self._announced)
+        self._look = True
+
+    async def _ensure_all(self) -> None:
+        while not self._runtime.stopping.is_set():
+            if not self._streams:
+                await self._runtime.pause(POLL_SECONDS, wake=self._stream_waits)
+                continue
+            plan = self._streams.pop(next(iter(self._streams)))
+            try:
+                await self._ensure(plan)
+            except provisioning.REFUSALS as error:
+                _refused(plan.tenant, error)
+
+    async def _ensure(self, plan: Plan) -> None:
+        """What somebody else is at is left to the next poll."""
+        tenant, worker = plan.tenant, self._stream_worker
+        if not await worker.run(provisioning.hold_stream, tenant):
+            return
+        try:
+            changes = await self._patiently(plan, provisioning.ensure_stream)
+        finally:
+            await worker.run(provisioning.release_stream, tenant)
+        newer = await worker.run(provisioning.plan_alone, tenant)
+        if newer is None:
+            return
+        try:
+            if newer.stream == plan.stream:
+                changes += await self._patiently(newer, provisioning.lower_storage)
+        finally:
+            await worker.run(provisioning.release, tenant)
+        await worker.run(provisioning.record, plan, None)
+        _provisioned(tenant, changes)
+
+    async def _patiently(self, plan: Plan, step: provisioning.Use) -> list[str]:
         try:
             async with asyncio.timeout(provisioning.PATIENCE_SECONDS):
-                changes = await provisioning.carry_out(plan, self._system.client)
+                return await step(plan, self._system.client)
         except provisioning.REFUSALS as error:
-            await self._worker.run(provisioning.record, plan, error)
+            await self._stream_worker.run(provisioning.record, plan, error)
             raise
         except TimeoutError as error:
             away = BrokerUnavailable("nats-server did not answer in time")
-            await self._worker.run(provisioning.record, plan, away)
+            await self._stream_worker.run(provisioning.record, plan, away)
             raise away from error
-        await self._worker.run(provisioning.record, plan, None)
-        return changes
+
+
+def _refused(tenant: Tenant, error: Exception) -> None:
+    log.warning("tenant not provisioned", tenant=str(tenant.pk), error=str(error))
+
+
+def _provisioned(tenant: Tenant, changes: list[str]) -> None:
+    if changes:
+        log.info("tenant provisioned", tenant=str(tenant.pk), changes=changes)
 
 
 def _all_tenants() -> list[Tenant]:
     return list(Tenant.objects.all())
 
 
-def _newest_waiting(tried: dict[UUID, datetime]) -> BrokerAccount | None:
-    """The account whose rows changed last, of those that are not at the broker as they are."""
+def _waiting() -> list[BrokerAccount]:
+    """The accounts that are not at the broker as their rows are; the latest change is the last."""
     # Who was being let in while his password ended was not connected yet when that was pushed.
     just_ended = Credential.objects.filter(
         tenant=OuterRef("pk"),
@@ -156,6 +240,4 @@ def _newest_waiting(tried: dict[UUID, datetime]) -> BrokerAccount | None:
         | ~Q(last_error="")
         | Exists(just_ended)
     )
-    changes = waiting.order_by("-wanted_at").values_list("pk", "wanted_at")
-    newest = next((pk for pk, wanted_at in changes if tried.get(pk) != wanted_at), None)
-    return BrokerAccount.objects.select_related("tenant").filter(pk=newest).first()
+    return list(waiting.select_related("tenant").order_by("wanted_at"))

@@ -1,40 +1,63 @@
-"""Pure: what happens by the thousand, told in few words and counted in full."""
+"""Pure: what happens by the thousand, told in few words and counted in full.
+
+The first of its kind is told at once; what equals it within a minute is told together, with a
+count, when the minute is over. Kinds have a budget for each group, so that a flood of invented ones
+does not push out those of another group; what is beyond it is counted as the group's others.
+"""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
+WINDOW_SECONDS = 60.0
+KINDS_OF_EACH = 25
+
 
 class Tally(Generic[Key]):
-    """Of n equal events within a window about log2(n) are due at once, each standing for those
-    since the one before; what is left is due when the next window begins. With more than
-    `max_keys` kinds, the further ones are all told as `overflow`."""
+    """`others` gives the kind under which the surplus of a kind's group is counted; kinds with the
+    same one are a group. `now` is any clock that only goes forward. Threads may share it."""
 
-    def __init__(self, *, window: float, max_keys: int, overflow: Key) -> None:
-        self._window = window
-        self._max_keys = max_keys
-        self._overflow = overflow
-        self._seen: Counter[Key] = Counter()
-        self._told: Counter[Key] = Counter()
+    def __init__(self, *, others: Callable[[Key], Key]) -> None:
+        self._others = others
+        self._seen: set[Key] = set()
+        self._kinds: Counter[Key] = Counter()
+        self._repeated: Counter[Key] = Counter()
         self._began = 0.0
         self._lock = Lock()
 
-    def count(self, key: Key, now: float) -> list[tuple[Key, int]]:
-        """What is due now that one more has happened: of each kind, how many."""
+    def note(self, key: Key, now: float) -> bool:
+        """Whether it is to be told at once; else it is counted."""
         with self._lock:
-            due = []
-            if now - self._began >= self._window:
-                due = [(each, n) for each, n in (self._seen - self._told).items()]
-                self._seen.clear()
-                self._told.clear()
+            if not self._seen:
                 self._began = now
-            if key not in self._seen and len(self._seen) >= self._max_keys:
-                key = self._overflow
-            self._seen[key] += 1
-            if self._seen[key] >= 2 * self._told[key]:
-                due.append((key, self._seen[key] - self._told[key]))
-                self._told[key] = self._seen[key]
-        return due
+            group = self._others(key)
+            if key in self._seen:
+                self._repeated[key] += 1
+                return False
+            if self._kinds[group] >= KINDS_OF_EACH:
+                self._repeated[group] += 1
+                return False
+            self._seen.add(key)
+            self._kinds[group] += 1
+            return True
+
+    @contextmanager
+    def due(self, now: float, *, at_once: bool = False) -> Iterator[list[tuple[Key, int]]]:
+        """What has been counted, once the minute is over. It is told inside: an error there leaves
+        it to be told later."""
+        with self._lock:
+            counted = Counter[Key]()
+            if at_once or now - self._began >= WINDOW_SECONDS:
+                counted, self._repeated = self._repeated, counted
+                self._seen.clear()
+                self._kinds.clear()
+        try:
+            yield list(counted.items())
+        except BaseException:
+            with self._lock:
+                self._repeated.update(counted)
+            raise

@@ -13,6 +13,7 @@ from devices import live
 from devices.models import Device
 from devices.redis import client
 from tenants import actions
+from tenants.actions import sign_ins
 from tenants.models import Group, Role, Tenant, User
 from tests import emptying
 from tests.broker import StartNats
@@ -31,6 +32,14 @@ def _quick_emptying() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "sql_flush", emptying.sql_flush)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _failed_logins_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    failures = sign_ins.FailedLogins()
+    monkeypatch.setattr(sign_ins, "_failures", failures)
+    yield
+    failures.cancel()
 
 
 @pytest.fixture

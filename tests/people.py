@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from devices.actions import enrolment
-from devices.models import Device
+from devices.actions.credentials import RENEW
+from devices.models import Connectivity, Device
 from natsbridge import claims
 from natsbridge.claims import KeyPair
 from tenants import actions
@@ -49,6 +50,14 @@ def authorization(user: User, role: Role = Role.ADMIN) -> dict[str, str]:
     """The header of a new API token of this role."""
     _, token = actions.create_api_token(user, name="test", role=role, expires_at=None)
     return {"HTTP_AUTHORIZATION": f"Token {token}"}
+
+
+def fetches_when_told(device: Device) -> None:
+    """Its agent has said that it renews its credential by command."""
+    commands = [{"name": RENEW}]
+    Connectivity.objects.update_or_create(
+        device=device, defaults={"capabilities": {"commands": commands}}
+    )
 
 
 def enrol(group: Group, name: str) -> Enrolled:

@@ -252,6 +252,7 @@ UNFOLD = {
     "SITE_URL": reverse_lazy("fleet"),
     "SITE_ICON": lambda request: static("wegweiser.svg"),
     "SHOW_HISTORY": True,
+    "STYLES": [lambda request: static("wegweiser-admin.css")],
     "SITE_FAVICONS": [
         {
             "rel": "icon",

@@ -18,6 +18,7 @@ from tenants.models import Action, Credential, Tenant, User
 log = structlog.get_logger(__name__)
 
 RENEW = "renew_credentials"
+REVOCATION = ["revoked_at", "revoked_by", "revoked_by_name", "revoked_reason"]
 # Each renewal is a login: a thousand devices shall not come in one second.
 TOLD_AT_ONCE = 25
 
@@ -32,8 +33,9 @@ def revoke_device(device: Device, *, by: User | None, reason: str) -> None:
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
     if row.revoked_at:
         return
-    row.revoked_at, row.revoked_by, row.revoked_reason = timezone.now(), by, reason[:300]
-    row.save(update_fields=["revoked_at", "revoked_by", "revoked_reason"])
+    row.revoked_at, row.revoked_by = timezone.now(), by
+    row.revoked_by_name, row.revoked_reason = audit.name_of(by), reason[:300]
+    row.save(update_fields=REVOCATION)
     _shut_out(row, by=by, reason=reason)
     _note(Action.DEVICE_REVOKED, row, by, reason=reason[:300])
     transaction.on_commit(lambda: live.push_connectivity([row.pk]))
@@ -45,8 +47,8 @@ def reinstate_device(device: Device, *, by: User | None) -> None:
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
     if not row.revoked_at:
         return
-    row.revoked_at, row.revoked_by, row.revoked_reason = None, None, ""
-    row.save(update_fields=["revoked_at", "revoked_by", "revoked_reason"])
+    row.revoked_at, row.revoked_by, row.revoked_by_name, row.revoked_reason = None, None, "", ""
+    row.save(update_fields=REVOCATION)
     _note(Action.DEVICE_REINSTATED, row, by)
     transaction.on_commit(lambda: live.push_connectivity([row.pk]))
 
@@ -59,11 +61,17 @@ def rotate_device(device: Device, *, by: User | None, overlap: timedelta) -> Non
 
 
 def rotate_all(
-    tenant: Tenant, *, by: User | None, overlap: timedelta, kind: Credential.Kind
+    tenant: Tenant,
+    *,
+    by: User | None,
+    overlap: timedelta,
+    kind: Credential.Kind,
+    replaces: Credential | None,
 ) -> credentials.Issued:
     """The tenant's own credential of this kind, and those of all its devices, whose agents are
-    told some at a time. Raises RotationRefused, in words."""
-    return credentials.rotate_all(tenant, by=by, overlap=overlap, kind=kind)
+    told some at a time; those `not_told` keep theirs until they have used a newer one. Raises
+    RotationRefused, in words."""
+    return credentials.rotate_all(tenant, by=by, overlap=overlap, kind=kind, replaces=replaces)
 
 
 def delete_devices(devices: Iterable[Device], *, by: User | None, reason: str = "") -> None:
@@ -128,6 +136,6 @@ def _note(action: Action, device: Device, by: User | None, **detail: str) -> Non
         tenant=device.tenant_id,
         by=by,
         device=device.pk,
-        target=device.name,
+        target=f"device {device.name}",
         detail=detail,
     )

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from devices.actions import sessions
+from devices.actions import refused_logins, sessions
 from devices.actions.sessions import Session
 from devices.models import Device, Reporter
 from natsbridge import broker_events
@@ -47,22 +47,31 @@ class Owners:
 
 
 def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
-    """A batch of connections that began or ended. Each is recorded once, however often it comes."""
+    """A batch of connections that began or ended. Each is recorded once, however often it comes;
+    logins that were refused are counted."""
     rejected: list[Rejection] = []
     events: list[tuple[RawMessage, BrokerConnection]] = []
     for message in messages:
-        if broker_events.is_of_nobody(message.subject):
-            continue
         try:
-            events.append((message, broker_events.read_event(message.subject, message.data)))
+            event = broker_events.read_event(message.subject, message.data)
         except MalformedMessage as error:
-            rejected.append(Rejection(message, error.reason, str(error)))
+            # Whoever is nobody's shall fill nothing.
+            if not broker_events.is_of_nobody(message.subject):
+                rejected.append(Rejection(message, error.reason, str(error)))
+        else:
+            if not event.was_nobody:
+                events.append((message, event))
     owners = owners_of(event.user for _, event in events)
+    refused = [event for _, event in events if event.is_refused(owners.callout)]
+    came_or_went = [pair for pair in events if not pair[1].is_refused(owners.callout)]
     with transaction.atomic():
-        found = device_sessions((event for _, event in events), owners)
+        found = device_sessions((event for _, event in came_or_went), owners)
         sessions.record(found, by=Reporter.CONNECT)
-        audit.record_many(_news(events, owners))
-        credentials.record_use([use for _, event in events if (use := _use(event, owners))])
+        audit.record_many(_news(came_or_went, owners))
+        credentials.record_use([use for _, event in came_or_went if (use := _use(event, owners))])
+        # In its own account the auth callout has recorded them.
+        told = [event for event in refused if event.user.account != owners.callout]
+        refused_logins.record(told, owners.tenants)
     return rejected
 
 
@@ -110,8 +119,6 @@ def _entry(event: BrokerConnection, owners: Owners) -> Event | None:
     """What the audit says of it; None for the platform's own users."""
     user, tenant = event.user, owners.tenant(event.user)
     if user.account == owners.callout:
-        # Refused by the auth callout, which has recorded it. Here the username stands as it was
-        # typed, and may be a password.
         return None
     if tenant and not user.public and not event.stopped_at:
         # Let in by the auth callout, which has recorded it with its credential.

@@ -25,12 +25,14 @@ from devices.models import (
     Reporter,
 )
 from devices.presence import Change, Grace, Known, Presence, Sessions
-from natsbridge.broker_events import SERVER_SHUTDOWN
+from natsbridge.broker_events import ORDERED_ENDS, SERVER_SHUTDOWN
 
 # The channel on which a subscriber hears that some device's going will be due.
 PRESENCE_CHANNEL = "wegweiser_presence"
 
 _SERVER_ENDS = [SERVER_SHUTDOWN, BrokerSession.SERVER_GONE]
+# These say nothing of the device's link.
+_NOT_ITS_OWN = [*_SERVER_ENDS, *ORDERED_ENDS]
 _UNANNOUNCED = [BrokerSession.UNLISTED, BrokerSession.SERVER_GONE]
 _SWEPT_AT_ONCE = 1000
 
@@ -177,7 +179,7 @@ def _settle(known: Mapping[UUID, Known], *, by: Reporter) -> None:
 def _sessions_of(devices: Iterable[UUID]) -> dict[UUID, Sessions]:
     recent = timezone.now() - presence.UNSTABLE_WINDOW
     with connection.cursor() as cursor:
-        cursor.execute(_SESSIONS, [recent, _SERVER_ENDS, list(devices)])
+        cursor.execute(_SESSIONS, [recent, _NOT_ITS_OWN, list(devices)])
         return {
             device: Sessions(live_since, newest, ended_at, reason, reason in _SERVER_ENDS, ends)
             for device, live_since, newest, ended_at, reason, ends in cursor.fetchall()

@@ -187,12 +187,12 @@ class AccessAdmin(ModelAdmin):
     @admin.display(description="Credentials")
     def credentials(self, device: Device) -> SafeString:
         rows = Credential.objects.filter(tenant=device.tenant_id, device_uuid=device.pk)
-        shown = rows.select_related("issued_by", "ended_by")[:CREDENTIALS_SHOWN]
+        shown = rows.select_related("issued_by")[:CREDENTIALS_SHOWN]
         return credential_table(shown, device.pk)
 
 
 def revocation(device: Device) -> str:
-    by = device.revoked_by or "the platform"
+    by = device.revoked_by_name or "the platform"
     return f"{moment(device.revoked_at)} by {by}: {device.revoked_reason or 'no reason given'}"
 
 

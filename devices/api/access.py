@@ -85,7 +85,7 @@ def tenant_managed_by_staff(request: Request, uuid: UUID) -> Tenant:
 
 def credential_of(tenant: Tenant, number: int) -> Credential:
     """One of the tenant's own; a device's is its device's affair."""
-    owned = tenant.credentials.filter(device_uuid=None).select_related("issued_by", "ended_by")
+    owned = tenant.credentials.filter(device_uuid=None).select_related("issued_by")
     credential = owned.filter(pk=number).first()
     if credential is None:
         raise NotFound(f"The tenant has no credential {number}.")
@@ -111,7 +111,7 @@ def _with_owner(devices: QuerySet[Device]) -> QuerySet[Device]:
 
 
 def _with_account(tenants: TenantQuerySet) -> TenantQuerySet:
-    return tenants.select_related("broker_account", "suspended_by")
+    return tenants.select_related("broker_account")
 
 
 def _no_such_tenant(uuid: UUID) -> NoReturn:

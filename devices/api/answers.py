@@ -224,6 +224,10 @@ class CredentialAnswer(serializers.Serializer[Any]):
     end_reason = serializers.CharField()
 
 
+class DeviceCredentialHistoryAnswer(DeviceAnswer):
+    credentials = CredentialAnswer(many=True)
+
+
 class TenantCredentialsAnswer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     tenant_uuid = serializers.UUIDField()

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices.api import access
+from devices.api.serializers import StrictSerializer
 from tenants.actions.audit import record_export
 from tenants.audit_export import FORMATS, export
 from tenants.models import Action, AuditEntry, AuditFilter, Tenant
@@ -44,7 +45,7 @@ class MomentField(serializers.Field[datetime, Any, Any, Any]):
         return value.isoformat()
 
 
-class AuditFilterSerializer(serializers.Serializer[Any]):
+class AuditFilterSerializer(StrictSerializer):
     action = serializers.ChoiceField(Action.choices, required=False)
     actor = serializers.CharField(required=False, max_length=200, help_text="The exact name.")
     device = serializers.UUIDField(required=False)

@@ -8,13 +8,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import representations
+from devices import representations, tenant_representations
 from devices.actions import credentials
 from devices.api import access, answers
-from devices.api.serializers import OverlapSerializer, ReasonSerializer
+from devices.api.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
 from devices.models import Device
 from devices.watch import current_cutoffs
 from tenants.models import Role, User
+
+CREDENTIALS_SHOWN = 200
 
 
 class DeviceView(APIView):
@@ -22,8 +24,21 @@ class DeviceView(APIView):
     def delete(self, request: Request, uuid: UUID) -> Response:
         """The device with all that is known of it; its credentials and its token are void."""
         person, device = _administered(request, uuid)
+        StrictSerializer(data=request.data).is_valid(raise_exception=True)
         credentials.delete_devices([device], by=person)
         return Response(_done(uuid))
+
+
+class DeviceCredentialHistoryView(APIView):
+    @extend_schema(responses=answers.DeviceCredentialHistoryAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        """What opens the broker for the device and what has, newest first, for admins of its
+        tenant; no secret, and of those long over only the newest few."""
+        _, device = _administered(request, uuid)
+        rows = device.tenant.credentials.filter(device_uuid=device.pk)
+        found = rows.select_related("issued_by")[:CREDENTIALS_SHOWN]
+        shown = [tenant_representations.credential(row) for row in found]
+        return Response({**_done(uuid), "credentials": shown})
 
 
 class RevokeDeviceView(APIView):
@@ -42,6 +57,7 @@ class ReinstateDeviceView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """Its token opens its endpoints again, and so it gets a new credential."""
         person, device = _administered(request, uuid)
+        StrictSerializer(data=request.data).is_valid(raise_exception=True)
         credentials.reinstate_device(device, by=person)
         return _status(device)
 

@@ -16,6 +16,7 @@ from tenants.models import Credential
 
 # The broker carries 1 MiB a message, and the wrapper wants some of it.
 MAX_JSON_BYTES = 512 * 1024
+UNKNOWN_NAMED = 20
 
 
 class JsonObjectField(serializers.DictField):
@@ -43,6 +44,20 @@ class NkeyField(serializers.CharField):
         value = super().to_internal_value(data)
         if not is_public_user_key(value):
             raise serializers.ValidationError("Not the public key of an NKey user (U…).")
+        return value
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Names each field that it does not know, so that a mistyped one is not silently left out.
+    By itself: a body with nothing in it."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        value: dict[str, Any] = super().to_internal_value(data)
+        unknown = sorted(set(map(str, data)) - set(self.fields))
+        if unknown:
+            raise serializers.ValidationError(
+                {name[:100]: "There is no such field." for name in unknown[:UNKNOWN_NAMED]}
+            )
         return value
 
 
@@ -105,7 +120,7 @@ class RecentMetricsSerializer(serializers.Serializer[Any]):
     limit = serializers.IntegerField(required=False, min_value=1, max_value=10_000)
 
 
-class ReasonSerializer(serializers.Serializer[Any]):
+class ReasonSerializer(StrictSerializer):
     reason = serializers.CharField(max_length=REASON_MAX)
 
 
@@ -118,7 +133,7 @@ class OverlapField(serializers.CharField):
             raise serializers.ValidationError(str(error)) from error
 
 
-class OverlapSerializer(serializers.Serializer[Any]):
+class OverlapSerializer(StrictSerializer):
     overlap = OverlapField(
         required=False,
         default=cast(str, USUAL_OVERLAP),
@@ -126,17 +141,15 @@ class OverlapSerializer(serializers.Serializer[Any]):
     )
 
 
-class TenantRotationSerializer(OverlapSerializer):
+class TenantIssueSerializer(StrictSerializer):
     kind = serializers.ChoiceField(
         Credential.Kind.choices, required=False, default=Credential.Kind.JWT
     )
+
+
+class TenantRotationSerializer(TenantIssueSerializer, OverlapSerializer):
     replaces = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
     all = serializers.BooleanField(required=False, default=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if attrs["all"] and "replaces" in attrs:
-            raise serializers.ValidationError({"replaces": "`all` replaces every one already."})
-        return attrs
 
 
 class LimitField(serializers.IntegerField):
@@ -146,7 +159,7 @@ class LimitField(serializers.IntegerField):
         )
 
 
-class LimitsSerializer(serializers.Serializer[Any]):
+class LimitsSerializer(StrictSerializer):
     """null: the installation's default; -1: no limit."""
 
     max_connections = LimitField(2**31 - 1)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,6 +22,8 @@ from devices.api.serializers import (
     LimitsSerializer,
     OverlapSerializer,
     ReasonSerializer,
+    StrictSerializer,
+    TenantIssueSerializer,
     TenantRotationSerializer,
 )
 from tenants.actions import credentials, limits, suspension
@@ -41,41 +44,43 @@ class TenantCredentialsView(APIView):
     def get(self, request: Request, uuid: UUID) -> Response:
         """The tenant's own, newest first; not those of its devices, and no secret."""
         tenant = access.tenant_for(request, uuid)
-        rows = tenant.credentials.filter(device_uuid=None).select_related("issued_by", "ended_by")
+        rows = tenant.credentials.filter(device_uuid=None).select_related("issued_by")
         shown = [representations.credential(row) for row in rows[:CREDENTIALS_SHOWN]]
         return Response({"success": True, "tenant_uuid": str(tenant.pk), "credentials": shown})
+
+    @extend_schema(request=TenantIssueSerializer, responses={201: answers.IssuedCredential})
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """One more, whose secret is in this answer and nowhere else. Those in use stay as they
+        are, but the first use of a new password ends the passwords before it."""
+        person = access.person_of(request)
+        tenant = access.tenant_for(request, uuid)
+        form = TenantIssueSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        kind = Credential.Kind(form.validated_data["kind"])
+        return _issued(credentials.issue_tenant_credential(tenant, kind=kind, by=person))
 
 
 class RotateTenantCredentialView(APIView):
     @extend_schema(request=TenantRotationSerializer, responses={201: answers.IssuedCredential})
     def post(self, request: Request, uuid: UUID) -> Response:
-        """A new credential, whose secret is in this answer and nowhere else. `replaces` names the
-        one that ends after the overlap; `all` ends those of all devices as well."""
+        """A new credential, whose secret is in this answer and nowhere else. `replaces` is the
+        newest that the caller knows of: if there is a newer one, it is told (409). `all` ends
+        those of all devices as well."""
         person = access.person_of(request)
         tenant = access.tenant_for(request, uuid)
         form = TenantRotationSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         wanted = form.validated_data
         kind = Credential.Kind(wanted["kind"])
-        options: dict[str, Any] = {"by": person, "overlap": wanted["overlap"], "kind": kind}
-        if wanted["all"]:
-            issued = devices.rotate_all(tenant, **options)
-        else:
-            replaced = wanted.get("replaces")
-            old = (
-                access.credential_of(tenant, replaced)
-                if replaced
-                else credentials.newest(tenant.pk, kind)
-            )
-            issued = credentials.rotate_tenant(tenant, replaces=old, **options)
-        answer = {
-            "success": True,
-            "credential": representations.credential(issued.credential),
-            "username": issued.username,
-            "secret": issued.secret,
-            "nats_url": settings.AGENT_NATS_URL,
-        }
-        return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+        rotate = devices.rotate_all if wanted["all"] else credentials.rotate_tenant
+        issued = rotate(
+            tenant,
+            by=person,
+            overlap=wanted["overlap"],
+            kind=kind,
+            replaces=_replaced(tenant, kind, wanted),
+        )
+        return _issued(issued)
 
 
 class RevokeTenantCredentialView(APIView):
@@ -122,6 +127,7 @@ class ResumeTenantView(APIView):
         """For staff."""
         person = access.person_of(request)
         tenant = access.tenant_managed_by_staff(request, uuid)
+        StrictSerializer(data=request.data).is_valid(raise_exception=True)
         suspension.resume_tenant(tenant, by=person)
         return _tenant(access.tenant_managed_by_staff(request, uuid))
 
@@ -149,3 +155,33 @@ class TenantLimitsView(APIView):
 def _tenant(tenant: Tenant, status: int = 200) -> Response:
     body = representations.tenant(tenant, limits.of(tenant))
     return Response(body, status=status)
+
+
+def _replaced(tenant: Tenant, kind: Credential.Kind, wanted: dict[str, Any]) -> Credential | None:
+    """What the caller wants replaced. Raises ValidationError where it is another's place, and
+    where it has to be named: of two who end the newest at once, the second would end the first's.
+    """
+    number = wanted.get("replaces")
+    if number is None:
+        newest = credentials.newest(tenant.pk, kind)
+        if newest and not wanted["overlap"]:
+            raise ValidationError(
+                {"replaces": f"Needed with an overlap of 0; the newest is {newest.pk}."}
+            )
+        return newest
+    found = access.credential_of(tenant, number)
+    if found.kind != kind:
+        own, other = (Credential.Kind(each).label for each in (found.kind, kind))
+        raise ValidationError({"replaces": f"{number} is a {own}, but `kind` asks for a {other}."})
+    return found
+
+
+def _issued(issued: credentials.Issued) -> Response:
+    answer = {
+        "success": True,
+        "credential": representations.credential(issued.credential),
+        "username": issued.username,
+        "secret": issued.secret,
+        "nats_url": settings.AGENT_NATS_URL,
+    }
+    return Response(answer, status=201, headers={"Cache-Control": "no-store"})

@@ -36,6 +36,11 @@ urlpatterns = [
         credentials.RotateDeviceView.as_view(),
         name="api-device-rotate",
     ),
+    path(
+        "device/<uuid:uuid>/credentials/history",
+        credentials.DeviceCredentialHistoryView.as_view(),
+        name="api-device-credential-history",
+    ),
     path("tenant/<uuid:uuid>", tenants.TenantView.as_view(), name="api-tenant"),
     path(
         "tenant/<uuid:uuid>/credentials",

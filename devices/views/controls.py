@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from devices.actions import credentials
 from devices.errors import DevicesError
@@ -20,6 +20,8 @@ from devices.views.parts import find_device
 from tenants.errors import TenantsError
 from tenants.forms import ConfirmForm, OverlapForm, ReasonForm
 from tenants.models import Role, Tenant, role_in
+
+CREDENTIALS_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ DELETE = Question(
     "Delete the device",
     ReasonForm,
 )
+
+
+@page
+@require_safe
+def device_credentials(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
+    """What opens the broker for it, and has: never a secret."""
+    device = find_device(request, device_uuid)
+    require_admin(request, device.tenant)
+    rows = device.tenant.credentials.filter(device_uuid=device.pk)
+    context = {"device": device, "credentials": rows[:CREDENTIALS_SHOWN]}
+    return render(request, "devices/credentials.html", context)
 
 
 @page

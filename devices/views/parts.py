@@ -19,9 +19,7 @@ COMMANDS_PER_PAGE = 20
 def find_device(request: PersonRequest, device_uuid: UUID) -> Device:
     visible = Device.objects.visible_to(request.user)
     return get_object_or_404(
-        visible.select_related(
-            "connectivity", "tenant__suspended_by", "group__organisation", "revoked_by"
-        ),
+        visible.select_related("connectivity", "tenant", "group__organisation"),
         pk=device_uuid,
     )
 

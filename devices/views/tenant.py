@@ -9,22 +9,31 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.text import slugify
 from django.views.decorators.http import require_http_methods, require_safe
 
 from devices.actions.credentials import rotate_all
 from devices.views.controls import Question, ask, require_admin
 from devices.views.page import PersonRequest, page
 from tenants.actions import credentials
-from tenants.forms import OverlapForm, ReasonForm, RotateForm
-from tenants.models import Tenant
+from tenants.forms import IssueForm, OverlapForm, ReasonForm, RotateForm
+from tenants.models import Credential, Tenant
 
 CREDENTIALS_SHOWN = 50
+NAMED = 10
 
+ISSUE = Question(
+    "New credential of {}",
+    "One more, beside those in use, which stay as they are. You see its secret once, here.",
+    "Make the new credential",
+    IssueForm,
+    dangerous=False,
+)
 ROTATE = Question(
     "Rotate the credential of {}",
     "You get a new credential here, and see its secret once. The one in use until now ends after "
     "the overlap.",
-    "Make the new credential",
+    "Rotate the credential",
     RotateForm,
     dangerous=False,
 )
@@ -48,11 +57,12 @@ REVOKE = Question(
 @require_safe
 def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
     found = _find(request, tenant_uuid)
-    own = found.credentials.filter(device_uuid=None).select_related("issued_by", "ended_by")
+    own = found.credentials.filter(device_uuid=None).select_related("issued_by")
     context = {
         "tenant": found,
         "account": getattr(found, "broker_account", None),
         "credentials": own[:CREDENTIALS_SHOWN],
+        "in_use": own.live().exists(),
         "username": f"tenant_{found.pk}",
         "device_count": found.devices.count(),
         "revoked_count": found.devices.exclude(revoked_at=None).count(),
@@ -62,19 +72,35 @@ def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
+def issue(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+
+    def do(form: forms.Form) -> HttpResponse:
+        kind = form.cleaned_data["kind"]
+        issued = credentials.issue_tenant_credential(found, kind=kind, by=request.user)
+        return _show_secret(request, found, issued)
+
+    return _asked(request, found, ISSUE, do)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
 def rotate(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
     found = _find(request, tenant_uuid)
 
     def do(form: Any) -> HttpResponse:
-        options = {"by": request.user, **form.options()}
-        if form.cleaned_data["every_device"]:
-            issued = rotate_all(found, **options)
-        else:
-            issued = credentials.rotate_tenant(found, replaces=form.replaced(found), **options)
-        shown = {"tenant": found, "issued": issued, "nats_url": settings.AGENT_NATS_URL}
-        return render(request, "tenants/issued.html", shown)
+        rotate = rotate_all if form.cleaned_data["every_device"] else credentials.rotate_tenant
+        issued = rotate(found, by=request.user, replaces=form.replaced(found), **form.options())
+        return _show_secret(request, found, issued)
 
-    question_form = partial(RotateForm, initial={"seen": RotateForm.newest(found)})
+    kept = credentials.not_told(found)
+    names = found.devices.filter(pk__in=kept[:NAMED]).values_list("name", flat=True)
+    question_form = partial(
+        RotateForm,
+        initial={"seen": RotateForm.newest(found)},
+        kept=len(kept),
+        names=sorted(names),
+    )
     return _asked(request, found, ROTATE, do, question_form)
 
 
@@ -106,6 +132,21 @@ def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> Htt
     return _asked(request, found, REVOKE, do)
 
 
+def _show_secret(
+    request: PersonRequest, tenant: Tenant, issued: credentials.Issued
+) -> HttpResponse:
+    """No redirect to it, so the secret is stored nowhere on its way."""
+    context = {
+        "tenant": tenant,
+        "issued": issued,
+        "is_file": issued.credential.kind == Credential.Kind.JWT,
+        "before": issued.credential.before(),
+        "file_name": f"{slugify(tenant.name) or 'tenant'}.creds",
+        "nats_url": settings.AGENT_NATS_URL,
+    }
+    return render(request, "tenants/issued.html", context)
+
+
 def _asked(
     request: PersonRequest, tenant: Tenant, question: Question, do: Any, form: Any = None
 ) -> HttpResponse:
@@ -123,8 +164,6 @@ def _asked(
 
 def _find(request: PersonRequest, tenant_uuid: UUID) -> Tenant:
     visible = Tenant.objects.visible_to(request.user)
-    found = get_object_or_404(
-        visible.select_related("broker_account", "suspended_by"), pk=tenant_uuid
-    )
+    found = get_object_or_404(visible.select_related("broker_account"), pk=tenant_uuid)
     require_admin(request, found)
     return found

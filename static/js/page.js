@@ -3,7 +3,7 @@ import { showTimes } from "./times.js";
 
 function prepare(root) {
   showTimes(root);
-  for (const button of root.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
+  for (const button of root.querySelectorAll(":is([data-copy], [data-download])[hidden]")) button.hidden = false;
 }
 
 async function copy(button) {
@@ -17,6 +17,15 @@ async function copy(button) {
     button.textContent = "Selected";
   }
   setTimeout(() => { button.textContent = label; }, 2000);
+}
+
+function download(button) {
+  const text = document.getElementById(button.dataset.download).textContent;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/octet-stream" }));
+  link.download = button.dataset.name;
+  link.click();
+  URL.revokeObjectURL(link.href);
 }
 
 let hiding;
@@ -37,6 +46,8 @@ function explain(status) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (button) copy(button);
+  const saved = event.target.closest("[data-download]");
+  if (saved) download(saved);
   for (const menu of document.querySelectorAll("[data-menu][open]")) {
     if (!menu.contains(event.target)) menu.open = false;
   }

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from natsbridge import claims, xkeys
@@ -80,8 +81,11 @@ def announce_account(tenant: Tenant) -> None:
 
 
 def record_provisioned(tenant: Tenant, as_of: datetime) -> None:
-    """The broker has what the rows said at `as_of`."""
-    BrokerAccount.objects.filter(tenant=tenant).update(provisioned_at=as_of, last_error="")
+    """The broker has what the rows said at `as_of`; who says so of an earlier moment than somebody
+    else before is late."""
+    on_time = Q(provisioned_at=None) | Q(provisioned_at__lt=as_of)
+    account = BrokerAccount.objects.filter(on_time, tenant=tenant)
+    account.update(provisioned_at=as_of, last_error="")
 
 
 def record_provisioning_failed(tenant: Tenant, error: str) -> None:

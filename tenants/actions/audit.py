@@ -1,6 +1,6 @@
 """The only writer of the audit: what happened, by whom, to what. No secret ever stands in it."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,8 @@ from tenants.models import Action, ActorKind, AuditEntry, User
 # The channel on which a sealer hears of new rows.
 AUDIT_CHANNEL = "wegweiser_audit"
 
+DeviceNames = Callable[[Collection[UUID]], Mapping[UUID, str]]
+
 
 @dataclass(frozen=True)
 class Actor:
@@ -28,7 +30,8 @@ class Actor:
 
 @dataclass(frozen=True)
 class Event:
-    """What `record_many` writes; see AuditEntry for the fields."""
+    """What `record_many` writes; see AuditEntry for the fields. Where `target` is empty or the
+    device's username, it becomes "device anna-laptop"."""
 
     action: Action
     tenant: UUID | None
@@ -51,30 +54,46 @@ def record(
     target: str = "",
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """One row in the caller's transaction. `by=None` is whoever the origin names: a command line's
-    user, else the platform itself."""
+    """One row in the caller's transaction; see `event`."""
+    record_many([event(action, tenant=tenant, by=by, device=device, target=target, detail=detail)])
+
+
+def event(
+    action: Action,
+    *,
+    tenant: UUID | None,
+    by: "User | Actor | None" = None,
+    device: UUID | None = None,
+    target: str = "",
+    detail: dict[str, Any] | None = None,
+) -> Event:
+    """For `record_many`. `by=None` is whoever the origin names: a command line's user, else the
+    platform itself."""
     now = origin.current()
-    record_many(
-        [
-            Event(
-                action,
-                tenant,
-                _actor(by),
-                device=device,
-                target=target,
-                address=now.address,
-                via=now.via,
-                detail=detail or {},
-            )
-        ]
+    return Event(
+        action,
+        tenant,
+        _actor(by),
+        device=device,
+        target=target,
+        address=now.address,
+        via=now.via,
+        detail=detail or {},
     )
+
+
+def name_of(by: "User | Actor | None") -> str:
+    """Who the audit says it was, for the row that it was done to; empty: the platform."""
+    return _actor(by).name[:200]
 
 
 def record_many(events: Iterable[Event]) -> None:
     """Rows in the caller's transaction, sealed soon after it."""
-    rows = [_row(event) for event in events]
-    if not rows:
+    found = list(events)
+    if not found:
         return
+    names = _device_names({event.device for event in found if event.device and _is_bare(event)})
+    rows = [_row(event, names) for event in found]
     AuditEntry.objects.bulk_create(rows, batch_size=500)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, '')", [AUDIT_CHANNEL])
@@ -99,9 +118,15 @@ def prune(before: datetime) -> Generator[int, None, None]:
 
 
 def record_export(tenant: UUID | None, *, by: User, format: str, wanted: dict[str, Any]) -> None:
-    """That somebody took the audit of a tenant (None: of all) with them."""
+    """That somebody took the audit of a tenant (None: of all) with them: recorded on a GET, since
+    what a browser fetches ahead has left too."""
     detail = {"format": format, "filters": wanted}
     record(Action.AUDIT_EXPORTED, tenant=tenant, by=by, detail=detail)
+
+
+def name_devices_by(names: DeviceNames) -> None:
+    """What devices are called: said once, by the app that has them."""
+    _namers[:] = [names]
 
 
 def device_actor(device: UUID) -> Actor:
@@ -116,7 +141,24 @@ def _actor(by: "User | Actor | None") -> Actor:
     return Actor(ActorKind.PLATFORM, origin.current().name)
 
 
-def _row(event: Event) -> AuditEntry:
+_namers: list[DeviceNames] = []
+
+
+def _device_names(devices: Collection[UUID]) -> Mapping[UUID, str]:
+    return _namers[0](devices) if devices and _namers else {}
+
+
+def _is_bare(event: Event) -> bool:
+    return event.target in ("", f"device_{event.device}")
+
+
+def _target(event: Event, names: Mapping[UUID, str]) -> str:
+    if event.device and _is_bare(event):
+        return f"device {names.get(event.device, event.device)}"
+    return event.target
+
+
+def _row(event: Event, names: Mapping[UUID, str]) -> AuditEntry:
     return AuditEntry(
         at=event.at or timezone.now(),
         tenant_uuid=event.tenant,
@@ -125,7 +167,7 @@ def _row(event: Event) -> AuditEntry:
         actor=event.actor.name[:200],
         actor_id=event.actor.identity,
         device_uuid=event.device,
-        target=event.target[:300],
+        target=_target(event, names)[:300],
         address=event.address[:64],
         via=event.via,
         count=event.count,

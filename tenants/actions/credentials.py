@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from tenants.actions.accounts import announce_account
@@ -14,13 +14,16 @@ from tenants.actions.issuing import (
     Issued,
     alone,
     end,
+    is_on_record,
     issue_device_jwt,
     issue_device_password,
     issue_tenant_credential,
     stand_in,
 )
 from tenants.actions.rotation import (
+    RENEWALS_CHANNEL,
     newest,
+    not_told,
     retire_keys,
     rotate_all,
     rotate_device,
@@ -30,6 +33,7 @@ from tenants.actions.rotation import (
 from tenants.models import Action, Credential, Tenant, User
 
 __all__ = [
+    "RENEWALS_CHANNEL",
     "Issued",
     "Use",
     "end_due",
@@ -37,6 +41,7 @@ __all__ = [
     "issue_device_password",
     "issue_tenant_credential",
     "newest",
+    "not_told",
     "record_password_use",
     "record_use",
     "revoke",
@@ -66,9 +71,13 @@ class Use:
 @transaction.atomic
 def revoke(credential: Credential, *, by: User | None, reason: str) -> None:
     """Void at once, with every older JWT of the same key. One that has ended stays as it is."""
-    row = Credential.objects.select_for_update().get(pk=credential.pk)
-    if row.ended_at is None:
-        end([row], by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
+    wanted = Q(pk=credential.pk)
+    if credential.kind == Credential.Kind.JWT:
+        wanted |= Q(public_key=credential.public_key, issued_at__lte=credential.issued_at)
+    rows = list(_locked(Credential.objects.filter(wanted, tenant=credential.tenant_id)))
+    if any(row.pk == credential.pk and row.ended_at is None for row in rows):
+        open_ones = [row for row in rows if row.ended_at is None]
+        end(open_ones, by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
 
 
 def revoke_device(
@@ -77,8 +86,8 @@ def revoke_device(
     """Voids all that the device holds, also a JWT that no row tells of."""
     with alone(tenant, device):
         held = Credential.objects.filter(tenant=tenant, device_uuid=device, ended_at=None)
-        rows = list(held.select_for_update())
-        if nkey_public:
+        rows = list(_locked(held))
+        if nkey_public and not is_on_record(nkey_public):
             rows.append(stand_in(tenant, device, nkey_public))
         end(rows, by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
 
@@ -90,25 +99,23 @@ def record_use(uses: Sequence[Use]) -> None:
     for use in uses:
         known = (use.public_key, use.issued_at)
         latest[known] = max(use.at, latest.get(known, use.at))
-    rows = Credential.objects.select_for_update().filter(
+    rows = Credential.objects.filter(
         kind=Credential.Kind.JWT, public_key__in={key for key, _ in latest}
     )
     seen = {}
-    for row in rows.order_by("pk"):
+    for row in rows:
         at = latest.get((row.public_key, int(row.issued_at.timestamp())))
         if at is not None:
-            seen[row] = at
+            seen[row.pk] = at
     _note_uses(seen)
 
 
 @transaction.atomic
 def record_password_use(credentials: Iterable[Credential], *, at: datetime | None = None) -> None:
     """These opened the broker. A password's first use ends those before it."""
-    found = Credential.objects.select_for_update().filter(pk__in={row.pk for row in credentials})
-    rows = list(found.order_by("pk"))
-    _note_uses(dict.fromkeys(rows, at or timezone.now()))
+    used = _note_uses(dict.fromkeys([row.pk for row in credentials], at or timezone.now()))
     # Revoked while its login was under way: that connection is still to be ended.
-    for tenant in sorted({row.tenant_id for row in rows if row.ended_at}):
+    for tenant in sorted({row.tenant_id for row in used if row.ended_at}):
         announce_account(Tenant(pk=tenant))
 
 
@@ -127,29 +134,51 @@ def end_due() -> int:
     return len(rows)
 
 
-def _note_uses(seen: dict[Credential, datetime]) -> None:
-    """Of rows that the caller has locked."""
-    first = [row for row in seen if row.first_used_at is None]
-    for row, at in seen.items():
+def _note_uses(seen: dict[int, datetime]) -> list[Credential]:
+    """By primary key when each was used. Returns their rows."""
+    fresh = Credential.objects.filter(pk__in=seen, first_used_at=None)
+    owners = list(fresh.values_list("tenant", "device_uuid").order_by())
+    of_devices = Q(
+        tenant__in={tenant for tenant, device in owners if device},
+        device_uuid__in={device for _, device in owners if device},
+    )
+    of_tenants = Q(tenant__in={tenant for tenant, device in owners if not device}, device_uuid=None)
+    # With all that they may end at once, since two who take them piece by piece could wait for
+    # each other.
+    wanted = Q(pk__in=seen) | ((of_devices | of_tenants) & Q(ended_at=None))
+    locked = list(_locked(Credential.objects.filter(wanted)))
+    used = [row for row in locked if row.pk in seen]
+    first = [row for row in used if row.first_used_at is None]
+    for row in used:
+        at = seen[row.pk]
         row.first_used_at = row.first_used_at or at
         row.last_used_at = max(at, row.last_used_at or at)
-    Credential.objects.bulk_update(seen, ["first_used_at", "last_used_at"], batch_size=500)
-    fresh = [row for row in first if row.ended_at is None and row.ends_at is None]
-    superseded = Q(pk__in=())
-    for row in fresh:
-        superseded |= _superseded_by(row)
-    if fresh:
-        older = Credential.objects.select_for_update().filter(superseded, ended_at=None)
-        end(list(older.order_by("pk")), by=None, reason=SUPERSEDED)
+    Credential.objects.bulk_update(used, ["first_used_at", "last_used_at"], batch_size=500)
+    newest: dict[tuple[UUID, UUID | None], list[Credential]] = {}
+    for row in first:
+        if row.ended_at is None and row.ends_at is None:
+            newest.setdefault((row.tenant_id, row.device_uuid), []).append(row)
+    superseded = [
+        row
+        for row in locked
+        if row.ended_at is None
+        and any(_supersedes(new, row) for new in newest.get((row.tenant_id, row.device_uuid), []))
+    ]
+    end(superseded, by=None, reason=SUPERSEDED)
+    return used
 
 
-def _superseded_by(row: Credential) -> Q:
+def _supersedes(new: Credential, old: Credential) -> bool:
     """Passwords before it always; JWTs where a rotation has put an end to them, as the others run
     out by themselves and would only make the account's claims longer."""
-    older = Q(tenant=row.tenant_id, device_uuid=row.device_uuid, pk__lt=row.pk)
-    passwords = Q(kind=Credential.Kind.PASSWORD)
-    rotated = Q(kind=Credential.Kind.JWT, ends_at__isnull=False)
-    if row.device_uuid:
-        # Whichever it took up, it has one agent.
-        return older & (passwords | rotated)
-    return older & (passwords if row.kind == Credential.Kind.PASSWORD else rotated)
+    if old.pk >= new.pk:
+        return False
+    if old.kind == Credential.Kind.JWT:
+        return old.ends_at is not None and (bool(new.device_uuid) or new.kind == old.kind)
+    # Whichever it took up, a device has one agent.
+    return bool(new.device_uuid) or new.kind == old.kind
+
+
+def _locked(rows: QuerySet[Credential]) -> QuerySet[Credential]:
+    """In the order in which everybody locks them."""
+    return rows.order_by("pk").select_for_update()

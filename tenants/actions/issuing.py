@@ -7,7 +7,7 @@ up to it. So each JWT of a key is issued later than the one before, and later th
 import secrets as randomness
 import string
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from natsbridge import claims
@@ -34,6 +34,7 @@ PASSWORD_ALPHABET = string.ascii_letters + string.digits
 # it fetched and never used.
 ROWS_OF_A_DEVICE = 20
 UNUSED_PASSWORDS = 4
+NEVER_USED = "it was never used, and newer ones were fetched"
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,15 @@ def new_for_tenant(tenant: Tenant, kind: Credential.Kind, *, by: User | None) ->
     return Issued(row, text, row.username)
 
 
+def is_on_record(nkey_public: str) -> bool:
+    """Whether a row tells of the newest JWT of this key that may still be good. An earlier release
+    issued some without a row, none of which is younger than any that has one."""
+    unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return Credential.objects.filter(unexpired, public_key=nkey_public).exists()
+
+
 def stand_in(tenant: UUID, device: UUID, nkey_public: str) -> Credential:
-    """A row for whatever JWTs of this key were issued so far, recorded or not."""
+    """A row for the JWTs of this key that are not on record."""
     newest = Credential.objects.filter(public_key=nkey_public).aggregate(at=Max("issued_at"))["at"]
     now = _moment(int(time.time()))
     issued_at = max(now, newest) if newest else now
@@ -140,18 +148,22 @@ def end(
 ) -> None:
     """Void from now on, in the caller's transaction; the broker will be told."""
     now = timezone.now()
+    name = audit.name_of(by)
     for row in rows:
-        row.ended_at, row.ended_by, row.end_reason = now, by, reason[:300]
-    Credential.objects.bulk_update(rows, ["ended_at", "ended_by", "end_reason"], batch_size=500)
-    for row in rows:
-        note(action, row, by=by, reason=reason)
+        row.ended_at, row.ended_by, row.ended_by_name = now, by, name
+        row.end_reason = reason[:300]
+    fields = ["ended_at", "ended_by", "ended_by_name", "end_reason"]
+    Credential.objects.bulk_update(rows, fields, batch_size=500)
+    audit.record_many(noted(action, row, by=by, reason=reason) for row in rows)
     for tenant in sorted({row.tenant_id for row in rows}):
         announce_account(Tenant(pk=tenant))
 
 
-def note(action: Action, row: Credential, *, by: User | audit.Actor | None, **detail: str) -> None:
-    """One row in the audit about this credential."""
-    audit.record(
+def noted(
+    action: Action, row: Credential, *, by: User | audit.Actor | None, **detail: str
+) -> audit.Event:
+    """What the audit says about this credential."""
+    return audit.event(
         action,
         tenant=row.tenant_id,
         by=by,
@@ -198,7 +210,7 @@ def _record(
     row = Credential.objects.create(
         tenant_id=tenant, device_uuid=device, issued_by=person, **fields
     )
-    note(Action.CREDENTIAL_ISSUED, row, by=by)
+    audit.record_many([noted(Action.CREDENTIAL_ISSUED, row, by=by)])
     return row
 
 
@@ -212,14 +224,25 @@ def _is_of_this_second(row: Credential, tenant: UUID, device: UUID, now: int) ->
 def _forget_oldest(tenant: UUID, device: UUID) -> None:
     """Older rows say nothing more, but for the newest ended one of each key: it is what voids."""
     rows = Credential.objects.filter(tenant=tenant, device_uuid=device)
+    # In the order in which everybody locks them.
+    list(rows.order_by("pk").select_for_update().values_list("pk"))
     unused = rows.live().filter(kind=Kind.PASSWORD, first_used_at=None).order_by("-id")
-    rows.filter(pk__in=list(unused.values_list("pk", flat=True)[UNUSED_PASSWORDS:])).delete()
+    _forget_unused(unused[UNUSED_PASSWORDS:])
     jwts = rows.filter(kind=Kind.JWT)
     voiding = jwts.exclude(ended_at=None).order_by("public_key", "-issued_at")
     kept = list(voiding.distinct("public_key").values_list("pk", flat=True))
     kept += rows.live().filter(kind=Kind.PASSWORD).values_list("pk", flat=True)
     kept += rows.order_by("-id").values_list("pk", flat=True)[:ROWS_OF_A_DEVICE]
     rows.exclude(pk__in=kept).delete()
+
+
+def _forget_unused(rows: Iterable[Credential]) -> None:
+    """Passwords that opened nothing yet, so that the broker need not be told."""
+    gone = list(rows)
+    audit.record_many(
+        noted(Action.CREDENTIAL_ENDED, row, by=None, reason=NEVER_USED) for row in gone
+    )
+    Credential.objects.filter(pk__in=[row.pk for row in gone]).delete()
 
 
 def _seconds(moment: datetime) -> int:

@@ -1,21 +1,32 @@
 """A new credential takes the place of an old one, which works on through an overlap."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from tenants import broker, renewing
 from tenants.actions import audit
 from tenants.actions.accounts import SCOPED, announce_account, ensure_broker_key
-from tenants.actions.issuing import Issued, alone, end, new_for_tenant, note, stand_in
+from tenants.actions.issuing import (
+    Issued,
+    alone,
+    end,
+    is_on_record,
+    new_for_tenant,
+    noted,
+    refuse_suspended,
+    stand_in,
+)
 from tenants.durations import LONGEST_OVERLAP
 from tenants.errors import RotationRefused
 from tenants.models import Action, BrokerKey, Credential, Tenant, User
 
 ROTATED = "rotated"
+CROWDED = "so much was revoked that the devices' signing key was replaced"
 
 # The channel on which a subscriber hears that agents are to fetch new credentials.
 RENEWALS_CHANNEL = "wegweiser_renewals"
@@ -43,11 +54,7 @@ def rotate_tenant(
     """
     _check(overlap)
     with alone(tenant.pk):
-        current = newest(tenant.pk, kind)
-        if current != replaces:
-            raise RotationRefused(
-                "Somebody else has rotated this tenant's credential meanwhile: look again."
-            )
+        _refuse_another(tenant, kind, replaces)
         return _rotate_own(tenant, kind, by=by, overlap=overlap)
 
 
@@ -61,29 +68,55 @@ def rotate_device(
 ) -> None:
     """What the device holds ends after `overlap`, or as soon as a newer one has been used; its
     agent is told to fetch a new one. With `nkey_public` a JWT that no row tells of ends as well.
+    Of an agent that cannot be told a JWT works on until it expires by itself.
 
-    Raises RotationRefused while an overlap is open (unless `overlap` is nothing).
+    Raises RotationRefused (unless `overlap` is nothing) while an overlap is open, and where a
+    password would end of which the agent cannot be told.
     """
     _check(overlap)
     with alone(tenant, device):
-        rows = list(_live(tenant, device).select_for_update())
+        rows = list(_locked(_live(tenant, device)))
         _refuse_open(rows, overlap)
-        if nkey_public and not any(row.public_key == nkey_public for row in rows):
+        if overlap and not renewing.renewing([device]) and any(map(_is_password, rows)):
+            raise RotationRefused(
+                "This device's agent has not said that it fetches a new password when told to, and "
+                "would be locked out. Have it fetch one, by a restart for instance: its old one "
+                "ends once the new one has been used. An overlap of 0 ends the old one at once."
+            )
+        if nkey_public and not is_on_record(nkey_public):
             rows.append(stand_in(tenant, device, nkey_public))
-        _put_an_end(rows, by=by, overlap=overlap)
+        told = renewing.renewing([device])
+        _put_an_end(rows, by=by, overlap=overlap, sparing=[] if told else [device])
 
 
 def rotate_all(
-    tenant: Tenant, *, by: User | None, overlap: timedelta, kind: Credential.Kind
+    tenant: Tenant,
+    *,
+    by: User | None,
+    overlap: timedelta,
+    kind: Credential.Kind,
+    replaces: Credential | None,
 ) -> Issued:
-    """The tenant's own credential of this kind, and those of all its devices; of a device that is
-    being rotated already the overlap stays as it is, or gets shorter."""
+    """The tenant's own credential of this kind, as `rotate_tenant` does, and those of all its
+    devices; of a device that is being rotated already the overlap stays as it is, or gets shorter.
+    Those that are `not_told` keep theirs until they have used a newer one, unless `overlap` is
+    nothing. A JWT that no row tells of, of an earlier release, runs out by itself."""
     _check(overlap)
     with alone(tenant.pk):
-        rows = list(_of_devices(tenant.pk).select_for_update())
+        _refuse_another(tenant, kind, replaces)
+        rows = list(_locked(_of_devices(tenant.pk)))
         issued = _rotate_own(tenant, kind, by=by, overlap=overlap)
-        _put_an_end(rows, by=by, overlap=overlap)
+        _put_an_end(rows, by=by, overlap=overlap, sparing=not_told(tenant))
     return issued
+
+
+def not_told(tenant: Tenant) -> list[UUID]:
+    """The devices with a live credential whose agents have not said that they fetch a new one when
+    they are told to."""
+    found = _of_devices(tenant.pk).order_by("device_uuid").values_list("device_uuid", flat=True)
+    devices = [device for device in found.distinct() if device]
+    able = renewing.renewing(devices)
+    return [device for device in devices if device not in able]
 
 
 def rotate_keys(tenant: Tenant, *, by: User | None, overlap: timedelta) -> None:
@@ -105,22 +138,34 @@ def rotate_keys(tenant: Tenant, *, by: User | None, overlap: timedelta) -> None:
         keys.update(retires_at=retires_at)
         for purpose in SCOPED:
             ensure_broker_key(purpose, tenant)
-        rows = list(_signed(tenant.pk).select_for_update())
+        rows = list(_locked(_signed(tenant.pk)))
         _put_an_end(rows, by=by, overlap=overlap)
         announce_account(tenant)
-        audit.record(
-            Action.KEYS_ROTATED,
-            tenant=tenant.pk,
-            by=by,
-            target=tenant.name,
-            detail={"retires_at": retires_at.isoformat()},
-        )
+        _note_keys(tenant, by, retires_at=retires_at.isoformat())
 
 
+def make_room(tenant: Tenant) -> bool:
+    """When more is revoked than claims have room for, the devices' signing key is replaced: what
+    it signed is void without being named. All devices are disconnected and come back with their
+    tokens; the tenant's own credentials go on. Whether that was so."""
+    if not broker.is_crowded(tenant.pk):
+        return False
+    with alone(tenant.pk):
+        device_keys = BrokerKey.objects.filter(tenant=tenant, purpose=BrokerKey.Purpose.DEVICE)
+        device_keys.delete()
+        ensure_broker_key(BrokerKey.Purpose.DEVICE, tenant)
+        jwts = _of_devices(tenant.pk).filter(kind=Credential.Kind.JWT)
+        end(list(_locked(jwts)), by=None, reason=CROWDED)
+        announce_account(tenant)
+        _note_keys(tenant, None, reason=CROWDED)
+    return True
+
+
+@transaction.atomic
 def retire_keys() -> int:
     """Forgets the signing keys whose time is over; how many those were."""
-    due = BrokerKey.objects.filter(retires_at__lte=timezone.now()).select_related("tenant")
-    found = list(due)
+    due = BrokerKey.objects.select_for_update(of=("self",), skip_locked=True)
+    found = list(due.filter(retires_at__lte=timezone.now()).select_related("tenant"))
     for key in found:
         key.delete()
         if key.tenant:
@@ -128,10 +173,25 @@ def retire_keys() -> int:
     return len(found)
 
 
+def _note_keys(tenant: Tenant, by: User | None, **detail: str) -> None:
+    audit.record(Action.KEYS_ROTATED, tenant=tenant.pk, by=by, target=tenant.name, detail=detail)
+
+
+def _refuse_another(tenant: Tenant, kind: Credential.Kind, replaces: Credential | None) -> None:
+    refuse_suspended(tenant.pk)
+    if newest(tenant.pk, kind) == replaces:
+        return
+    raise RotationRefused(
+        "Somebody else has rotated this tenant's credential meanwhile: look again."
+        if replaces
+        else "There is one already: say which one the new one replaces."
+    )
+
+
 def _rotate_own(
     tenant: Tenant, kind: Credential.Kind, *, by: User | None, overlap: timedelta
 ) -> Issued:
-    rows = list(_live(tenant.pk, None, kind).select_for_update())
+    rows = list(_locked(_live(tenant.pk, None, kind)))
     # Where all are ending, their signing keys are: what is to follow them is this.
     if any(row.ends_at is None for row in rows):
         _refuse_open(rows, overlap)
@@ -140,17 +200,34 @@ def _rotate_own(
     return issued
 
 
-def _put_an_end(rows: Sequence[Credential], *, by: User | None, overlap: timedelta) -> None:
+def _put_an_end(
+    rows: Sequence[Credential],
+    *,
+    by: User | None,
+    overlap: timedelta,
+    sparing: Collection[UUID] = (),
+) -> None:
+    """A device that is spared keeps its password until it has used a newer one, and its JWT until
+    then or until that expires."""
     if not overlap:
         end(rows, by=by, reason=ROTATED)
         return
-    ends_at = timezone.now() + overlap
+    usual, spared = timezone.now() + overlap, set(sparing)
+    rotated = []
     for row in rows:
+        ends_at = row.expires_at if row.device_uuid in spared else usual
+        if ends_at is None:
+            continue
         # One that would have ended before is not given more time.
         row.ends_at = min(ends_at, row.ends_at or ends_at)
-        note(Action.CREDENTIAL_ROTATED, row, by=by, ends_at=row.ends_at.isoformat())
-    Credential.objects.bulk_update(rows, ["ends_at"], batch_size=500)
-    if any(row.device_uuid for row in rows):
+        rotated.append(row)
+    Credential.objects.bulk_update(rotated, ["ends_at"], batch_size=500)
+    audit.record_many(
+        noted(Action.CREDENTIAL_ROTATED, row, by=by, ends_at=row.ends_at.isoformat())
+        for row in rotated
+        if row.ends_at
+    )
+    if any(row.device_uuid for row in rotated):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, '')", [RENEWALS_CHANNEL])
 
@@ -182,6 +259,15 @@ def _of_devices(tenant: UUID) -> QuerySet[Credential]:
 
 def _signed(tenant: UUID) -> QuerySet[Credential]:
     return Credential.objects.live().filter(tenant=tenant, kind=Credential.Kind.JWT)
+
+
+def _is_password(row: Credential) -> bool:
+    return row.kind == Credential.Kind.PASSWORD
+
+
+def _locked(rows: QuerySet[Credential]) -> QuerySet[Credential]:
+    """In the order in which everybody locks them."""
+    return rows.order_by("pk").select_for_update()
 
 
 def _text(moment: datetime) -> str:

@@ -22,6 +22,11 @@ log = structlog.get_logger(__name__)
 BATCH_ROWS = 1000
 ANCHOR_ROWS = 1000
 ANCHOR_AFTER = timedelta(minutes=1)
+# So many of the newest rows are asked whether we sealed them.
+LOOK_BACK = 100
+# Numbers that no chain of ours reaches, and the least that there is.
+UNLIKELY = 2**62
+LOWEST = -(2**63)
 
 # Of advisory locks; any number that nothing else in this database uses.
 LOCK = 0x5765_6175_6469
@@ -40,6 +45,10 @@ _SEAL = """
     FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS new(id, sequence, seal)
     WHERE entry.id = new.id
 """
+_NEWEST = f"""
+    SELECT {_COLUMNS}, seal FROM tenants_auditentry WHERE sequence IS NOT NULL
+    ORDER BY sequence DESC LIMIT %s
+"""  # noqa: S608 (constants)
 SEALED_FROM = f"""
     SELECT {_COLUMNS}, seal FROM tenants_auditentry WHERE sequence >= %s ORDER BY sequence
 """  # noqa: S608 (constants)
@@ -56,9 +65,14 @@ def seal_batch() -> int:
         if not rows:
             return 0
         sequence, seal = _head()
+        taken = _seals_from(cursor, sequence + 1)
         sealed: list[tuple[int, int, str]] = []
         for _, *fields in rows:
             sequence += 1
+            while sequence in taken:
+                # Somebody's: the chain goes on behind it, and a verification names it.
+                seal = taken[sequence]
+                sequence += 1
             row = Row(sequence, *fields)
             seal = seal_of(row, seal, settings.AUDIT_KEY)
             sealed.append((row.id, sequence, seal))
@@ -79,8 +93,12 @@ def holding_still() -> Iterator[None]:
     """Inside, in a transaction, nobody seals, anchors or prunes."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        yield
-        cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+        try:
+            # A savepoint: after an error inside, the transaction can still unlock.
+            with transaction.atomic():
+                yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
 
 def prune_batch(before: datetime) -> tuple[int, Anchor | None]:
@@ -118,6 +136,11 @@ def anchors_in_table() -> list[Anchor]:
         return [Anchor(*fields) for fields in cursor.fetchall()]
 
 
+def newest_sequence() -> int:
+    """Where the chain ends, by its rows and anchors; 0 before the first."""
+    return _head()[0]
+
+
 def sealed_row(fields: Sequence[Any]) -> Sealed:
     """One row that SEALED_FROM selected."""
     return Sealed(Row(*fields[:-1]), fields[-1])
@@ -139,8 +162,46 @@ def _head() -> tuple[int, str]:
 
 
 def _newest_row() -> tuple[int, str] | None:
-    newest = AuditEntry.objects.exclude(sequence=None).order_by("-sequence").first()
-    return (newest.sequence or 0, newest.seal) if newest else None
+    """The newest that we sealed. One that somebody put further on leads nobody astray: the chain
+    would go on behind it, or find no number left. Where none of the newest is ours, which a new
+    AUDIT_KEY does too, it is the newest whose number could be ours."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST, [LOOK_BACK])
+        newest = [sealed_row(fields) for fields in cursor.fetchall()]
+    before = {each.row.sequence + 1: {each.seal} for each in newest}
+    before.setdefault(1, {GENESIS})
+    anchors = AuditAnchor.objects.filter(
+        sequence__in=[number for each in newest for number in _around(each.row.sequence)]
+    )
+    anchored: set[tuple[int, str]] = set()
+    for anchor in map(_as_anchor, anchors):
+        if anchor.is_genuine(settings.AUDIT_KEY):
+            before.setdefault(anchor.sequence + 1, set()).add(anchor.seal)
+            anchored.add((anchor.sequence, anchor.seal))
+    for each in newest:
+        number = each.row.sequence
+        expected = {
+            seal_of(each.row, previous, settings.AUDIT_KEY) for previous in before.get(number, ())
+        }
+        if each.seal in expected or (number, each.seal) in anchored:
+            return number, each.seal
+    likely = AuditEntry.objects.filter(sequence__lt=UNLIKELY).order_by("-sequence").first()
+    return (likely.sequence or 0, likely.seal) if likely else None
+
+
+def _around(sequence: int) -> tuple[int, ...]:
+    return (sequence - 1, sequence) if sequence > LOWEST else (sequence,)
+
+
+def _seals_from(cursor: Any, sequence: int) -> dict[int, str]:
+    """Of rows that stand where the chain would go on: fewer than LOOK_BACK, but for those beyond
+    its reach."""
+    cursor.execute(
+        "SELECT sequence, seal FROM tenants_auditentry WHERE sequence >= %s "
+        "ORDER BY sequence LIMIT %s",
+        [sequence, LOOK_BACK],
+    )
+    return dict(cursor.fetchall())
 
 
 def _newest_anchor() -> Anchor | None:

@@ -2,15 +2,19 @@
 
 import time
 from dataclasses import dataclass
+from threading import Lock, Timer
+
+import structlog
+from django.db import Error as AnyDatabaseError
+from django.db import connection
 
 from tenants import origin
 from tenants.actions import audit
 from tenants.actions.audit import Actor, Event
 from tenants.models import Action, ActorKind, User
-from tenants.tally import Tally
+from tenants.tally import WINDOW_SECONDS, Tally
 
-WINDOW_SECONDS = 60.0
-MAX_KINDS = 50
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,54 @@ class _Failure:
 
 
 _MANY = _Failure("", "many addresses", "", False)
-_failures = Tally(window=WINDOW_SECONDS, max_keys=MAX_KINDS, overflow=_MANY)
+
+
+class FailedLogins:
+    """Thousands of them are a few rows, which count them. A web process has nobody to call it
+    again, so a timer writes what has been counted when the minute is over."""
+
+    def __init__(self) -> None:
+        self._tally: Tally[_Failure] = Tally(others=lambda failure: _MANY)
+        self._timer: Timer | None = None
+        self._lock = Lock()
+
+    def record(self, failure: _Failure) -> None:
+        self.flush()
+        if self._tally.note(failure, time.monotonic()):
+            audit.record_many([_event(failure, 1)])
+        else:
+            self._flush_later()
+
+    def flush(self, *, at_once: bool = False) -> None:
+        with self._tally.due(time.monotonic(), at_once=at_once) as counted:
+            audit.record_many(_event(failure, count) for failure, count in counted)
+
+    def cancel(self) -> None:
+        """Nothing more is written by itself."""
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+
+    def _flush_later(self) -> None:
+        with self._lock:
+            if self._timer is None:
+                self._timer = Timer(WINDOW_SECONDS, self._flush_now)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _flush_now(self) -> None:
+        with self._lock:
+            self._timer = None
+        try:
+            self.flush(at_once=True)
+        except AnyDatabaseError as error:
+            log.warning("failed logins wait to be written", error=str(error).strip())
+            self._flush_later()
+        finally:
+            connection.close()
+
+
+_failures = FailedLogins()
 
 
 def record_login(person: User) -> None:
@@ -33,13 +84,10 @@ def record_login(person: User) -> None:
 
 
 def record_failed_login(typed: str, *, locked_out: bool) -> None:
-    """Thousands of them are a few rows, which count them."""
     known = "\0" not in typed and User.objects.filter(username=typed).exists()
     now = origin.current()
     failure = _Failure(typed if known else "", now.address, now.via, locked_out)
-    audit.record_many(
-        _event(each, count) for each, count in _failures.count(failure, time.monotonic())
-    )
+    _failures.record(failure)
 
 
 def _event(failure: _Failure, count: int) -> Event:

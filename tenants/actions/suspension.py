@@ -15,7 +15,13 @@ def suspend_tenant(tenant: Tenant, *, by: User | None, reason: str) -> None:
     row = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if row.suspended_at:
         return
-    _set(row, suspended_at=timezone.now(), suspended_by=by, suspended_reason=reason[:300])
+    _set(
+        row,
+        suspended_at=timezone.now(),
+        suspended_by=by,
+        suspended_by_name=audit.name_of(by),
+        suspended_reason=reason[:300],
+    )
     _told(row, Action.TENANT_SUSPENDED, by, {"reason": reason[:300]})
 
 
@@ -25,7 +31,7 @@ def resume_tenant(tenant: Tenant, *, by: User | None) -> None:
     row = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if not row.suspended_at:
         return
-    _set(row, suspended_at=None, suspended_by=None, suspended_reason="")
+    _set(row, suspended_at=None, suspended_by=None, suspended_by_name="", suspended_reason="")
     _told(row, Action.TENANT_RESUMED, by, {})
 
 

@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import slugify
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
@@ -25,7 +26,7 @@ from tenants.admin.asking import Question, ask
 from tenants.admin.credentials import credential_table
 from tenants.admin.writing import person_of
 from tenants.errors import LimitRefused, TenantsError
-from tenants.forms import OverlapForm, ReasonForm, RotateForm
+from tenants.forms import IssueForm, OverlapForm, ReasonForm, RotateForm
 from tenants.models import BrokerAccount, Credential, Tenant
 
 CREDENTIALS_SHOWN = 5
@@ -46,6 +47,15 @@ RESUME = Question(
     "Resume",
     "Resumed.",
     REFUSALS,
+    dangerous=False,
+)
+ISSUE = Question(
+    "Issue one more credential of the tenant?",
+    "Those in use stay as they are. The next page shows the new one's secret once.",
+    "Make the new credential",
+    "Credential issued.",
+    REFUSALS,
+    IssueForm,
     dangerous=False,
 )
 ROTATE = Question(
@@ -98,7 +108,7 @@ class TenantForm(forms.ModelForm):
     """The tenant with its account's own limits; an empty one follows the settings."""
 
     max_connections = _limit_field("Connections")
-    max_subscriptions = _limit_field("Subscriptions")
+    max_subscriptions = _limit_field("Subscriptions of one connection")
     max_payload_bytes = _limit_field("Bytes of one message")
     storage_bytes = _limit_field("Bytes of storage")
 
@@ -133,7 +143,7 @@ def _number(limit: int | None) -> str:
 class BrokerAdmin(ModelAdmin):
     """What TenantAdmin offers of the broker; all of it for whoever may change tenants."""
 
-    actions_detail: tuple[str, ...] = ("suspend", "resume", "rotate", "rotate_keys")
+    actions_detail: tuple[str, ...] = ("suspend", "resume", "issue", "rotate", "rotate_keys")
 
     def has_control_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("tenants.change_tenant")
@@ -142,7 +152,7 @@ class BrokerAdmin(ModelAdmin):
         """Without what makes no sense for this tenant just now."""
         offered = super().get_actions_detail(request, object_id)
         suspended = Tenant.objects.filter(pk=object_id).exclude(suspended_at=None).exists()
-        senseless = ("suspend", "rotate") if suspended else ("resume",)
+        senseless = ("suspend", "issue", "rotate") if suspended else ("resume",)
         names = {f"tenants_tenant_{name}" for name in senseless}
         return [each for each in offered if each.action_name not in names]
 
@@ -167,20 +177,30 @@ class BrokerAdmin(ModelAdmin):
 
         return ask(self, request, tenant, RESUME, act)
 
+    @action(description="Issue credential", permissions=["control"], icon="add")
+    def issue(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        tenant = get_object_or_404(Tenant, pk=object_id)
+
+        def act(form: forms.Form) -> HttpResponse:
+            kind = form.cleaned_data["kind"]
+            issued = credentials.issue_tenant_credential(tenant, kind=kind, by=person_of(request))
+            return self._secret_page(request, issued)
+
+        return ask(self, request, tenant, ISSUE, act)
+
     @action(description="Rotate credential", permissions=["control"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         tenant = get_object_or_404(Tenant, pk=object_id)
 
         def act(form: Any) -> HttpResponse:
-            options = {"by": person_of(request), **form.options()}
-            if form.cleaned_data["every_device"]:
-                issued = credentials.rotate_all(tenant, **options)
-            else:
-                replaced = form.replaced(tenant)
-                issued = credentials.rotate_tenant(tenant, replaces=replaced, **options)
+            every_device = form.cleaned_data["every_device"]
+            rotate = credentials.rotate_all if every_device else credentials.rotate_tenant
+            replaces = form.replaced(tenant)
+            issued = rotate(tenant, by=person_of(request), replaces=replaces, **form.options())
             return self._secret_page(request, issued)
 
-        form = partial(RotateForm, initial={"seen": RotateForm.newest(tenant)})
+        kept = len(credentials.not_told(tenant))
+        form = partial(RotateForm, initial={"seen": RotateForm.newest(tenant)}, kept=kept)
         return ask(self, request, tenant, replace(ROTATE, form=form), act)
 
     @action(description="Rotate signing keys", permissions=["control"], icon="key")
@@ -203,9 +223,11 @@ class BrokerAdmin(ModelAdmin):
             "row": issued.credential,
             "secret": issued.secret,
             "long_secret": is_file,
+            "file_name": f"{slugify(issued.credential.tenant.name) or 'tenant'}.creds",
+            "before": issued.credential.before(),
             "worth_copying": {
                 "Server": settings.AGENT_NATS_URL,
-                **({} if is_file else {"Username": issued.username}),
+                "Name at the broker" if is_file else "Username": issued.username,
             },
         }
         headers = {"Cache-Control": "no-store"}
@@ -219,7 +241,7 @@ class BrokerAdmin(ModelAdmin):
             "{} {} by {}: {}",
             label("Suspended", "danger"),
             moment(tenant.suspended_at),
-            tenant.suspended_by or "the platform",
+            tenant.suspended_by_name or "the platform",
             tenant.suspended_reason or "no reason given",
         )
 
@@ -260,7 +282,7 @@ class BrokerAdmin(ModelAdmin):
     @admin.display(description="Its own credentials")
     def credentials(self, tenant: Tenant) -> SafeString:
         rows = tenant.credentials.filter(device_uuid=None)
-        shown = rows.select_related("tenant", "issued_by", "ended_by")[:CREDENTIALS_SHOWN]
+        shown = rows.select_related("tenant", "issued_by")[:CREDENTIALS_SHOWN]
         return credential_table(shown, tenant.pk)
 
 

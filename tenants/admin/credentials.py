@@ -31,6 +31,8 @@ from tenants.models import Credential
 
 STATE_KINDS = {"live": "success", "ending": "warning", "expired": "", "ended": "danger"}
 
+UNTIL_REVOKED = "until revoked"
+
 REVOKE = Question(
     "Revoke this credential?",
     "It is void at once: a connection that was opened with it ends within a second. A device "
@@ -108,7 +110,7 @@ class CredentialAdmin(ReadOnlyAdmin):
         "expires_at",
         "ends_at",
         "ended_at",
-        "ended_by",
+        "ended_by_name",
         "end_reason",
     )
     readonly_fields = ("username", "state")
@@ -162,7 +164,8 @@ class CredentialAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Until")
     def until(self, credential: Credential) -> str:
-        return moment(credential.ended_at or credential.ends_at or credential.expires_at, "")
+        end = credential.ended_at or credential.ends_at or credential.expires_at
+        return moment(end, UNTIL_REVOKED)
 
 
 def _revoke(request: HttpRequest, row: Credential, form: Any) -> None:
@@ -185,6 +188,7 @@ def credential_table(rows: Iterable[Credential], owner: UUID) -> SafeString:
     """Each leads to its page; with a link to all that `owner`, a device or a tenant, has had."""
     context = {
         "rows": [(row, state_label(row)) for row in rows],
+        "open_end": UNTIL_REVOKED,
         "all": f"{reverse('admin:tenants_credential_changelist')}?q={owner}",
     }
     return render_to_string("admin/credentials.html", context)

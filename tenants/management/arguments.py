@@ -4,6 +4,7 @@ import os
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, Self
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -11,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
 from tenants.actions.credentials import Issued
-from tenants.durations import USUAL_OVERLAP, parse_overlap
+from tenants.durations import parse_overlap
 from tenants.models import Credential, Tenant
 
 
@@ -52,34 +53,78 @@ def add_overlap(parser: ArgumentParser) -> None:
         "--overlap",
         type=overlap,
         metavar="LENGTH",
-        default=USUAL_OVERLAP,
         help="rotating: how long older ones work on, such as 30m, 24h (the default), 7d or 0; "
         "they end earlier once the new one has been used",
     )
 
 
-def put_out(command: BaseCommand, issued: Issued, path: Path | None) -> None:
-    """Raises CommandError."""
-    text = issued.secret
-    if issued.credential.kind == Credential.Kind.PASSWORD:
-        text = f"{issued.username}\n{issued.secret}"
-    if path is None:
-        command.stdout.write(text)
-    else:
-        write_secret(path, text)
-        command.stderr.write(f"credential written to {path}")
+def add_reason(parser: ArgumentParser, *, required: bool = False) -> None:
+    text = "why; it is kept" if required else "--revoke: why; it is kept"
+    parser.add_argument("--reason", type=reason, required=required, help=text)
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Never readable to others, not even for a moment, and whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise CommandError(f"Cannot write {path}: {error.strerror}") from error
+def reason(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("Say why; it is kept.")
+    return text.strip()
+
+
+def refuse_idle(options: dict[str, Any], goes_with: dict[str, tuple[str, ...]]) -> None:
+    """By option: those of which one has to be given with it. Raises CommandError for
+    one that would do nothing."""
+    given = {name for name, value in options.items() if value is not None and value is not False}
+    for name, others in goes_with.items():
+        if name in given and not given & set(others):
+            named = " or ".join(f"--{other.replace('_', '-')}" for other in others)
+            raise CommandError(f"--{name} goes with {named}.")
+
+
+class SecretOutput:
+    """Where a credential is written: found good before it is issued, as that may end older ones."""
+
+    def __init__(self, command: BaseCommand, path: Path | None) -> None:
+        self._command = command
+        self._path = path
+        self._temporary: Path | None = None
+
+    def __enter__(self) -> Self:
+        """Raises CommandError."""
+        path = self._path
+        if path is None:
+            return self
+        if path.is_dir():
+            raise CommandError(f"Cannot write {path}: it is a directory.")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except OSError as error:
+            raise CommandError(f"Cannot write {path}: {error.strerror}") from error
+        self._temporary = temporary
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary:
+            self._temporary.unlink(missing_ok=True)
+
+    def put(self, issued: Issued) -> None:
+        """Never readable to others, not even for a moment, and whole or not at all. Raises
+        CommandError, the credential being on standard output then."""
+        text = issued.secret
+        if issued.credential.kind == Credential.Kind.PASSWORD:
+            text = f"{issued.username}\n{issued.secret}"
+        if self._temporary is None or self._path is None:
+            self._command.stdout.write(text)
+            return
+        try:
+            self._temporary.write_text(text)
+            self._temporary.replace(self._path)
+        except OSError as error:
+            self._command.stdout.write(text)
+            raise CommandError(
+                f"Cannot write {self._path}: {error.strerror}. The new credential is on standard "
+                "output instead."
+            ) from error
+        self._command.stderr.write(f"credential written to {self._path}")
 
 
 def line_of(row: Credential) -> str:
@@ -88,7 +133,7 @@ def line_of(row: Credential) -> str:
     if row.last_used_at:
         parts.append(f"last used {row.last_used_at:%F %T}")
     if row.ended_at:
-        by = f" by {row.ended_by}" if row.ended_by else ""
+        by = f" by {row.ended_by_name}" if row.ended_by_name else ""
         parts.append(f"ended {row.ended_at:%F %T}{by}: {row.end_reason}")
     elif row.ends_at:
         parts.append(f"ends {row.ends_at:%F %T}")

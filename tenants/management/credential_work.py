@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from django.core.management.base import CommandError
+from django.db import transaction
 
 from tenants import provisioning
 from tenants.actions import credentials
+from tenants.durations import USUAL_OVERLAP
 from tenants.errors import CredentialRefused, RotationRefused
 from tenants.models import Credential, Tenant
 
 Say = Callable[[str], object]
+
+NAMED = 10
 
 
 def provision(tenant: Tenant, say: Say) -> None:
@@ -29,25 +33,36 @@ def issue(
     tenant: Tenant,
     kind: Credential.Kind,
     *,
-    overlap: timedelta,
+    overlap: timedelta | None,
     rotate: bool = False,
     with_devices: bool = False,
     keys: bool = False,
 ) -> credentials.Issued:
-    """A new credential, in the place of older ones if it is a rotation. Raises CommandError."""
+    """A new credential, in the place of older ones if it is a rotation. Raises CommandError, and
+    has done nothing then."""
+    overlap = USUAL_OVERLAP if overlap is None else overlap
     try:
-        if keys:
-            credentials.rotate_keys(tenant, by=None, overlap=overlap)
-        if rotate and with_devices:
-            return credentials.rotate_all(tenant, by=None, overlap=overlap, kind=kind)
-        if rotate:
+        with transaction.atomic():
+            if keys:
+                credentials.rotate_keys(tenant, by=None, overlap=overlap)
+            if not rotate:
+                return credentials.issue_tenant_credential(tenant, kind=kind, by=None)
+            act = credentials.rotate_all if with_devices else credentials.rotate_tenant
             seen = credentials.newest(tenant.pk, kind)
-            return credentials.rotate_tenant(
-                tenant, by=None, overlap=overlap, kind=kind, replaces=seen
-            )
-        return credentials.issue_tenant_credential(tenant, kind=kind, by=None)
+            return act(tenant, by=None, overlap=overlap, kind=kind, replaces=seen)
     except (CredentialRefused, RotationRefused) as error:
         raise CommandError(str(error)) from error
+
+
+def say_who_keeps_theirs(tenant: Tenant, say: Say) -> None:
+    """After a rotation of all."""
+    kept = credentials.not_told(tenant)
+    if kept:
+        named = ", ".join(map(str, kept[:NAMED])) + (", …" if len(kept) > NAMED else "")
+        say(
+            f"{len(kept)} of the devices are not told, as their agents have not said that they "
+            f"fetch a new one, and keep theirs until they have used a newer one: {named}"
+        )
 
 
 def revoke(tenant: Tenant, credential: int, *, reason: str | None) -> None:

@@ -167,6 +167,11 @@ class Credential(models.Model):
             return "expired"
         return "ending" if self.ends_at else "live"
 
+    def before(self) -> CredentialQuerySet:
+        """Those of the same owner and kind that are older and still open the broker."""
+        older = Credential.objects.live().filter(pk__lt=self.pk)
+        return older.filter(tenant=self.tenant_id, device_uuid=self.device_uuid, kind=self.kind)
+
     @property
     def username(self) -> str:
         """What a password login gives as its user."""

@@ -81,11 +81,15 @@ def test_logins_at_once(system: System, callout: None, group_a: Group, figures: 
         for device, user in zip(devices, users, strict=True)
     ]
     # Not one by one: issuing is not what is measured here.
-    passwords = [get_random_string(32) for _ in devices]
-    Credential.objects.bulk_create(
-        Credential(tenant_id=tenant, device_uuid=device, kind="password", digest=hash_token(word))
-        for device, word in zip(devices, passwords, strict=True)
-    )
+    # Each has an older one besides, which this login ends.
+    older, passwords = ([get_random_string(32) for _ in devices] for _ in range(2))
+    for words in (older, passwords):
+        Credential.objects.bulk_create(
+            Credential(
+                tenant_id=tenant, device_uuid=device, kind="password", digest=hash_token(word)
+            )
+            for device, word in zip(devices, words, strict=True)
+        )
 
     wires = system.thread.run(_open_all(system.port), timeout=60)
     lines = [
@@ -103,3 +107,4 @@ def test_logins_at_once(system: System, callout: None, group_a: Group, figures: 
     with figures.measured("by password, through `nats_subscriber --only auth`", LOGINS):
         system.thread.run(_log_in_all(wires, lines), timeout=60)
     system.thread.run(_close_all(wires))
+    assert Credential.objects.live().count() == LOGINS, "the older ones have ended"

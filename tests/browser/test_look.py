@@ -4,12 +4,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db.models import Model
+from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from devices.actions.commands import issue
+from devices.actions.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
-from tenants.models import User
+from tenants.actions import credentials
+from tenants.admin.asking import admin_name
+from tenants.models import Credential, User
 from tests.browser.conftest import Backend, Open
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
@@ -37,14 +42,38 @@ def device(device_a: Device, alice: User) -> Device:
         Command.objects.filter(pk=command.pk).update(
             state=state, result=processes, error="failed " + "z" * 80, sent_at=timezone.now()
         )
+    tenant = device_a.tenant
+    for kind in Credential.Kind:
+        credentials.issue_tenant_credential(tenant, kind=kind, by=alice)
+    credentials.issue_device_jwt(tenant.pk, device_a.pk, device_a.nkey_public)
+    revoke_device(device_a, by=alice, reason="r" * 120)
+    reinstate_device(device_a, by=alice)
     return device_a
 
 
 def paths(device: Device) -> list[str]:
     own, tenant = f"/devices/{device.pk}/", f"/tenant/{device.tenant_id}/"
-    asked = [f"{own}revoke/", tenant, f"{tenant}rotate/"]
+    asked = [f"{own}revoke/", tenant, f"{tenant}rotate/", f"{tenant}issue/"]
     many = ["/commands/", "/commands/new/?target=filter"]
-    return ["/", "/?q=nothing", *many, "/devices/add/", own, *asked, "/nothing/here/"]
+    audit = ["/audit/", "/audit/?since=soon&device=x"]
+    own_pages = [own, f"{own}credentials/"]
+    return [
+        "/",
+        "/?q=nothing",
+        *many,
+        "/devices/add/",
+        *own_pages,
+        *asked,
+        *audit,
+        "/nothing/here/",
+    ]
+
+
+def admin_paths(device: Device) -> list[str]:
+    credential = Credential.objects.filter(device_uuid=device.pk)[0]
+    rows: list[Model] = [device.tenant, device, credential]
+    pages = [reverse(admin_name(row, "change"), args=[row.pk]) for row in rows]
+    return [*pages, reverse("admin:tenants_credential_changelist") + "?q=nothing"]
 
 
 def open_results(page: Page) -> None:
@@ -99,8 +128,20 @@ def test_no_page_scrolls_sideways_on_a_phone(
         page.goto(path)
         if "/devices/" in path:
             open_results(page)
+        for summary in page.locator(".audit summary").all()[:3]:
+            summary.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
     complaints.clear()
+
+
+def test_no_admin_page_of_credentials_scrolls_sideways_on_a_phone(
+    device: Device, open_page: Open, backend: Backend
+) -> None:
+    sam = backend(User.objects.create_superuser, "sam")
+    page = open_page(sam, "/login/?next=/", viewport=PHONE)
+    for path in backend(admin_paths, device):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,6 +10,7 @@ from devices.actions.credentials import revoke_device
 from devices.models import Device, RealtimeData
 from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, Credential, User
+from tests.people import fetches_when_told
 
 DEVICES = reverse("admin:devices_device_changelist")
 BUTTONS = ["revoke", "reinstate", "rotate"]
@@ -78,6 +79,8 @@ def test_a_rotation_that_is_refused_shows_why(
 ) -> None:
     issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
     rotate = page_of(device_a, "rotate")
+    assert "locked out" in client.post(rotate, {"overlap": "2h"}).content.decode()
+    fetches_when_told(device_a)
     assert client.post(rotate, {"overlap": "2h"}).status_code == 302
     ends_at = Credential.objects.get(pk=issued.credential.pk).ends_at
     assert ends_at is not None

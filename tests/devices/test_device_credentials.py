@@ -32,11 +32,16 @@ def test_a_device_is_rotated_revoked_and_reinstated(group_a: Group) -> None:
     assert not Credential.objects.live().exists()
     run("device_credentials", name, "--reinstate")
     assert Device.objects.get().revoked_at is None
+    for idle in (["--reason", "stolen"], ["--overlap", "1h"]):
+        with pytest.raises(CommandError, match="goes with"):
+            run("device_credentials", name, *idle)
     with pytest.raises(CommandError, match="There is no device"):
         run("device_credentials", str(uuid4()))
 
 
 def test_a_tenant_is_suspended_and_resumed(tenant_a: Tenant) -> None:
+    with pytest.raises(CommandError, match="Say why"):
+        run("suspend_tenant", "Acme", "--reason", "")
     run("suspend_tenant", "Acme", "--reason", "unpaid")
     assert Tenant.objects.get().suspended_reason == "unpaid"
     run("resume_tenant", "Acme")

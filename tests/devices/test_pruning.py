@@ -28,6 +28,7 @@ from tenants.models import (
     Action,
     ApiToken,
     AuditEntry,
+    BrokerKey,
     Credential,
     EnrollmentKey,
     Group,
@@ -121,6 +122,7 @@ def test_broker_sessions_go_a_day_after_their_end(device_a: Device) -> None:
 @pytest.fixture
 def credential(tenant_a: Tenant, device_a: Device) -> Callable[..., Credential]:
     Credential.objects.all().delete()
+    BrokerKey.objects.update(created_at=ago(300))
 
     def make(name: str, kind: Credential.Kind = JWT, **fields: Any) -> Credential:
         fields = {"device_uuid": device_a.pk, "issued_at": ago(200)} | fields

@@ -156,7 +156,7 @@ def test_a_mistyped_curve_key_is_none() -> None:
     pair = xkeys.generate()
     assert xkeys.public_of(pair.seed) == pair.public
     assert xkeys.is_public_xkey(pair.public)
-    mistyped = pair.seed[:-1] + ("A" if pair.seed[-1] != "A" else "B")
+    mistyped = pair.seed[:20] + ("A" if pair.seed[20] != "A" else "B") + pair.seed[21:]
     for seed in (mistyped, USER.seed, "", "SX"):
         with pytest.raises(InvalidClaims):
             xkeys.public_of(seed)

@@ -123,6 +123,19 @@ def test_what_is_kept_of_an_event_has_no_token_whole_or_cut_short(cut: int | Non
     assert ACCOUNT.public.encode() in kept
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("hunter2", False), ('a\\"b', False), (USER.public, True), (f"tenant_{DEVICE}", True)],
+    ids=["a word", "quoted", "a key", "a tenant"],
+)
+def test_what_is_kept_of_an_event_has_no_username_that_may_be_a_password(
+    typed: str, kept: bool
+) -> None:
+    left = without_secrets(body(user=typed))
+    assert (json.dumps(typed).encode() in left) == kept
+    assert json.loads(left)["client"]["id"] == 14
+
+
 def test_a_listing_counts_who_has_not_logged_in_yet_but_names_nobody() -> None:
     known = {"cid": 1, "start": "2026-01-01T12:00:00Z", "account": ACCOUNT.public, "jwt": JWT}
     answer = {

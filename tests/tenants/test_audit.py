@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import ProgrammingError, connection, transaction
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
@@ -22,7 +22,7 @@ from tenants.actions.audit import Actor, Event
 from tenants.middleware import OriginMiddleware, address_of
 from tenants.models import Action, ActorKind, AuditAnchor, AuditEntry, Group, Role, Tenant, User
 from tenants.origin import Origin, acting, current
-from tenants.tally import Tally
+from tenants.tally import KINDS_OF_EACH, WINDOW_SECONDS, Tally
 from tests.system import System, eventually
 
 PLATFORM = Actor(ActorKind.PLATFORM, "")
@@ -223,6 +223,49 @@ def test_verification_may_begin_further_on(sealed: list[AuditEntry]) -> None:
     assert problems("--from", "4") == []
 
 
+def test_a_clean_audit_is_called_so(
+    sealed: list[AuditEntry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("verify_audit")
+    assert "The audit is as it was written." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("start", ["99999", "6", "0", "-5", "x", str(2**70)])
+def test_verification_begins_nowhere_else(sealed: list[AuditEntry], start: str) -> None:
+    with pytest.raises(CommandError, match=r"sequence"):
+        call_command("verify_audit", f"--from={start}", stdout=io.StringIO())
+
+
+@pytest.mark.parametrize("forged", [[2**63 - 1], [6, 7, 9], [2**63 - 1, 2**62, 6]])
+def test_a_row_put_far_ahead_stops_no_sealing_and_is_named(
+    sealed: list[AuditEntry], forged: list[int]
+) -> None:
+    for sequence in forged:
+        AuditEntry.objects.create(action="x", sequence=sequence, seal="0" * 64)
+    for _ in range(3):
+        happened(2)
+        seal()
+        sealing.anchor_head(at_once=True)
+    assert not AuditEntry.objects.filter(sequence=None).exists()
+    ours = AuditEntry.objects.exclude(action="x").order_by("sequence")
+    numbers = (number for number in range(1, 100) if number not in forged)
+    assert [row.sequence for row in ours] == [next(numbers) for _ in range(11)]
+    named = [line for line in problems() if ", x: " in line]
+    assert [f"sequence {sequence}," in " ".join(named) for sequence in forged] == [True] * len(
+        forged
+    )
+    assert len(named) == len(forged)
+
+
+def test_an_error_while_the_audit_is_held_still_lets_sealing_go_on(db: None) -> None:
+    with pytest.raises(ProgrammingError), transaction.atomic(), sealing.holding_still():
+        sql("SELECT no_such_column")
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    with connection.cursor() as cursor:
+        cursor.execute(held)
+        assert cursor.fetchone() == (0,)
+
+
 def test_rows_that_nobody_seals_are_a_problem(db: None) -> None:
     happened(1, days_ago=1)
     happened(1)
@@ -360,14 +403,8 @@ _NO_MEMBERSHIPS = {
 }
 
 
-@pytest.fixture
-def fresh_tally(monkeypatch: pytest.MonkeyPatch) -> None:
-    tally = Tally(window=60, max_keys=50, overflow=sign_ins._MANY)
-    monkeypatch.setattr(sign_ins, "_failures", tally)
-
-
 def test_logins_are_told_but_no_password_and_no_word_that_is_no_name(
-    client: Client, alice: User, fresh_tally: None, settings: Settings
+    client: Client, alice: User, settings: Settings
 ) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.AXES_FAILURE_LIMIT = 2
@@ -392,23 +429,39 @@ def test_logins_are_told_but_no_password_and_no_word_that_is_no_name(
     assert (entry.actor, entry.via, entry.address) == ("alice", "web", "::1")
 
 
-def test_failed_logins_by_the_hundred_are_few_rows(db: None, fresh_tally: None) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_failed_logins_by_the_hundred_are_two_rows_the_second_of_them_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sign_ins, "WINDOW_SECONDS", 0.2)
     for _ in range(128):
         sign_ins.record_failed_login("nobody", locked_out=False)
-    failed = AuditEntry.objects.filter(action=Action.PERSON_LOGIN_FAILED)
-    assert failed.count() == 8
-    assert sum(entry.count for entry in failed) == 128
+    failed = AuditEntry.objects.filter(action=Action.PERSON_LOGIN_FAILED).order_by("pk")
+    eventually(lambda: failed.count() == 2)
+    assert list(failed.values_list("count", flat=True)) == [1, 127]
 
 
-def test_a_tally_counts_all_and_tells_few() -> None:
-    tally: Tally[str] = Tally(window=60, max_keys=2, overflow="others")
-    due = [each for _ in range(1000) for each in tally.count("a", 1.0)]
-    assert len(due) == 10
-    for key in "bcdefg":
-        due += tally.count(key, 2.0)
-    due += tally.count("h", 62.0)
-    totals = {key: sum(n for each, n in due if each == key) for key, _ in due}
-    assert totals == {"a": 1000, "b": 1, "others": 5, "h": 1}
+def test_a_tally_tells_the_first_at_once_and_the_rest_together() -> None:
+    tally: Tally[str] = Tally(others=lambda key: f"{key[0]} others")
+    first = [key for key in ("a1", "a1", "a2", "a1") if tally.note(key, 5.0)]
+    assert first == ["a1", "a2"]
+    with tally.due(5.0 + WINDOW_SECONDS - 1) as counted:
+        assert counted == []
+    # What could not be written is told later.
+    with pytest.raises(OSError, match="away"), tally.due(5.0 + WINDOW_SECONDS):
+        raise OSError("away")
+    assert tally.note("a1", 70.0)
+    with tally.due(70.0, at_once=True) as counted:
+        assert counted == [("a1", 2)]
+
+
+def test_one_groups_flood_hides_no_other_group() -> None:
+    tally: Tally[str] = Tally(others=lambda key: f"{key[0]} others")
+    told = [key for number in range(200) if tally.note(key := f"a{number}", 1.0)]
+    assert len(told) == KINDS_OF_EACH
+    assert tally.note("b1", 2.0)
+    with tally.due(2.0, at_once=True) as counted:
+        assert counted == [("a others", 200 - KINDS_OF_EACH)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tenants.models import BrokerAccount, BrokerKey, Credential, Tenant, User
 
 TENANTS = reverse("admin:tenants_tenant_changelist")
 CREDENTIALS = reverse("admin:tenants_credential_changelist")
-BUTTONS = ["suspend", "resume", "rotate", "rotate_keys"]
+BUTTONS = ["suspend", "resume", "issue", "rotate", "rotate_keys"]
 NO_INLINES = {
     f"{prefix}-{count}": 0
     for prefix in ("organisations", "groups", "memberships")
@@ -93,6 +93,21 @@ def test_a_rotated_credential_is_shown_once(
         assert secret not in client.get(address).content.decode()
     assert f'href="{row_page}"' in client.get(page_of(tenant_a)).content.decode()
     assert secret not in str(dict(client.session.items())) + str(client.cookies)
+
+
+def test_one_more_credential_is_issued_beside_those_in_use(
+    client: Client, staff: User, tenant_a: Tenant
+) -> None:
+    rotated(client, tenant_a, kind="jwt")
+    answer = client.post(page_of(tenant_a, "issue"), {"kind": "jwt"})
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "Download acme.creds" in answer.content.decode()
+    assert "stays as it is" in answer.content.decode()
+    assert [each.state for each in Credential.objects.all()] == ["live", "live"]
+    assert "until revoked" in client.get(page_of(tenant_a)).content.decode()
+    empty = client.get(CREDENTIALS, {"q": "nothing"}).content.decode()
+    assert "Nothing matches" in empty
+    assert "Create a new item" not in empty
 
 
 def test_a_rotation_that_is_refused_shows_why(

@@ -10,9 +10,9 @@ from django.db import connection
 from django.utils import timezone
 
 from natsbridge.errors import BrokerUnavailable
-from tenants import actions, provisioning, provisioning_task
-from tenants.actions import limits
-from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
+from tenants import actions, broker, provisioning, provisioning_task
+from tenants.actions import limits, suspension
+from tenants.models import BrokerAccount, BrokerKey, Credential, Group, Tenant
 from tests.people import enrol
 from tests.system import System, eventually
 
@@ -135,8 +135,53 @@ def test_an_unknown_tenant_is_an_error_in_words(db: None, name: str) -> None:
 def test_a_file_that_cannot_be_written_is_an_error_in_words(
     system: System, tenant_a: Tenant, tmp_path: Path
 ) -> None:
-    with pytest.raises(CommandError, match="Cannot write"):
-        provision(tenant_a, "--out", str(tmp_path / "missing" / "tenant.creds"))
+    provision(tenant_a)
+    for path in (tmp_path / "missing" / "tenant.creds", tmp_path):
+        with pytest.raises(CommandError, match="Cannot write"):
+            provision(tenant_a, "--rotate", "--overlap", "0", "--out", str(path))
+    assert Credential.objects.live().count() == 1, "none was issued, none ended"
+
+
+def test_a_file_that_cannot_be_written_any_more_does_not_take_the_credential_with_it(
+    system: System, tenant_a: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"No space left.*standard output"):
+        call_command("provision_tenant_creds", "Acme", "--out", str(tmp_path / "x"), stdout=out)
+    assert "BEGIN USER NKEY SEED" in out.getvalue()
+    assert list(tmp_path.glob("*x*")) == []
+
+
+def test_keys_of_a_suspended_tenant_are_not_rotated_when_that_is_refused(
+    system: System, tenant_a: Tenant
+) -> None:
+    provision(tenant_a)
+    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    before = set(BrokerKey.objects.values_list("public_key", flat=True))
+    with pytest.raises(CommandError, match="suspended"):
+        provision(tenant_a, "--rotate-keys")
+    assert set(BrokerKey.objects.values_list("public_key", flat=True)) == before
+
+
+def test_claims_that_grew_too_large_are_refused_in_words_and_a_suspension_gets_through(
+    system: System, tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "MOST_REVOCATIONS", 10**6)
+    provision(tenant_a)
+    now = timezone.now()
+    Credential.objects.bulk_create(
+        Credential(tenant=tenant_a, kind="jwt", public_key=f"U{n:055}", ended_at=now)
+        for n in range(12_000)
+    )
+    with pytest.raises(CommandError, match="--rotate-keys --overlap 0"):
+        provision(tenant_a)
+    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    assert provisioning.provision(tenant_a)
+    assert provision(tenant_a, "--check")[0] == "Acme: agrees\n"
 
 
 def test_seeds_are_encrypted_at_rest(tenant_a: Tenant) -> None:
@@ -202,6 +247,11 @@ def test_signing_keys_rotate_and_the_old_ones_go_after_the_overlap(
         (["Acme", "--rotate", "--overlap", "1 day"], "is no overlap"),
         (["Acme", "--rotate", "--overlap", "-1"], "overlap"),
         (["Acme", "--all"], "goes with --rotate"),
+        (["Acme", "--overlap", "1h"], "--overlap goes with --rotate or --rotate-keys"),
+        (["Acme", "--list", "--reason", "x"], "--reason goes with --revoke"),
+        (["Acme", "--list", "--password"], "issues no credential"),
+        (["Acme", "--check", "--out", "x"], "issues no credential"),
+        (["Acme", "--revoke", "5", "--reason", " "], "Say why"),
         (["Acme", "--revoke", "5"], "no credential 5"),
         ([], "Name a tenant"),
     ],

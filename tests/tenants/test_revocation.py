@@ -1,5 +1,6 @@
 """What is ended in the database ends at the broker, with a subscriber running: within a second."""
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,19 +9,33 @@ import pytest
 from django.conf import settings
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 
 from devices.actions import credentials as device_credentials
 from devices.models import Connectivity, Device
 from natsbridge import claims
-from tenants.actions import credentials, limits, suspension
+from natsbridge.models import ParkedMessage
+from tenants import actions, broker, provisioning
+from tenants.actions import audit, credentials, limits, suspension
 from tenants.actions.accounts import announce_account
-from tenants.models import BrokerAccount, BrokerKey, Credential, Group
-from tenants.provisioning_task import _newest_waiting
+from tenants.ended_passwords import ended_passwords
+from tenants.models import (
+    Action,
+    ActorKind,
+    AuditEntry,
+    BrokerAccount,
+    BrokerKey,
+    Credential,
+    Group,
+    Tenant,
+)
+from tenants.provisioning_task import _waiting
 from tests.people import Enrolled, enrol
 from tests.system import Agent, System, eventually
 
 WITHIN = 1.0
 DAY = timedelta(days=1)
+PASSWORD = Credential.Kind.PASSWORD
 
 
 class Held:
@@ -70,6 +85,7 @@ def test_who_is_revoked_or_suspended_is_disconnected_within_a_second_and_stays_o
     provisioned(group_a)
     anna, otto = (Held(system, enrol(group_a, name)) for name in ("anna", "otto"))
     annas, ottos = anna.log_in(), otto.log_in()
+    refusals = AuditEntry.objects.filter(action=Action.BROKER_REFUSED)
 
     revoked = seconds_until(
         lambda: annas.client.is_closed,
@@ -78,9 +94,20 @@ def test_who_is_revoked_or_suspended_is_disconnected_within_a_second_and_stays_o
 
     assert revoked < WITHIN
     assert not anna.gets_in()
+    told = eventually(refusals.filter(device_uuid=anna.device.pk).first)
+    assert (told.tenant_uuid, told.target) == (group_a.tenant_id, "device anna")
+    assert told.detail == {"reason": "the JWT has been revoked or has ended"}
     assert ottos.client.is_connected
     device_credentials.reinstate_device(anna.device, by=None)
     assert system.lets_in(anna.enrolled)
+    expired = Held(system, enrol(group_a, "late"))
+    long_ago, key = int(time.time()) - 100, expired.enrolled.key.public
+    expired.jwt = broker.device_jwt(
+        group_a.tenant_id, expired.device.pk, key, issued_at=long_ago, expires_at=long_ago + 50
+    )
+    assert not expired.gets_in()
+    told = eventually(refusals.filter(device_uuid=expired.device.pk).first)
+    assert told.detail == {"reason": "the JWT has expired"}
 
     tenant = group_a.tenant
     suspended = seconds_until(
@@ -90,6 +117,9 @@ def test_who_is_revoked_or_suspended_is_disconnected_within_a_second_and_stays_o
 
     assert suspended < WITHIN
     assert not otto.gets_in()
+    told = eventually(refusals.filter(device_uuid=otto.device.pk).first)
+    assert (told.tenant_uuid, told.actor_kind) == (group_a.tenant_id, ActorKind.DEVICE)
+    assert not ParkedMessage.objects.exists()
     suspension.resume_tenant(tenant, by=None)
     eventually(otto.gets_in)
     with capsys.disabled():
@@ -115,9 +145,24 @@ def test_a_password_that_ends_ends_its_connection_and_no_other(
     assert ottos.is_connected
     with pytest.raises(NatsError):
         by_password(system, hers)
+    assert not system.lets_in_by_password("hunter2", "x")
+    eventually(lambda: not kept_of_refused_passwords(system))
     with capsys.disabled():
         print(f"\nclosed after: revoked password {revoked:.3f} s")
     system.thread.run(ottos.close())
+
+
+def kept_of_refused_passwords(system: System) -> object:
+    """What the stream has of them: the names as they were typed."""
+    kept: list[object] = []
+    subject = f"broker.{broker.callout_authority().account.public}.disconnect"
+
+    async def ask(js: JetStreamContext) -> None:
+        info = await js.stream_info("BROKER", subjects_filter=subject)
+        kept.append(info.state.subjects)
+
+    system.as_platform_owner(ask)
+    return kept[0]
 
 
 def by_password(system: System, issued: credentials.Issued) -> Client:
@@ -178,10 +223,12 @@ def test_limits_are_pushed_at_once_and_storage_never_shrinks_below_what_it_holds
     limits.set_limits(group_a.tenant, by=None, max_connections=1, max_payload_bytes=900_000)
     eventually(lambda: not anna.gets_in())
     assert ottos.client.is_connected
+    refused = AuditEntry.objects.filter(action=Action.BROKER_REFUSED)
+    eventually(refused.filter(tenant_uuid=group_a.tenant_id, device_uuid=anna.device.pk).exists)
     limits.set_limits(group_a.tenant, by=None, max_connections=None)
     eventually(anna.gets_in)
-    for _ in range(4):
-        ottos.report("status", {"text": "x" * 250_000})
+    for _ in range(16):
+        ottos.report("status", {"text": "x" * 60_000})
 
     limits.set_limits(group_a.tenant, by=None, storage_bytes=1024**2)
 
@@ -233,18 +280,70 @@ def test_a_revocation_while_the_broker_is_away_is_in_force_when_it_comes_back(
     eventually(lambda: not anna.gets_in(), within=5)
 
 
-def test_the_newest_change_goes_first_and_one_that_failed_waits_for_the_poll(
-    group_a: Group, group_b: Group
+def test_the_newest_change_is_the_last_of_those_that_wait(group_a: Group, group_b: Group) -> None:
+    for group in (group_a, group_b, group_a):
+        announce_account(group.tenant)
+    assert [account.tenant for account in _waiting()] == [group_b.tenant, group_a.tenant]
+    for account in BrokerAccount.objects.all():
+        actions.record_provisioned(account.tenant, account.wanted_at)
+    assert _waiting() == []
+    actions.record_provisioning_failed(group_a.tenant, "no disk left")
+    assert [account.tenant for account in _waiting()] == [group_a.tenant]
+
+
+def test_a_revocation_does_not_wait_for_the_streams_of_others(
+    system: System,
+    group_a: Group,
+    group_b: Group,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    announce_account(group_b.tenant)
-    announce_account(group_a.tenant)
-    first = _newest_waiting({})
-    assert first is not None
-    assert first.tenant == group_a.tenant
-    second = _newest_waiting({first.pk: first.wanted_at})
-    assert second is not None
-    assert second.tenant == group_b.tenant
-    tried = {each.pk: each.wanted_at for each in (first, second)}
-    assert _newest_waiting(tried) is None
-    announce_account(group_b.tenant)
-    assert _newest_waiting(tried) is not None
+    system.start_subscriber()
+    provisioned(group_a)
+    provisioned(group_b)
+    anna, berta = Held(system, enrol(group_a, "anna")), Held(system, enrol(group_b, "berta"))
+    annas, _ = anna.log_in(), berta.log_in()
+    limits.set_limits(group_b.tenant, by=None, max_connections=1)
+    provisioned(group_b)
+    at_it, ensure_stream = threading.Event(), provisioning.ensure_stream
+
+    async def noted(plan: provisioning.Plan, client: Client) -> list[str]:
+        if plan.tenant == group_b.tenant:
+            at_it.set()
+        return await ensure_stream(plan, client)
+
+    monkeypatch.setattr(provisioning, "ensure_stream", noted)
+    # Nobody gets in to see to this stream: all the connections are taken.
+    limits.set_limits(group_b.tenant, by=None, storage_bytes=64 * 1024**2)
+    assert at_it.wait(5)
+
+    revoked = seconds_until(
+        lambda: annas.client.is_closed,
+        lambda: device_credentials.revoke_device(anna.device, by=None, reason="stolen"),
+    )
+
+    assert revoked < WITHIN
+    with capsys.disabled():
+        print(f"\nclosed after: revoked {revoked:.3f} s while another tenant's stream is slow")
+    assert not BrokerAccount.objects.get(tenant=group_b.tenant).last_error, "it is still at it"
+
+
+def test_the_connection_of_a_live_password_is_spared_whatever_else_happened_since(
+    tenant_a: Tenant,
+) -> None:
+    used, lost = (
+        credentials.issue_tenant_credential(tenant_a, kind=PASSWORD, by=None).credential
+        for _ in range(2)
+    )
+    logins = [
+        audit.event(
+            Action.BROKER_LOGIN,
+            tenant=tenant_a.pk,
+            detail={"credential": row.pk, "server": "S", "client": row.pk},
+        )
+        for row in (used, lost)
+    ]
+    others = [audit.event(Action.COMMAND_ISSUED, tenant=tenant_a.pk) for _ in range(2_100)]
+    audit.record_many(logins + others)
+    credentials.revoke(lost, by=None, reason="lost")
+    assert ended_passwords(tenant_a.pk).spared == {("S", used.pk)}

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from devices.actions import credentials
 from devices.models import Device
+from tenants.durations import USUAL_OVERLAP
 from tenants.errors import RotationRefused
 from tenants.management import arguments
 from tenants.models import Credential
@@ -26,9 +27,10 @@ class Command(BaseCommand):
         for name in ("--rotate", "--revoke", "--reinstate"):
             one_of.add_argument(name, action="store_true")
         arguments.add_overlap(parser)
-        parser.add_argument("--reason", help="--revoke: why; it is kept")
+        arguments.add_reason(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        arguments.refuse_idle(options, {"overlap": ("rotate",), "reason": ("revoke",)})
         device = Device.objects.filter(pk=options["device"]).first()
         if device is None:
             raise CommandError(f"There is no device {options['device']}.")
@@ -40,9 +42,13 @@ class Command(BaseCommand):
             credentials.reinstate_device(device, by=None)
         elif options["rotate"]:
             try:
-                credentials.rotate_device(device, by=None, overlap=options["overlap"])
+                given = options["overlap"]
+                overlap = USUAL_OVERLAP if given is None else given
+                credentials.rotate_device(device, by=None, overlap=overlap)
             except RotationRefused as error:
                 raise CommandError(str(error)) from error
-        rows = Credential.objects.filter(device_uuid=device.pk).select_related("ended_by")
+        rows = Credential.objects.filter(device_uuid=device.pk)
         for row in rows:
             self.stdout.write(arguments.line_of(row))
+        if not rows:
+            self.stderr.write(f"{device} has no credential on record")

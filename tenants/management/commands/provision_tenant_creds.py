@@ -1,6 +1,7 @@
 """A tenant's place at the broker, and the credentials of the tenant itself."""
 
 from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -10,10 +11,15 @@ from tenants.models import Credential, Tenant
 
 MODES = {
     "--rotate": "the new credential takes the place of the older ones of its kind",
-    "--rotate-keys": "new signing keys: tenant and devices get new credentials",
-    "--list": "only list the tenant's credentials",
+    "--rotate-keys": "new signing keys: tenant and devices get new credentials; this alone ends "
+    "what a release without a record of credentials has issued",
+    "--list": "only list the tenant's credentials that are on record",
     "--check": "only say whether broker and database agree; without TENANT, of all tenants",
 }
+
+ISSUING = ("rotate", "rotate_keys")
+GOES_WITH = {"all": ("rotate",), "overlap": ISSUING, "reason": ("revoke",)}
+OF_NO_SECRET = ("list", "check", "revoke")
 
 
 class Command(BaseCommand):
@@ -28,28 +34,35 @@ class Command(BaseCommand):
         arguments.add_secret(parser)
         parser.add_argument("--all", action="store_true", help="--rotate: those of devices too")
         arguments.add_overlap(parser)
-        parser.add_argument("--reason", help="--revoke: why; it is kept")
+        arguments.add_reason(parser)
         mode = parser.add_mutually_exclusive_group()
         for name, what in MODES.items():
             mode.add_argument(name, action="store_true", help=what)
         mode.add_argument("--revoke", type=int, metavar="ID", help="only end this one (--list)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        arguments.refuse_idle(options, GOES_WITH)
+        for mode in OF_NO_SECRET:
+            if options[mode] not in (None, False) and (options["out"] or options["password"]):
+                raise CommandError(
+                    f"--{mode} issues no credential: leave out --out and --password."
+                )
         named = options["tenant"]
         if options["check"]:
             tenants = [arguments.tenant_named(named)] if named else Tenant.objects.all()
             credential_work.check(tenants, self.stdout.write)
         elif not named:
             raise CommandError("Name a tenant, by its uuid or name.")
-        elif options["all"] and not options["rotate"]:
-            raise CommandError("--all goes with --rotate.")
         else:
             self._work(arguments.tenant_named(named), options)
 
     def _work(self, tenant: Tenant, options: dict[str, Any]) -> None:
         if options["list"]:
-            rows = tenant.credentials.filter(device_uuid=None).select_related("ended_by")
-            self.stdout.write("\n".join(map(arguments.line_of, rows)))
+            rows = tenant.credentials.filter(device_uuid=None)
+            for row in rows:
+                self.stdout.write(arguments.line_of(row))
+            if not rows:
+                self.stderr.write(f"{tenant} has no credential on record")
         elif options["revoke"] is not None:
             credential_work.revoke(tenant, options["revoke"], reason=options["reason"])
             credential_work.provision(tenant, self.stderr.write)
@@ -59,14 +72,17 @@ class Command(BaseCommand):
     def _issue(self, tenant: Tenant, options: dict[str, Any]) -> None:
         kind = Credential.Kind.PASSWORD if options["password"] else Credential.Kind.JWT
         credential_work.provision(tenant, self.stderr.write)
-        issued = credential_work.issue(
-            tenant,
-            kind,
-            overlap=options["overlap"],
-            rotate=options["rotate"],
-            with_devices=options["all"],
-            keys=options["rotate_keys"],
-        )
+        with arguments.SecretOutput(self, options["out"]) as output:
+            issued = credential_work.issue(
+                tenant,
+                kind,
+                overlap=options["overlap"],
+                rotate=options["rotate"],
+                with_devices=options["all"],
+                keys=options["rotate_keys"],
+            )
+            output.put(issued)
+        if options["all"] and options["overlap"] != timedelta(0):
+            credential_work.say_who_keeps_theirs(tenant, self.stderr.write)
         if options["rotate"] or options["rotate_keys"]:
             credential_work.provision(tenant, self.stderr.write)
-        arguments.put_out(self, issued, options["out"])

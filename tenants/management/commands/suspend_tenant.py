@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("tenant", help="the tenant's uuid or name")
-        parser.add_argument("--reason", required=True, help="why; it is kept")
+        arguments.add_reason(parser, required=True)
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = arguments.tenant_named(options["tenant"])

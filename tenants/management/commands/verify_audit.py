@@ -1,10 +1,11 @@
 """Whether the audit is as it was written."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from tenants.actions import sealing
 from tenants.audit_check import audit_report
 from tenants.models import AuditEntry
 
@@ -22,13 +23,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--from",
             dest="start",
-            type=int,
+            type=_sequence,
             default=1,
             metavar="SEQUENCE",
             help="begin there, taking the row before as it stands (default: the beginning)",
         )
 
     def handle(self, *args: Any, start: int, **options: Any) -> None:
+        newest = sealing.newest_sequence()
+        if start > max(newest, 1):
+            raise CommandError(f"There is no sequence {start}: the newest is {newest}.")
         number = 0
         try:
             with audit_report(start) as report:
@@ -44,3 +48,10 @@ class Command(BaseCommand):
             self.stderr.write(f"{report.not_in_file} anchors are not in this computer's file.")
         if number:
             raise CommandError(f"The audit is not as it was written: problems above, {number}.")
+        self.stderr.write("The audit is as it was written.")
+
+
+def _sequence(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**63:
+        raise ArgumentTypeError("a sequence is a number from 1 on")
+    return int(text)

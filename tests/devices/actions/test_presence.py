@@ -20,6 +20,7 @@ from devices.models import (
     Reporter,
 )
 from natsbridge import claims
+from natsbridge.broker_events import ORDERED_ENDS
 from natsbridge.declarations import TRIES
 from natsbridge.dispatch import Dispatcher, Verdict, all_to
 from natsbridge.envelope import RawMessage
@@ -55,6 +56,7 @@ def event(
             "acc": account,
             "user": user,
             "jwt": jwt,
+            "issuer_key": key.public,
             "host": "192.0.2.7",
             "tags": ["credential:5"],
         },
@@ -110,6 +112,18 @@ def test_a_link_that_comes_and_goes_is_given_longer(device_a: Device, tenant_a: 
     row = connectivity(device_a)
     assert row.is_unstable
     assert row.offline_due_at == NOW - timedelta(seconds=26) + timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("reason", ORDERED_ENDS)
+def test_a_link_that_the_platform_cuts_is_not_called_unstable(
+    device_a: Device, tenant_a: Tenant, reason: str
+) -> None:
+    for number in range(4):
+        began = 60.0 - 10 * number
+        last = event(tenant_a, device_a.pk, number, began=began, ended=began - 4, reason=reason)
+        presence.record_events([last])
+    assert BrokerSession.objects.exclude(ended_at=None).count() == 4
+    assert not connectivity(device_a).is_unstable
 
 
 def test_another_tenants_device_is_not_touched_and_the_login_is_on_record(

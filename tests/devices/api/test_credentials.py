@@ -4,10 +4,11 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from devices.api import answers
 from devices.models import Device
 from tenants.actions import credentials
 from tenants.models import Credential, Group, Role, User
-from tests.people import Enrolled, authorization, enrol
+from tests.people import Enrolled, authorization, enrol, fetches_when_told
 
 REASON = {"reason": "stolen on the train"}
 
@@ -69,6 +70,7 @@ def test_a_second_rotation_within_the_overlap_is_a_conflict(
 ) -> None:
     device = enrolled.device
     credentials.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    fetches_when_told(device)
     rotate = path(device, "rotate")
     answer = api.post(rotate, {"overlap": "2h"}, "json", **authorization(alice))
     assert answer.status_code == 202
@@ -101,3 +103,42 @@ def test_a_deleted_device_is_gone_and_what_it_held_is_void(
     assert not Credential.objects.live().exists()
     assert api.get(path(device, "status"), **enrolled.authorization).status_code == 401
     assert api.delete(path(device), **authorization(alice)).status_code == 404
+
+
+def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
+    api: APIClient, enrolled: Enrolled, alice: User, bob: User, charlie: User
+) -> None:
+    device = enrolled.device
+    address = path(device, "credentials/history")
+    assert api.get(address).status_code == 401
+    assert api.get(address, **authorization(bob)).status_code == 403
+    assert api.get(address, **authorization(charlie)).status_code == 404
+    assert api.get(address, **authorization(alice, Role.OPERATOR)).status_code == 403
+    assert api.get(address, **enrolled.authorization).status_code == 403
+    old = credentials.issue_device_password(device.tenant_id, device.pk)
+    credentials.revoke(old.credential, by=alice, reason="seen in a log")
+    new = credentials.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    answer = api.get(address, **authorization(alice))
+    told = answer.json()
+    assert told.keys() == answers.DeviceCredentialHistoryAnswer().fields.keys()
+    assert [each["id"] for each in told["credentials"]] == [new.credential.pk, old.credential.pk]
+    ended = told["credentials"][1]
+    assert (ended["state"], ended["ended_by"], ended["end_reason"]) == (
+        "ended",
+        "alice",
+        "seen in a log",
+    )
+    for secret in (old.secret, new.secret):
+        assert secret not in answer.content.decode()
+
+
+@pytest.mark.parametrize("verb", ["revoke", "reinstate", "rotate", ""])
+def test_a_field_that_does_not_exist_is_named(
+    api: APIClient, enrolled: Enrolled, alice: User, verb: str
+) -> None:
+    send = api.post if verb else api.delete
+    body = {**(REASON if verb == "revoke" else {}), "nonsense": 3}
+    answer = send(path(enrolled.device, verb), body, "json", **authorization(alice))
+    assert answer.status_code == 400
+    assert [each["field"] for each in answer.json()["errors"]] == ["nonsense"]
+    assert Device.objects.get().revoked_at is None

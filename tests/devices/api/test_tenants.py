@@ -94,16 +94,66 @@ def test_a_credential_is_rotated_and_its_secret_shown_once(
         assert Credential.objects.live().filter(digest=hash_token(second["secret"])).exists()
 
 
+@pytest.mark.parametrize("every", [False, True])
 def test_who_rotates_what_somebody_else_has_rotated_is_told(
-    api: APIClient, tenant_a: Tenant, alice: User
+    api: APIClient, tenant_a: Tenant, alice: User, every: bool
 ) -> None:
     seen = rotated(api, tenant_a, alice)["credential"]["id"]
-    rotated(api, tenant_a, alice, overlap=0)
-    body = {"replaces": seen}
     rotate = path(tenant_a, "credentials/rotate")
+    unnamed = api.post(rotate, {"overlap": 0}, "json", **authorization(alice))
+    assert (unnamed.status_code, str(seen) in unnamed.json()["detail"]) == (400, True)
+    rotated(api, tenant_a, alice, overlap=0, replaces=seen)
+    body = {"replaces": seen, "all": every}
     answer = api.post(rotate, body, "json", **authorization(alice))
     assert (answer.status_code, answer["Content-Type"]) == (409, "application/problem+json")
     assert "meanwhile" in answer.json()["detail"]
+
+
+def test_what_is_replaced_is_of_the_same_kind(
+    api: APIClient, tenant_a: Tenant, alice: User
+) -> None:
+    number = rotated(api, tenant_a, alice, kind="password")["credential"]["id"]
+    rotate = path(tenant_a, "credentials/rotate")
+    answer = api.post(rotate, {"replaces": number}, "json", **authorization(alice))
+    assert answer.status_code == 400
+    assert f"{number} is a Password" in answer.json()["detail"]
+
+
+def test_one_more_credential_leaves_those_in_use_as_they_are(
+    api: APIClient, tenant_a: Tenant, alice: User, bob: User, charlie: User
+) -> None:
+    first = rotated(api, tenant_a, alice)["credential"]["id"]
+    address, body = path(tenant_a, "credentials"), {"kind": "jwt"}
+    assert api.post(address, body, "json", **authorization(bob)).status_code == 403
+    assert api.post(address, body, "json", **authorization(charlie)).status_code == 404
+    answer = api.post(address, body, "json", **authorization(alice))
+    assert (answer.status_code, answer["Cache-Control"]) == (201, "no-store")
+    assert answer.json()["secret"].startswith("-----BEGIN NATS USER JWT-----")
+    assert Credential.objects.get(pk=first).state == "live"
+    assert Credential.objects.live().count() == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [
+        ("post", "credentials"),
+        ("post", "credentials/rotate"),
+        ("post", "rotate-keys"),
+        ("post", "suspend"),
+        ("post", "resume"),
+        ("put", "limits"),
+        ("patch", "limits"),
+    ],
+)
+def test_a_field_that_does_not_exist_is_named(
+    api: APIClient, tenant_a: Tenant, alice: User, staff: User, method: str, part: str
+) -> None:
+    body = {**(REASON if part == "suspend" else {}), "nonsense": 3}
+    who = alice if part in ("credentials", *CHANGES) else staff
+    answer = getattr(api, method)(path(tenant_a, part), body, "json", **authorization(who))
+    assert answer.status_code == 400
+    assert [each["field"] for each in answer.json()["errors"]] == ["nonsense"]
+    assert not Credential.objects.exists()
 
 
 def test_all_credentials_of_a_tenant_are_rotated_with_those_of_its_devices(
@@ -121,7 +171,6 @@ def test_all_credentials_of_a_tenant_are_rotated_with_those_of_its_devices(
     [
         {"kind": "pigeon"},
         {"replaces": "x"},
-        {"replaces": 1, "all": True},
         {"overlap": "soon"},
         {"all": "perhaps"},
     ],
@@ -183,7 +232,8 @@ def test_a_tenant_neither_suspends_nor_resumes_itself(
     without = authorization(User.objects.create_user("steve", is_staff=True))
     assert api.post(address, REASON, "json", **without).status_code == 404
     assert Tenant.objects.get(pk=device_a.tenant_id).suspended_at is None
-    assert api.post(address, REASON, "json", **authorization(staff)).status_code == 200
+    body = REASON if part == "suspend" else {}
+    assert api.post(address, body, "json", **authorization(staff)).status_code == 200
 
 
 def test_a_suspended_tenant_gets_no_credential_until_it_is_resumed(

@@ -1,15 +1,18 @@
 """The audit's page, for admins of tenants who are no staff."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
+from devices.actions.credentials import delete_devices, revoke_device
 from devices.models import Device
 from tenants.actions import audit
 from tenants.actions.audit import Actor
-from tenants.models import Action, ActorKind, AuditEntry, Tenant, User
+from tenants.actions.credentials import issue_device_password, issue_tenant_credential
+from tenants.models import Action, ActorKind, AuditEntry, Credential, Tenant, User
 from tests.devices.api.test_audit import content
 
 PAGE = "/audit/"
@@ -25,11 +28,16 @@ def text(answer: Any) -> str:
     return str(answer.content.decode())
 
 
+def shown(client: Client, action: Action) -> Any:
+    """The newest row of this action."""
+    return client.get(PAGE, {"action": action}).context["rows"][0]
+
+
 def test_an_admin_sees_the_own_tenants_and_no_others(
     as_alice: Client, tenant_a: Tenant, tenant_b: Tenant, device_a: Device, device_b: Device
 ) -> None:
     shown = text(as_alice.get(PAGE))
-    assert "device anna-laptop" in shown
+    assert f'<a href="/devices/{device_a.pk}/">anna-laptop</a>' in shown
     assert "berta-server" not in shown
     assert "berta-server" not in text(as_alice.get(PAGE, {"device": device_b.pk}))
     assert as_alice.get(PAGE, {"tenant": tenant_b.pk}).status_code == 422
@@ -54,6 +62,58 @@ def test_markup_in_what_others_typed_is_only_text(as_alice: Client, tenant_a: Te
         detail={evil: {"from": evil, "to": [evil]}},
     )
     assert evil not in text(as_alice.get(PAGE))
+
+
+def test_people_read_names_and_reasons_and_may_unfold_the_rest(
+    as_alice: Client, alice: User, device_a: Device, redis_server: object
+) -> None:
+    issue_device_password(device_a.tenant_id, device_a.pk)
+    revoke_device(device_a, by=alice, reason="lost in Bern")
+    row = shown(as_alice, Action.CREDENTIAL_REVOKED)
+    assert (row.who.text, row.target.text) == ("alice", "anna-laptop")
+    assert row.target.path == f"/devices/{device_a.pk}/"
+    assert [each.text for each in row.facts] == ["JWT", "lost in Bern"]
+    assert {each.label for each in row.folded} == {"Credential", "Device"}
+    issued = shown(as_alice, Action.CREDENTIAL_ISSUED)
+    assert (issued.who.text, issued.target) == ("anna-laptop", None), "by itself, to itself"
+
+
+def test_a_device_that_is_gone_keeps_its_name(
+    as_alice: Client, alice: User, device_a: Device, redis_server: object
+) -> None:
+    issue_device_password(device_a.tenant_id, device_a.pk)
+    delete_devices([device_a], by=alice, reason="scrapped")
+    row = shown(as_alice, Action.CREDENTIAL_REVOKED)
+    assert (row.target.text, row.target.path) == ("anna-laptop", "")
+
+
+def test_who_was_refused_is_not_who_it_said_it_was(as_alice: Client, device_a: Device) -> None:
+    name = f"device_{device_a.pk}"
+    audit.record(
+        Action.BROKER_REFUSED,
+        tenant=device_a.tenant_id,
+        by=Actor(ActorKind.UNKNOWN, name),
+        device=device_a.pk,
+        target=name,
+    )
+    row = shown(as_alice, Action.BROKER_REFUSED)
+    assert (row.who.text, row.target.text) == ("Unknown", "anna-laptop")
+
+
+def test_a_tenants_own_credential_leads_to_its_page(as_alice: Client, tenant_a: Tenant) -> None:
+    issue_tenant_credential(tenant_a, kind=Credential.Kind.JWT, by=None)
+    row = shown(as_alice, Action.CREDENTIAL_ISSUED)
+    assert (row.target.text, row.target.path) == ("own credential", f"/tenant/{tenant_a.pk}/")
+
+
+def test_the_page_asks_no_more_for_more_entries(
+    as_alice: Client, tenant_a: Tenant, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(40):
+        device = audit.device_actor(uuid4())
+        audit.record(Action.DEVICE_UPGRADED, tenant=tenant_a.pk, by=device, device=uuid4())
+    with django_assert_max_num_queries(15):
+        assert len(as_alice.get(PAGE).context["rows"]) >= 40
 
 
 def test_it_pages_and_filters(as_alice: Client, tenant_a: Tenant) -> None:

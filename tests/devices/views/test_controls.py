@@ -9,6 +9,7 @@ from devices.models import Device
 from natsbridge.models import Coverage
 from tenants.actions import credentials, suspension
 from tenants.models import Credential, User
+from tests.people import fetches_when_told
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
@@ -76,6 +77,35 @@ def test_everybody_sees_that_a_device_is_revoked_and_why(
     assert ">revoked</span>" not in as_bob.get("/").content.decode()
 
 
+def test_a_revoked_device_is_offered_no_command(
+    as_alice: Client, device_a: Device, alice: User
+) -> None:
+    assert b'id="send-command"' in as_alice.get(path(device_a)).content
+    revoke_device(device_a, by=alice, reason="lost")
+    for address in (path(device_a), path(device_a, "status")):
+        page = as_alice.get(address).content.decode()
+        assert "send-command" not in page
+        assert "takes no command" in page
+
+
+def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
+    client: Client, as_alice: Client, as_bob: Client, as_charlie: Client, device_a: Device
+) -> None:
+    address = path(device_a, "credentials")
+    assert client.get(address).status_code == 302
+    assert (as_bob.get(address).status_code, as_charlie.get(address).status_code) == (403, 404)
+    assert b"None has been issued yet" in as_alice.get(address).content
+    old = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    credentials.revoke(old.credential, by=None, reason="seen in a log")
+    new = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    page = as_alice.get(address).content.decode()
+    assert page.index(f"No. {new.credential.pk}<") < page.index(f"No. {old.credential.pk}<")
+    assert "seen in a log" in page
+    assert old.secret not in page
+    assert new.secret not in page
+    assert f'href="{address}"' in as_alice.get(path(device_a)).content.decode()
+
+
 def test_everybody_sees_that_the_tenant_is_suspended_and_why(
     as_bob: Client, device_a: Device, alice: User
 ) -> None:
@@ -97,6 +127,9 @@ def test_revoking_without_a_reason_shows_what_is_wrong(as_alice: Client, device_
 def test_a_rotation_that_is_refused_shows_why(as_alice: Client, device_a: Device) -> None:
     issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
     assert as_alice.post(path(device_a, "rotate"), {"overlap": "nonsense"}).status_code == 422
+    told = as_alice.post(path(device_a, "rotate"), {"overlap": "2h"})
+    assert (told.status_code, b"locked out" in told.content) == (409, True)
+    fetches_when_told(device_a)
     assert as_alice.post(path(device_a, "rotate"), {"overlap": "2h"}).status_code == 302
     ends_at = Credential.objects.get(pk=issued.credential.pk).ends_at
     assert ends_at is not None

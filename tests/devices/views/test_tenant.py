@@ -7,6 +7,7 @@ from devices.models import Device
 from tenants import actions
 from tenants.actions import credentials, suspension
 from tenants.models import BrokerKey, Credential, Tenant, User, hash_token
+from tests.people import fetches_when_told
 
 
 def path(tenant: Tenant, part: str = "") -> str:
@@ -30,7 +31,7 @@ def opens(password: str) -> bool:
     return Credential.objects.live().filter(digest=hash_token(password)).exists()
 
 
-@pytest.mark.parametrize("part", ["", "rotate/", "rotate-keys/"])
+@pytest.mark.parametrize("part", ["", "issue/", "rotate/", "rotate-keys/"])
 def test_a_tenants_page_is_for_its_admins(
     client: Client,
     as_alice: Client,
@@ -69,11 +70,51 @@ def test_a_rotated_credential_is_shown_once_and_works(as_alice: Client, tenant_a
     assert states == ["live", "live"], "one of each kind"
 
 
-def test_of_two_who_rotate_at_once_one_is_told(as_alice: Client, tenant_a: Tenant) -> None:
+def test_one_more_credential_leaves_those_in_use_as_they_are(
+    as_alice: Client, tenant_a: Tenant
+) -> None:
+    page = as_alice.get(path(tenant_a)).content.decode()
+    assert path(tenant_a, "issue/") in page
+    assert path(tenant_a, "rotate/") not in page, "there is none to rotate"
+    for _ in range(2):
+        answer = as_alice.post(path(tenant_a, "issue/"), {"kind": "jwt"})
+        assert "no-store" in answer.headers["Cache-Control"]
+    page = answer.content.decode()
+    assert "stays as it is" in page
+    assert f"tenant_{tenant_a.pk}" in page
+    assert 'data-name="acme.creds"' in page
+    assert [each.state for each in Credential.objects.all()] == ["live", "live"]
+    assert path(tenant_a, "rotate/") in as_alice.get(path(tenant_a)).content.decode()
+
+
+def test_the_new_credentials_page_says_when_the_old_one_ends(
+    as_alice: Client, tenant_a: Tenant
+) -> None:
+    rotated(as_alice, tenant_a)
+    form = as_alice.get(path(tenant_a, "rotate/")).context["form"]
+    body = {"kind": "password", "overlap": "1h", "seen": form["seen"].value()}
+    page = as_alice.post(path(tenant_a, "rotate/"), body).content.decode()
+    assert "or until this one has been used" in page
+
+
+def test_devices_whose_agents_cannot_be_told_are_named_before_all_is_rotated(
+    as_alice: Client, device_a: Device
+) -> None:
+    credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    rotate = path(device_a.tenant, "rotate/")
+    assert "Not those of 1 device (anna-laptop)" in as_alice.get(rotate).content.decode()
+    fetches_when_told(device_a)
+    assert "Not those" not in as_alice.get(rotate).content.decode()
+
+
+@pytest.mark.parametrize("every_device", ["", "on"])
+def test_of_two_who_rotate_at_once_one_is_told(
+    as_alice: Client, tenant_a: Tenant, every_device: str
+) -> None:
     rotated(as_alice, tenant_a)
     seen = Credential.objects.get().pk
     rotated(as_alice, tenant_a, overlap="0")
-    body = {"kind": "password", "overlap": "1h", "seen": seen}
+    body = {"kind": "password", "overlap": "1h", "seen": seen, "every_device": every_device}
     answer = as_alice.post(path(tenant_a, "rotate/"), body)
     assert answer.status_code == 409
     assert b"Somebody else has rotated" in answer.content
@@ -130,6 +171,8 @@ def test_a_tenants_page_says_how_it_stands(as_alice: Client, tenant_a: Tenant, b
     page = as_alice.get(path(tenant_a)).content.decode()
     assert "Acme is suspended" in page
     assert "By bob" in page
+    for part in ("issue/", "rotate/"):
+        assert f'href="{path(tenant_a, part)}"' not in page
     form = {"kind": "password", "overlap": "1h", "seen": 0}
     refused = as_alice.post(path(tenant_a, "rotate/"), form)
     assert (refused.status_code, b"suspended" in refused.content) == (409, True)

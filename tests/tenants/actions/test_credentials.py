@@ -7,13 +7,15 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from natsbridge import claims
-from tenants import actions, broker
-from tenants.actions import credentials, suspension
+from tenants import actions, broker, origin
+from tenants.actions import credentials, rotation, suspension
 from tenants.actions.credentials import Use
 from tenants.errors import CredentialRefused, RotationRefused
 from tenants.models import Action, AuditEntry, BrokerKey, Credential, Tenant, User
+from tenants.origin import Origin
 
 JWT, PASSWORD = Credential.Kind.JWT, Credential.Kind.PASSWORD
 NOTHING, DAY = timedelta(0), timedelta(days=1)
@@ -104,7 +106,102 @@ def test_so_many_revocations_that_the_claims_would_not_pass_are_one_of_all_users
         key = claims.generate("user").public
         credentials.revoke_device(tenant_a.pk, device, key, by=None, reason="lost")
     newest = Credential.objects.latest("issued_at").issued_at
+    assert not rotation.make_room(tenant_a), "the key is too young for that"
     assert revocations(tenant_a) == {"*": int(newest.timestamp())}
+
+
+def test_room_in_the_claims_is_made_by_a_new_key_which_spares_the_tenants_own(
+    tenant_a: Tenant, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "MOST_REVOCATIONS", 1)
+    long_ago = timezone.now() - timedelta(days=2)
+    BrokerKey.objects.update(created_at=long_ago)
+    held = an_hour_ago(jwt_of(tenant_a, key)[0])
+    own = credentials.issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
+    for device in (uuid4(), uuid4()):
+        lost = jwt_of(tenant_a, claims.generate("user").public, device)[0]
+        credentials.revoke(an_hour_ago(lost), by=None, reason="lost")
+    before = broker.tenant_account(tenant_a.pk)
+    assert rotation.make_room(tenant_a)
+    after = broker.tenant_account(tenant_a.pk)
+    assert (after.device_key == before.device_key, after.tenant_key == before.tenant_key) == (
+        False,
+        True,
+    )
+    assert "*" in before.revocations
+    assert after.revocations == {}
+    assert fresh(held).ended_at
+    assert fresh(own).ended_at is None
+
+
+def test_claims_of_a_suspended_tenant_name_no_revocations(tenant_a: Tenant, key: str) -> None:
+    credentials.revoke(jwt_of(tenant_a, key)[0], by=None, reason="lost")
+    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    assert revocations(tenant_a) == {}
+    suspension.resume_tenant(tenant_a, by=None)
+    assert key in revocations(tenant_a)
+
+
+def test_a_revoked_jwt_takes_the_older_ones_of_its_key_with_it_and_no_other(
+    tenant_a: Tenant, key: str
+) -> None:
+    older = an_hour_ago(jwt_of(tenant_a, key)[0])
+    newest = jwt_of(tenant_a, key)[0]
+    others = jwt_of(tenant_a, claims.generate("user").public, uuid4())[0]
+    credentials.revoke(newest, by=None, reason="lost")
+    assert [fresh(row).end_reason for row in (older, newest, others)] == ["lost", "lost", ""]
+
+
+def test_a_revoked_device_has_one_row_in_the_audit_for_each_jwt(tenant_a: Tenant, key: str) -> None:
+    jwt_of(tenant_a, key)
+    credentials.revoke_device(tenant_a.pk, DEVICE, key, by=None, reason="lost")
+    assert AuditEntry.objects.filter(action=Action.CREDENTIAL_REVOKED).count() == 1
+
+
+def test_who_did_it_at_the_command_line_stands_in_the_row(tenant_a: Tenant, key: str) -> None:
+    row = jwt_of(tenant_a, key)[0]
+    with origin.acting(Origin(via="command line", name="root")):
+        credentials.revoke(row, by=None, reason="lost")
+        suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    assert fresh(row).ended_by_name == "root"
+    assert Tenant.objects.get().suspended_by_name == "root"
+
+
+def test_many_are_ended_and_used_in_few_queries(
+    tenant_a: Tenant, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    devices = [uuid4() for _ in range(50)]
+    for device in devices:
+        credentials.issue_device_password(tenant_a.pk, device)
+    newer = [credentials.issue_device_password(tenant_a.pk, each).credential for each in devices]
+    with django_assert_max_num_queries(15):
+        credentials.record_password_use(newer)
+    assert Credential.objects.filter(end_reason="a newer one is in use").count() == 50
+    with django_assert_max_num_queries(25):
+        credentials.rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=None)
+    assert Credential.objects.live().count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_logins_of_the_same_devices_at_once_do_not_wait_for_each_other_in_a_circle(
+    tenant_a: Tenant,
+) -> None:
+    devices = [uuid4(), uuid4()]
+    for _ in range(10):
+        (a, a2), (b, b2) = (
+            [credentials.issue_device_password(tenant_a.pk, each).credential for _ in range(2)]
+            for each in devices
+        )
+
+        def use_them(rows: list[Credential]) -> None:
+            try:
+                credentials.record_password_use(rows)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(use_them, [[a, b2], [b, a2]]))
+    assert {row.device_uuid for row in Credential.objects.live()} == set(devices)
 
 
 def test_rows_of_a_device_are_bounded_and_what_voids_stays(tenant_a: Tenant, key: str) -> None:
@@ -141,6 +238,8 @@ def test_passwords_that_nobody_uses_do_not_pile_up_and_the_one_in_use_stays(
     live = Credential.objects.live()
     assert live.count() == 5
     assert used in live
+    ended = AuditEntry.objects.filter(action=Action.CREDENTIAL_ENDED)
+    assert ended.count() == 6, "each that went is on record"
 
 
 def test_a_password_that_was_ended_during_its_login_wakes_the_provisioner_again(
@@ -252,12 +351,39 @@ def test_a_devices_rotation_marks_what_it_holds_recorded_or_not(tenant_a: Tenant
     assert revocations(tenant_a) == {key: said["iat"] - 1}
 
 
+def test_a_device_that_cannot_be_told_is_not_locked_out_by_a_rotation_of_all(
+    tenant_a: Tenant, key: str
+) -> None:
+    by_password = uuid4()
+    password = credentials.issue_device_password(tenant_a.pk, by_password).credential
+    jwt = jwt_of(tenant_a, key)[0]
+    assert set(credentials.not_told(tenant_a)) == {by_password, DEVICE}
+    credentials.rotate_all(tenant_a, by=None, overlap=DAY, kind=JWT, replaces=None)
+    assert fresh(password).ends_at is None
+    assert fresh(jwt).ends_at == jwt.expires_at
+    use(jwt_of(tenant_a, key)[0])
+    assert fresh(jwt).ended_at
+    with pytest.raises(RotationRefused, match="locked out"):
+        credentials.rotate_device(tenant_a.pk, by_password, by=None, overlap=DAY)
+    credentials.rotate_device(tenant_a.pk, by_password, by=None, overlap=NOTHING)
+    assert fresh(password).ended_at
+
+
+def test_who_rotates_all_what_somebody_else_has_rotated_is_told(tenant_a: Tenant) -> None:
+    seen = rotate(tenant_a, None)
+    newer = rotate(tenant_a, seen, overlap=NOTHING)
+    for old, words in ((seen, "Somebody else"), (None, "There is one already")):
+        with pytest.raises(RotationRefused, match=words):
+            credentials.rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=old)
+    credentials.rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=newer)
+
+
 def test_all_of_a_tenants_are_rotated_together_and_no_other_tenants(
     tenant_a: Tenant, tenant_b: Tenant, key: str
 ) -> None:
     mine, theirs = jwt_of(tenant_a, key)[0], jwt_of(tenant_b, "U" + key[1:], uuid4())[0]
     own = credentials.issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
-    issued = credentials.rotate_all(tenant_a, by=None, overlap=DAY, kind=JWT)
+    issued = credentials.rotate_all(tenant_a, by=None, overlap=DAY, kind=JWT, replaces=own)
     assert fresh(mine).ends_at
     assert fresh(own).ends_at
     assert fresh(theirs).ends_at is None

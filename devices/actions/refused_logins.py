@@ -1,0 +1,113 @@
+"""Logins that the server refused by itself, on record for the tenant whose credential was offered.
+
+The server says "Authentication Failure" and no more, so the cause is looked up here. Who offered a
+JWT need not be its holder. Passwords that are refused are the auth callout's to record; but one
+that was right may find its tenant's account full.
+"""
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from devices.models import Device
+from natsbridge.broker_events import BrokerConnection, Offer
+from natsbridge.subjects import NOBODY
+from tenants.actions.refusals import RefusedLogins
+from tenants.models import BrokerKey, Credential
+from tenants.refusals import Refusal
+
+# Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
+book = RefusedLogins()
+
+_USERNAME = re.compile(r"(?:device_([0-9a-f-]{36})|tenant_[0-9a-f-]{36})")
+
+
+class Owner(NamedTuple):
+    """Whose JWT it is; `device` is empty for the tenant's own."""
+
+    tenant: UUID
+    device: UUID | None = None
+
+    @property
+    def username(self) -> str:
+        return f"device_{self.device}" if self.device else f"tenant_{self.tenant}"
+
+
+def record(events: Sequence[BrokerConnection], tenants: Mapping[str, UUID]) -> None:
+    """`tenants` are the owners of the accounts that the server has named. In the caller's
+    transaction, as its last act."""
+    if not events:
+        return
+    offers = [event.offer for event in events if event.offer]
+    issuers = dict(
+        BrokerKey.objects.exclude(tenant=None)
+        .filter(public_key__in={offer.issuer for offer in offers})
+        .values_list("public_key", "tenant")
+    )
+    issued: dict[str, list[Credential]] = defaultdict(list)
+    for row in Credential.objects.filter(public_key__in={offer.public for offer in offers}):
+        issued[row.public_key].append(row)
+    theirs = _named(offers, issuers)
+    book.record([_refusal(event, tenants, issuers, issued, theirs) for event in events])
+
+
+def _named(offers: Iterable[Offer], issuers: Mapping[str, UUID]) -> set[tuple[UUID, UUID]]:
+    """The devices that JWTs of ours name."""
+    names = {uuid for offer in offers if offer.issuer in issuers and (uuid := _uuid(offer.name))}
+    rows = Device.objects.filter(pk__in=names, tenant__in=set(issuers.values()))
+    return set(rows.values_list("tenant", "pk"))
+
+
+def _refusal(
+    event: BrokerConnection,
+    tenants: Mapping[str, UUID],
+    issuers: Mapping[str, UUID],
+    issued: Mapping[str, list[Credential]],
+    theirs: set[tuple[UUID, UUID]],
+) -> Refusal:
+    offer = event.offer
+    if offer is None:
+        return _without_jwt(event, tenants.get(event.user.account))
+    rows, signer = issued.get(offer.public, []), issuers.get(offer.issuer)
+    if rows:
+        owner = Owner(rows[0].tenant_id, rows[0].device_uuid)
+    elif signer:
+        # Issued before there were rows of credentials, or the rows are gone.
+        device = _uuid(offer.name)
+        owner = Owner(signer, device if (signer, device) in theirs else None)
+    else:
+        return Refusal("unknown JWT", event.reason, event.address)
+    # The server counts an account's connections only when it knows who wants in.
+    proven = event.user.account != NOBODY and tenants.get(event.user.account) == owner.tenant
+    reason = event.reason if proven else _cause(offer, owner, rows, signer) or event.reason
+    return Refusal(owner.username, reason, event.address, owner.tenant, owner.device, proven=proven)
+
+
+def _without_jwt(event: BrokerConnection, tenant: UUID | None) -> Refusal:
+    match = _USERNAME.fullmatch(event.user.name)
+    if tenant is None or match is None:
+        return Refusal("anonymous", event.reason, event.address)
+    owner = Owner(tenant, _uuid(match[1] or ""))
+    return Refusal(owner.username, event.reason, event.address, tenant, owner.device, proven=True)
+
+
+def _cause(offer: Offer, owner: Owner, rows: Iterable[Credential], signer: UUID | None) -> str:
+    """Why the server will have refused it, if that can be told."""
+    void = [row for row in rows if row.ended_at and row.issued_at.timestamp() >= offer.issued_at]
+    if signer != owner.tenant:
+        return "the JWT is not signed by a key of the tenant"
+    if void:
+        return "the JWT has been revoked or has ended"
+    if offer.expires_at is not None and offer.expires_at <= time.time():
+        return "the JWT has expired"
+    return ""
+
+
+def _uuid(name: str) -> UUID | None:
+    try:
+        return UUID(name)
+    except ValueError:
+        return None

@@ -1,0 +1,16 @@
+"""Tells the app that rotates credentials whose agents fetch a new one when they are told to."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from devices.actions.credentials import RENEW
+from devices.models import Connectivity
+from tenants import renewing
+
+
+@renewing.answered_by
+def agents_that_renew(devices: Collection[UUID]) -> set[UUID]:
+    able = Connectivity.objects.filter(
+        device__in=devices, capabilities__commands__contains=[{"name": RENEW}]
+    )
+    return set(able.values_list("device_id", flat=True))

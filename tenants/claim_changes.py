@@ -1,0 +1,32 @@
+"""How the claims that the broker has differ from those that it shall have."""
+
+from typing import Any
+
+from natsbridge import claims
+
+
+def differences(present: str, wanted: str) -> list[str]:
+    """In words a person can look up; of keys that were revoked only how many there are."""
+    one, other = _parts(present), _parts(wanted)
+    return [
+        f"{name} {'are' if name.endswith('s') else 'is'} not as the database has it"
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+    ]
+
+
+def _parts(jwt: str) -> dict[str, Any]:
+    decoded = claims.decode(jwt)
+    nats: dict[str, Any] = decoded.pop("nats")
+    # The server's side may leave out what is empty.
+    said = {name: value for name, value in nats.items() if value not in ({}, [])}
+    return said | {name: decoded[name] for name in ("iss", "name") if name in decoded}
+
+
+def templates_differ(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Of a key in both: the server disconnects whoever it has signed."""
+    one, other = (
+        {each["key"]: each for each in said["nats"].get("signing_keys", [])}
+        for said in (before, after)
+    )
+    return any(one[key] != other[key] for key in one.keys() & other.keys())

@@ -1,0 +1,20 @@
+"""Which devices' agents fetch a new credential when they are told to. This app knows no devices, so
+the one that does says it here, as it is loaded."""
+
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+# Of these devices, those whose agents do.
+WhoRenews = Callable[[Collection[UUID]], set[UUID]]
+
+_answers: list[WhoRenews] = []
+
+
+def answered_by(who: WhoRenews) -> WhoRenews:
+    """Use as a decorator, in a module named `renewing` of an installed app."""
+    _answers.append(who)
+    return who
+
+
+def renewing(devices: Collection[UUID]) -> set[UUID]:
+    return {device for who in _answers for device in who(devices)} if devices else set()
