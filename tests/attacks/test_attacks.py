@@ -27,7 +27,8 @@ def registered(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Ite
         try:
             yield register()
         finally:
-            call_command("flush", interactive=False, inhibit_post_migrate=True, verbosity=0)
+            # With content types and permissions made again, which the tests after these need.
+            call_command("flush", interactive=False, verbosity=0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
