@@ -7,15 +7,15 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from tenants.models import Action, AuditFilter, Role, Tenant, User
-from tenants.models.audit import AuditEntryQuerySet
+from tenants.models import AuditFilter, Role, Tenant, User
+from tenants.models.audit import TENANT_ACTION_CHOICES, AuditEntryQuerySet
 
 
 class AuditFilters(forms.Form):
     """Days are UTC's; `until` is the last one wanted. `before` is an entry's id."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), required=False)
-    action = forms.ChoiceField(required=False, choices=[("", "Everything"), *Action.choices])
+    action = forms.ChoiceField(required=False, choices=[("", "Everything"), *TENANT_ACTION_CHOICES])
     actor = forms.CharField(required=False, max_length=200, label="Who")
     device = forms.UUIDField(required=False, label="Device's UUID")
     since = forms.DateField(required=False, label="From")

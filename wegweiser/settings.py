@@ -227,7 +227,12 @@ REST_KNOX = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Wegweiser",
-    "DESCRIPTION": "Devices, agents and monitoring over NATS.",
+    "DESCRIPTION": (
+        "Devices, agents and monitoring over NATS.\n\n"
+        "People call with `Authorization: Token KEY`; a token is made in the admin, under API "
+        "tokens. Devices call with `Authorization: Bearer DEVICE_TOKEN`, the token that their "
+        "registration answered."
+    ),
     "VERSION": "0.1.0",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -303,9 +308,23 @@ LOGGING = {
             ),
         }
     },
+    "filters": {
+        # asyncio says so of nats-py whenever a TLS connection ends; nothing is wrong then.
+        "tls_close": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: (
+                record.getMessage()
+                != "returning true from eof_received() has no effect when using ssl"
+            ),
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"daphne": {"level": "WARNING"}, "axes": {"level": "WARNING"}},
+    "loggers": {
+        "asyncio": {"filters": ["tls_close"]},
+        "daphne": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+    },
 }
 structlog.configure(
     processors=[

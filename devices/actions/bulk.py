@@ -10,7 +10,7 @@ from django.db.models import Count, Exists, OuterRef
 from django.utils import timezone
 
 from devices.actions import filling
-from devices.actions.commands import allowed_time, cancelled_by, latest
+from devices.actions.commands import allowed_time, cancelled_by, latest, refuse_if_suspended
 from devices.command_states import COMMAND_STATES
 from devices.errors import CommandConflict, CommandRefused
 from devices.models import BulkCommand, Command, CommandState
@@ -24,6 +24,7 @@ MAX_DEVICES = 100_000
 
 NO_ROLE = "not allowed"
 REVOKED = "revoked"
+SUSPENDED = "the tenant is suspended"
 NOT_OFFERED = "does not offer it"
 UNISSUED = "cancelled before it was issued"
 
@@ -80,6 +81,7 @@ def issue(
         if not known.says(command, parameters, dict(recipients.selection)):
             raise CommandConflict("This idempotency key was used for another command.")
         return known, False
+    refuse_if_suspended(recipients.tenant)
     waiting = list(_able(recipients, command).order_by("pk").values_list("pk", flat=True))
     if not waiting:
         raise CommandRefused("No device would get this command.")
@@ -126,6 +128,7 @@ def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
     Raises CommandConflict where there is none."""
     with transaction.atomic():
         row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
+        refuse_if_suspended(row.tenant)
         if row.repetitions.filter(filled_at=None).exists():
             raise CommandConflict("It is being repeated just now.")
         waiting = list(failed(row).order_by("device_id").values_list("device_id", flat=True))
@@ -155,6 +158,7 @@ def failed(bulk: BulkCommand) -> Any:
         bulk=bulk,
         state__in=[CommandState.FAILED, CommandState.EXPIRED],
         device__revoked_at=None,
+        device__tenant__suspended_at=None,
     )
 
 
@@ -175,15 +179,21 @@ def progress_of(bulks: Iterable[BulkCommand]) -> dict[int, dict[str, int]]:
 
 
 def _able(recipients: Recipients, command: str) -> DeviceQuerySet:
-    return recipients.devices.filter(revoked_at=None).offering(command)
+    return _reachable(recipients).offering(command)
+
+
+def _reachable(recipients: Recipients) -> DeviceQuerySet:
+    return recipients.devices.filter(revoked_at=None, tenant__suspended_at=None)
 
 
 def _left_out(recipients: Recipients, command: str) -> dict[str, int]:
-    revoked = recipients.devices.exclude(revoked_at=None).count()
-    reachable = recipients.devices.filter(revoked_at=None)
+    revoked = recipients.devices.exclude(revoked_at=None)
+    suspended = recipients.devices.filter(revoked_at=None).exclude(tenant__suspended_at=None)
+    reachable = _reachable(recipients)
     counts = {
         NO_ROLE: recipients.elsewhere,
-        REVOKED: revoked,
+        REVOKED: revoked.count(),
+        SUSPENDED: suspended.count(),
         NOT_OFFERED: reachable.count() - reachable.offering(command).count(),
     }
     return {reason: count for reason, count in counts.items() if count}

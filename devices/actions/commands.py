@@ -11,7 +11,7 @@ from devices import live
 from devices.errors import CommandConflict, CommandRefused
 from devices.models import Command, CommandState, Device
 from tenants.actions import audit
-from tenants.models import Action, User
+from tenants.models import Action, Tenant, User
 
 # The channel on which a subscriber hears that commands wait.
 COMMANDS_CHANNEL = "wegweiser_commands"
@@ -99,6 +99,12 @@ def allowed_time(command: Any) -> timedelta:
     return min(max(given, timedelta(seconds=1)), MAX_DEADLINE)
 
 
+def refuse_if_suspended(tenant: Tenant) -> None:
+    """Raises CommandConflict."""
+    if tenant.suspended_at is not None:
+        raise CommandConflict("The tenant is suspended: it takes no command until it is resumed.")
+
+
 def wake_delivery() -> None:
     """Wakes the subscribers once the caller's transaction is committed."""
     with connection.cursor() as cursor:
@@ -108,6 +114,7 @@ def wake_delivery() -> None:
 def _issue(action: Action, row: Command, by: User, **detail: str) -> Command:
     if row.device.revoked_at is not None:
         raise CommandConflict("The device is revoked: it takes no command until it is reinstated.")
+    refuse_if_suspended(row.device.tenant)
     row.save(force_insert=True)
     _record(action, row, by, **detail)
     wake_delivery()

@@ -38,7 +38,7 @@ def revoke_device(device: Device, *, by: User | None, reason: str) -> None:
     row.save(update_fields=REVOCATION)
     _shut_out(row, by=by, reason=reason)
     _note(Action.DEVICE_REVOKED, row, by, reason=reason[:300])
-    transaction.on_commit(lambda: live.push_connectivity([row.pk]))
+    transaction.on_commit(lambda: live.push_presence([row.pk]))
 
 
 @transaction.atomic
@@ -50,7 +50,7 @@ def reinstate_device(device: Device, *, by: User | None) -> None:
     row.revoked_at, row.revoked_by, row.revoked_by_name, row.revoked_reason = None, None, "", ""
     row.save(update_fields=REVOCATION)
     _note(Action.DEVICE_REINSTATED, row, by)
-    transaction.on_commit(lambda: live.push_connectivity([row.pk]))
+    transaction.on_commit(lambda: live.push_presence([row.pk]))
 
 
 def rotate_device(device: Device, *, by: User | None, overlap: timedelta) -> None:

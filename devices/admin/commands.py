@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
     ChoicesDropdownFilter,
@@ -58,7 +60,7 @@ REPEAT = Question(
 class CommandAdmin(ReadOnlyAdmin):
     """The table grows without end, so nothing here counts or sorts the whole of it."""
 
-    list_display = ("command", "state_label", "device", "tenant", "created_by", "created_at")
+    list_display = ("command", "state_label", "device", "tenant", "author", "created_at")
     list_select_related = ("device__tenant", "created_by")
     list_filter = (
         ("state", ChoicesDropdownFilter),
@@ -81,7 +83,7 @@ class CommandAdmin(ReadOnlyAdmin):
                     "command",
                     "state_label",
                     "device",
-                    "created_by",
+                    "author",
                     "pretty_error",
                     "bulk",
                     "repeats",
@@ -107,14 +109,21 @@ class CommandAdmin(ReadOnlyAdmin):
             },
         ),
     )
-    readonly_fields = ("state_label", "pretty_error", "pretty_parameters", "pretty_result")
+    readonly_fields = (
+        "state_label",
+        "author",
+        "pretty_error",
+        "pretty_parameters",
+        "pretty_result",
+    )
     actions_detail = ("cancel", "repeat")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Without what makes no sense for this command just now."""
         offered = super().get_actions_detail(request, object_id)
-        command = Command.objects.defer("result").filter(pk=object_id).first()
-        sensible = {"repeat"} if command and not command.is_open else set()
+        rows = Command.objects.select_related("device__tenant").defer("result")
+        command = rows.filter(pk=object_id).first()
+        sensible = {"repeat"} if command and _may_be_repeated(command) else set()
         if command and command.state in COMMAND_STATES.sources_of(CommandState.CANCELLED):
             sensible.add("cancel")
         names = {f"devices_command_{name}" for name in sensible}
@@ -162,6 +171,15 @@ class CommandAdmin(ReadOnlyAdmin):
     def tenant(self, command: Command) -> str:
         return str(command.device.tenant)
 
+    @admin.display(description="Created by")
+    def author(self, command: Command) -> str:
+        if command.by_platform:
+            return "by the platform"
+        if command.created_by is None:
+            return ""
+        path = reverse(admin_name(command.created_by, "change"), args=[command.created_by_id])
+        return format_html('<a href="{}">{}</a>', path, command.created_by)
+
     @admin.display(description="Error")
     def pretty_error(self, command: Command) -> SafeString | str:
         return preformatted(command.error) if command.error else ""
@@ -173,6 +191,11 @@ class CommandAdmin(ReadOnlyAdmin):
     @admin.display(description="Result")
     def pretty_result(self, command: Command) -> SafeString | str:
         return "" if command.result is None else pretty_json(command.result)
+
+
+def _may_be_repeated(command: Command) -> bool:
+    device = command.device
+    return not (command.is_open or device.revoked_at or device.tenant.suspended_at)
 
 
 def _operator(request: HttpRequest, command: Command) -> User:

@@ -20,8 +20,8 @@ from devices.api import access
 from devices.api.serializers import StrictSerializer
 from tenants.actions.audit import record_export
 from tenants.audit_export import FORMATS, export
-from tenants.models import Action, AuditEntry, AuditFilter, Tenant
-from tenants.models.audit import AuditEntryQuerySet
+from tenants.models import AuditEntry, AuditFilter, Tenant
+from tenants.models.audit import TENANT_ACTION_CHOICES, AuditEntryQuerySet
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 
@@ -46,7 +46,7 @@ class MomentField(serializers.Field[datetime, Any, Any, Any]):
 
 
 class AuditFilterSerializer(StrictSerializer):
-    action = serializers.ChoiceField(Action.choices, required=False)
+    action = serializers.ChoiceField(TENANT_ACTION_CHOICES, required=False)
     actor = serializers.CharField(required=False, max_length=200, help_text="The exact name.")
     device = serializers.UUIDField(required=False)
     since = MomentField(required=False, help_text="Epoch seconds or ISO 8601.")
@@ -69,7 +69,7 @@ class AuditExportSerializer(AuditFilterSerializer):
 class AuditEntryAnswer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     at = serializers.FloatField(help_text="Epoch seconds.")
-    action = serializers.ChoiceField(Action.choices)
+    action = serializers.ChoiceField(TENANT_ACTION_CHOICES)
     actor_kind = serializers.CharField()
     actor = serializers.CharField()
     device_uuid = serializers.UUIDField(allow_null=True)

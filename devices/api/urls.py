@@ -1,6 +1,13 @@
 from django.urls import path
 
-from devices.api import audit, bulk, credentials, tenants, views
+from devices.api import (
+    audit,
+    bulk,
+    credentials,
+    schemes,  # noqa: F401 (registers the schemes)
+    tenants,
+    views,
+)
 
 urlpatterns = [
     path("agent/register", views.RegisterView.as_view(), name="api-register"),

@@ -32,8 +32,9 @@ class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
             return self if status is Status.UNKNOWN else self.none()
         gone = Q(connectivity__presence=Presence.OFFLINE)
         if status is Status.OFFLINE:
-            return self.filter(gone | ~Q(**{f"{seen}__gte": cutoffs.offline_before}))
-        there = self.exclude(gone)
+            revoked = Q(revoked_at__isnull=False)
+            return self.filter(revoked | gone | ~Q(**{f"{seen}__gte": cutoffs.offline_before}))
+        there = self.filter(revoked_at=None).exclude(gone)
         if status is Status.ONLINE:
             return there.filter(**{f"{seen}__gte": cutoffs.online_since})
         between = there.filter(
@@ -80,10 +81,10 @@ class Device(models.Model):
         super().save(*args, **kwargs)  # type: ignore[arg-type]
 
     def status(self, cutoffs: Cutoffs) -> Status:
-        """Expects `connectivity` to be loaded with the device where many are shown."""
+        """Expects `connectivity` to be loaded with the device where many are shown. A revoked one
+        is offline at once: it does not come back within any grace."""
         connectivity = getattr(self, "connectivity", None)
         if connectivity is None:
             return cutoffs.status_of(None)
-        return cutoffs.status_of(
-            connectivity.last_seen_online, gone=connectivity.presence == Presence.OFFLINE
-        )
+        gone = self.revoked_at is not None or connectivity.presence == Presence.OFFLINE
+        return cutoffs.status_of(connectivity.last_seen_online, gone=gone)

@@ -12,6 +12,8 @@ const WINDOWS = [
 const MOST_POINTS = 300;
 // Agents send every two seconds; a pause this long is worth a word.
 const SILENT_AFTER = 10_000;
+// Points this many times further apart than usual have a gap between them, and no line.
+const GAP = 4;
 
 Chart.defaults.font.family = "Inter, system-ui, sans-serif";
 
@@ -21,6 +23,12 @@ const clockWithSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium
 // The narrowest that shows all from `first` to `edge`.
 export function windowFor(first, edge) {
   return WINDOWS.find(([width]) => edge - first <= width) ?? WINDOWS.at(-1);
+}
+
+// The longest distance in milliseconds over which a line is drawn.
+function longestStep(points) {
+  const steps = points.slice(1).map((point, index) => point.x - points[index].x).sort((a, b) => a - b);
+  return steps.length ? GAP * steps[Math.floor(steps.length / 2)] : false;
 }
 
 // Long values close together would all read the same.
@@ -137,8 +145,19 @@ export class MetricChart {
     return this.points.length ? this.newest + (Date.now() - this.arrived) : Date.now();
   }
 
+  // A point to which no line leads is a dot.
+  breakAtGaps() {
+    const { points } = this;
+    const [dataset] = this.chart.data.datasets;
+    const longest = longestStep(points);
+    const joined = (index) => points[index]?.x - points[index - 1]?.x <= longest;
+    dataset.spanGaps = longest;
+    dataset.pointRadius = points.map((_, index) => (joined(index) || joined(index + 1) ? 0 : 1.5));
+  }
+
   draw(edge, [width, tick]) {
     const { x } = this.chart.options.scales;
+    this.breakAtGaps();
     this.tick = tick;
     x.max = edge;
     x.min = edge - width;

@@ -26,13 +26,15 @@ def suspend_tenant(tenant: Tenant, *, by: User | None, reason: str) -> None:
 
 
 @transaction.atomic
-def resume_tenant(tenant: Tenant, *, by: User | None) -> None:
-    """What it held before opens the broker again, but for what was revoked."""
+def resume_tenant(tenant: Tenant, *, by: User | None) -> bool:
+    """What it held before opens the broker again, but for what was revoked. Whether it was
+    suspended."""
     row = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if not row.suspended_at:
-        return
+        return False
     _set(row, suspended_at=None, suspended_by=None, suspended_by_name="", suspended_reason="")
     _told(row, Action.TENANT_RESUMED, by, {})
+    return True
 
 
 def _set(row: Tenant, **fields: object) -> None:

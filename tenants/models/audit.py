@@ -59,6 +59,25 @@ class Action(models.TextChoices):
     AUDIT_PRUNED = "audit.pruned", "Audit pruned"
 
 
+# What happens to the platform or to a person, who may be in many tenants: of no tenant.
+PLATFORM_ACTIONS = frozenset(
+    {
+        Action.CALLOUT_REJECTED,
+        Action.PERSON_CREATED,
+        Action.PERSON_CHANGED,
+        Action.PERSON_DELETED,
+        Action.PERSON_LOGIN,
+        Action.PERSON_LOGIN_FAILED,
+        Action.API_TOKEN_CREATED,
+        Action.API_TOKEN_REVOKED,
+        Action.AUDIT_PRUNED,
+    }
+)
+TENANT_ACTION_CHOICES = [
+    (action.value, action.label) for action in Action if action not in PLATFORM_ACTIONS
+]
+
+
 class ActorKind(models.TextChoices):
     PERSON = "person", "Person"
     DEVICE = "device", "Device"

@@ -82,6 +82,21 @@ def test_the_chart_has_the_recent_window_and_moves_with_what_arrives(
     assert picture(page) != before
 
 
+def test_no_line_is_drawn_over_a_gap_and_a_point_alone_is_a_dot(
+    bob: User, device: Device, open_page: Open, backend: Backend
+) -> None:
+    for count, ago in ((20, 200), (1, 100), (20, 2)):
+        backend(stream, device, *([10.0] * count), ago=ago)
+    page = open_live(open_page, bob, device)
+    cpu = page.locator("[data-metric=cpu_percent]")
+    expect(cpu).to_have_attribute("data-points", "41")
+    drawn = cpu.locator("canvas").evaluate(
+        "c => { const { segments, points } = Chart.getChart(c).getDatasetMeta(0).dataset;"
+        " return [segments.length, points.findIndex((point) => point.options.radius > 0)] }"
+    )
+    assert drawn == [3, 20]
+
+
 def test_a_lost_frame_is_made_good_by_a_snapshot(
     bob: User, device: Device, open_page: Open, backend: Backend
 ) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from devices.actions.commands import issue
 from devices.actions.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
+from natsbridge.models import ParkedMessage
 from tenants.actions import credentials
 from tenants.admin.asking import admin_name
 from tenants.models import Credential, User
@@ -19,6 +20,12 @@ from tests.browser.conftest import Backend, Open
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 PHONE = {"width": 360, "height": 740}
+LAPTOP = {"width": 1280, "height": 800}
+# By how many pixels it is wider than what it stands in.
+HIDDEN = """selector => {
+  const table = document.querySelector(selector);
+  return table.scrollWidth - table.parentElement.clientWidth;
+}"""
 
 
 @pytest.fixture
@@ -142,6 +149,28 @@ def test_no_admin_page_of_credentials_scrolls_sideways_on_a_phone(
     for path in backend(admin_paths, device):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+
+
+def test_no_column_is_cut_on_a_laptop(
+    alice: User, device: Device, open_page: Open, backend: Backend
+) -> None:
+    disk = {"device": "/dev/nvme0n1p2", "mountpoint": "/home/somebody", "filesystem": "ext4"}
+    disk |= {"total": 512 * 10**9, "used": 2 * 10**11, "free": 3 * 10**11, "percent": 40.1}
+    backend(Command.objects.update, result={"disks": [disk]})
+    subject = f"tenant.{device.tenant_id}.device.{device.pk}." + "t" * 80
+    now = timezone.now()
+    backend(
+        ParkedMessage.objects.create, subject=subject, received_at=now, body=b"", detail="d" * 90
+    )
+    sam = backend(User.objects.create_superuser, "sam")
+    page = open_page(sam, "/login/?next=/", viewport=LAPTOP)
+    for name in ("tenants_auditentry", "natsbridge_parkedmessage"):
+        page.goto(reverse(f"admin:{name}_changelist"))
+        assert page.evaluate(HIDDEN, "#result_list") <= 0, name
+    page = open_page(alice, f"/devices/{device.pk}/", viewport=LAPTOP)
+    page.locator(".history summary").first.click()
+    expect(page.locator(".history .scroll")).to_be_visible()
+    assert page.evaluate(HIDDEN, ".history .scroll > table") <= 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

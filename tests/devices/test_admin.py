@@ -306,6 +306,21 @@ def test_staff_who_are_operators_cancel_and_repeat_and_others_are_told_why_not(
     assert repeat in client.get(page_of(command)).content.decode()
     client.post(repeat)
     assert Command.objects.get(repeats=command).state == CommandState.QUEUED
+    Device.objects.update(revoked_at=timezone.now())
+    assert repeat not in client.get(page_of(command)).content.decode()
+    Device.objects.update(revoked_at=None)
+    Tenant.objects.update(suspended_at=timezone.now())
+    assert repeat not in client.get(page_of(command)).content.decode()
+
+
+def test_a_command_names_its_author_or_the_platform(
+    client: Client, staff: User, device_a: Device
+) -> None:
+    command = finished(device_a, staff)
+    assert f">{staff}</a>" in client.get(page_of(command)).content.decode()
+    Command.objects.update(created_by=None, by_platform=True)
+    for address in (page_of(command), COMMANDS):
+        assert "by the platform" in client.get(address).content.decode()
 
 
 def test_selected_devices_are_sent_a_command_on_the_page_for_that(

@@ -73,13 +73,20 @@ def test_a_replay_of_what_is_still_bad_is_parked_again(agent: Agent) -> None:
     eventually(lambda: ParkedMessage.objects.filter(attempts=2).count() == 2)
     assert parking.counts_by_reason() == {"malformed_json": 2}
     assert dead_letters("discard", "--all") == "2 gone\n"
-    assert dead_letters("list") == ""
+    assert dead_letters("list") == "No dead letters.\n"
 
 
 def test_replaying_or_discarding_everything_has_to_be_said(db: None) -> None:
     for what in ("replay", "discard"):
         with pytest.raises(CommandError, match="--all"):
             dead_letters(what)
+
+
+def test_an_unknown_dead_letter_is_named(db: None) -> None:
+    assert dead_letters("list") == "No dead letters.\n"
+    for what in ("show", "replay", "discard"):
+        with pytest.raises(CommandError, match="There is no dead letter 41, 42"):
+            dead_letters(what, 42, 41)
 
 
 def test_without_the_dead_letter_queue_a_message_stays_where_it_is(

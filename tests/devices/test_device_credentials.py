@@ -1,6 +1,7 @@
 """`manage.py device_credentials`, `suspend_tenant` and `resume_tenant`."""
 
 import io
+import re
 from uuid import uuid4
 
 import pytest
@@ -14,7 +15,7 @@ from tests.people import enrol
 
 def run(*arguments: str) -> str:
     out = io.StringIO()
-    call_command(*arguments, stdout=out, stderr=io.StringIO())
+    call_command(*arguments, stdout=out, stderr=out)
     return out.getvalue()
 
 
@@ -23,14 +24,26 @@ def test_a_device_is_rotated_revoked_and_reinstated(group_a: Group) -> None:
     enrolled = enrol(group_a, "anna-laptop")
     assert enrolled.jwt
     name = str(enrolled.device.pk)
-    assert "ending" in run("device_credentials", name, "--rotate")
+    assert run("device_credentials", name).startswith("anna-laptop: not revoked\n")
+    rotated = run("device_credentials", name, "--rotate")
+    assert "anna-laptop is being rotated" in rotated
+    assert "ending" in rotated
     with pytest.raises(CommandError, match="under way until"):
         run("device_credentials", name, "--rotate")
     with pytest.raises(CommandError, match="Say why"):
         run("device_credentials", name, "--revoke")
-    assert "stolen" in run("device_credentials", name, "--revoke", "--reason", "stolen")
+    revoke = ("device_credentials", name, "--revoke", "--reason", "stolen")
+    did, device, *_ = run(*revoke).splitlines()
+    assert did == "anna-laptop is revoked"
+    assert re.fullmatch(r"anna-laptop: revoked since \S+ \S+.*: stolen", device)
+    assert run(*revoke).startswith("anna-laptop was revoked already\n")
+    Device.objects.filter(pk=name).update(revoked_by_name="alice")
+    assert " by alice: stolen" in run("device_credentials", name).splitlines()[0]
     assert not Credential.objects.live().exists()
-    run("device_credentials", name, "--reinstate")
+    reinstated = run("device_credentials", name, "--reinstate")
+    assert reinstated.startswith("anna-laptop is reinstated\nanna-laptop: not revoked\n")
+    again = run("device_credentials", name, "--reinstate")
+    assert again.startswith("anna-laptop was not revoked\n")
     assert Device.objects.get().revoked_at is None
     for idle in (["--reason", "stolen"], ["--overlap", "1h"]):
         with pytest.raises(CommandError, match="goes with"):
@@ -44,5 +57,6 @@ def test_a_tenant_is_suspended_and_resumed(tenant_a: Tenant) -> None:
         run("suspend_tenant", "Acme", "--reason", "")
     run("suspend_tenant", "Acme", "--reason", "unpaid")
     assert Tenant.objects.get().suspended_reason == "unpaid"
-    run("resume_tenant", "Acme")
+    assert run("resume_tenant", "Acme") == "Acme is resumed\n"
+    assert run("resume_tenant", "Acme") == "Acme was not suspended\n"
     assert Tenant.objects.get().suspended_at is None

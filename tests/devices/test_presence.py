@@ -85,6 +85,9 @@ def test_the_filter_finds_what_the_status_says(group_a: Group, watch: Watch) -> 
         Connectivity.objects.filter(device=device).update(last_seen_online=seen)
         gone = enrol(group_a, f"gone, seen {minutes}").device
         Connectivity.objects.filter(device=gone).update(last_seen_online=seen, presence="offline")
+        revoked = enrol(group_a, f"revoked, seen {minutes}").device
+        Connectivity.objects.filter(device=revoked).update(last_seen_online=seen)
+        Device.objects.filter(pk=revoked.pk).update(revoked_at=NOW)
     Connectivity.objects.filter(device=enrol(group_a, "no row").device).delete()
     for status in Status:
         found = set(Device.objects.with_status(status, now))

@@ -15,7 +15,8 @@ from pytest_django.fixtures import Settings
 from wegweiser.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
+# A server's address is commented out, since `make run` starts no server that is named.
+EXAMPLE = re.compile(r"^(?:# )?([A-Z_]+)=(.*)$", re.MULTILINE)
 
 
 def test_the_example_names_every_setting_and_no_other() -> None:
@@ -130,6 +131,19 @@ def test_a_logged_traceback_shows_no_local_variable() -> None:
     text = formatter.format(record)
     assert "RuntimeError: shown" in text
     assert text.count(secret_value) == 0
+
+
+def test_of_asyncio_only_the_end_of_a_tls_connection_goes_unlogged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = "returning true from eof_received() has no effect when using ssl"
+    logging.getLogger("asyncio").warning(told)
+    logging.getLogger("asyncio").warning("something else")
+    logging.getLogger("other").warning(told)
+    assert [(each.name, each.getMessage()) for each in caplog.records] == [
+        ("asyncio", "something else"),
+        ("other", told),
+    ]
 
 
 def test_what_leaves_this_computer_unencrypted_is_warned_of(

@@ -1,6 +1,7 @@
 """What one device holds: listed, renewed, revoked, given back."""
 
 from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,17 +37,33 @@ class Command(BaseCommand):
             raise CommandError(f"There is no device {options['device']}.")
         if options["revoke"] and not options["reason"]:
             raise CommandError("Say why, with --reason; it is kept.")
+        was = device.revoked_at
         if options["revoke"]:
             credentials.revoke_device(device, by=None, reason=options["reason"])
+            self.stderr.write(f"{device} was revoked already" if was else f"{device} is revoked")
         elif options["reinstate"]:
             credentials.reinstate_device(device, by=None)
+            self.stderr.write(f"{device} is reinstated" if was else f"{device} was not revoked")
         elif options["rotate"]:
-            try:
-                given = options["overlap"]
-                overlap = USUAL_OVERLAP if given is None else given
-                credentials.rotate_device(device, by=None, overlap=overlap)
-            except RotationRefused as error:
-                raise CommandError(str(error)) from error
+            self._rotate(device, options["overlap"])
+        self._list(device)
+
+    def _rotate(self, device: Device, given: timedelta | None) -> None:
+        overlap = USUAL_OVERLAP if given is None else given
+        try:
+            credentials.rotate_device(device, by=None, overlap=overlap)
+        except RotationRefused as error:
+            raise CommandError(str(error)) from error
+        self.stderr.write(f"{device} is being rotated: its agent is told to fetch a new credential")
+
+    def _list(self, device: Device) -> None:
+        device.refresh_from_db()
+        if device.revoked_at:
+            by = f" by {device.revoked_by_name}" if device.revoked_by_name else ""
+            since = f"{device.revoked_at:%F %T}"
+            self.stdout.write(f"{device}: revoked since {since}{by}: {device.revoked_reason}")
+        else:
+            self.stdout.write(f"{device}: not revoked")
         rows = Credential.objects.filter(device_uuid=device.pk)
         for row in rows:
             self.stdout.write(arguments.line_of(row))

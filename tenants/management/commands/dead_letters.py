@@ -36,6 +36,8 @@ class Command(BaseCommand):
         rows = ParkedMessage.objects.filter(**chosen)
         if ids:
             rows = rows.filter(pk__in=ids)
+        if what != "list":
+            _refuse_unknown(ids)
         if what == "list":
             self._list(rows.filter(state=options["state"]), options["limit"])
         elif what == "show":
@@ -48,7 +50,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{number} to be replayed" if what == "replay" else f"{number} gone")
 
     def _list(self, rows: QuerySet[ParkedMessage], limit: int) -> None:
-        for row in rows.defer("body")[:limit]:
+        found = list(rows.defer("body")[:limit])
+        if not found:
+            self.stdout.write("No dead letters.")
+        for row in found:
             line = (row.pk, row.parked_at.isoformat("T", "seconds"), row.reason, row.subject)
             self.stdout.write("  ".join(map(str, line)))
         for reason, number in parking.counts_by_reason().items():
@@ -65,3 +70,10 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(about | {"headers": row.headers}, indent=2))
             self.stdout.write(row.detail)
             self.stdout.write(readable(bytes(row.body)))
+
+
+def _refuse_unknown(ids: list[int]) -> None:
+    known = ParkedMessage.objects.filter(pk__in=ids).values_list("pk", flat=True)
+    unknown = sorted(set(ids) - set(known))
+    if unknown:
+        raise CommandError(f"There is no dead letter {', '.join(map(str, unknown))}.")

@@ -17,5 +17,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = arguments.tenant_named(options["tenant"])
-        suspension.resume_tenant(tenant, by=None)
-        self.stderr.write(f"{tenant} is not suspended")
+        resumed = suspension.resume_tenant(tenant, by=None)
+        self.stderr.write(f"{tenant} is resumed" if resumed else f"{tenant} was not suspended")

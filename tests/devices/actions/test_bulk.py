@@ -112,3 +112,22 @@ def test_of_a_tenant_that_is_suspended_in_mid_batch_nothing_more_is_sent(
     assert bulk.progress(row)["sent"] == 2
     suspension.resume_tenant(tenant_a, by=None)
     assert delivery.claim_due() == []
+
+
+def test_a_suspended_tenant_takes_no_bulk_command_until_it_is_resumed(
+    group_a: Group, tenant_a: Tenant, alice: User
+) -> None:
+    devices = many_devices(group_a, 3)
+    row = issue(group_a, alice)
+    row.commands.update(state=CommandState.FAILED)
+    Device.objects.filter(pk=devices[0].pk).update(revoked_at=timezone.now())
+    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    previewed = bulk.preview(recipients.of_group(alice, group_a.pk), "ping")
+    assert previewed.total == 0
+    assert previewed.left_out == {"revoked": 1, "the tenant is suspended": 2}
+    assert bulk.failed(row).count() == 0
+    for refused in (lambda: issue(group_a, alice), lambda: bulk.retry(row, by=alice)):
+        with pytest.raises(CommandConflict, match="suspended"):
+            refused()
+    suspension.resume_tenant(tenant_a, by=None)
+    assert bulk.retry(row, by=alice).total == 2

@@ -13,7 +13,7 @@ from devices.actions import bulk, commands
 from devices.api import answers
 from devices.models import BulkCommand, Command, CommandState, Device
 from tenants import actions
-from tenants.models import Group, Role, User
+from tenants.models import Group, Role, Tenant, User
 from tests.many import online
 from tests.people import Enrolled, authorization, enrol
 
@@ -191,3 +191,16 @@ def test_a_revoked_device_takes_no_command(api: APIClient, device: Device, alice
     answer = post(api, alice, {"command": "ping", "deadline": "2h"}, path)
     assert answer.status_code == 409
     assert "revoked" in answer.json()["detail"]
+
+
+def test_a_suspended_tenant_takes_no_command(api: APIClient, device: Device, alice: User) -> None:
+    row = commands.issue(device, "ping", {}, by=alice)
+    Command.objects.update(state=CommandState.FAILED)
+    Tenant.objects.update(suspended_at=timezone.now())
+    for path, body in (
+        (f"/api/nats/device/{device.pk}/command", {"command": "ping"}),
+        (f"/api/nats/command/{row.uuid}/retry", None),
+    ):
+        answer = post(api, alice, body, path)
+        assert (answer.status_code, "suspended" in answer.json()["detail"]) == (409, True)
+    assert Command.objects.count() == 1

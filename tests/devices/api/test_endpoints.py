@@ -245,6 +245,20 @@ def test_the_documentation_describes_every_endpoint_and_its_answer(
                 assert "content" in described, f"{path} {code}"
 
 
+def test_the_documentation_says_how_people_and_devices_authenticate(
+    api: APIClient, db: None
+) -> None:
+    schema = api.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi+json").json()
+    assert "Token KEY" in schema["info"]["description"]
+    schemes = schema["components"]["securitySchemes"]
+    assert (schemes["Person"]["type"], schemes["Person"]["name"]) == ("apiKey", "Authorization")
+    assert (schemes["Device"]["type"], schemes["Device"]["scheme"]) == ("http", "bearer")
+    paths = schema["paths"]
+    assert {"Person": []} in paths["/api/nats/command/{uuid}"]["get"]["security"]
+    assert {"Device": []} in paths["/api/nats/device/{uuid}/credentials"]["get"]["security"]
+    assert not any(paths["/api/nats/health"]["get"].get("security", []))
+
+
 def test_answers_have_the_fields_that_the_documentation_says(
     api: APIClient, enrolled: Enrolled, alice: User, redis_server: object
 ) -> None:

@@ -12,7 +12,9 @@ from devices.models import Device
 from tenants.actions import audit
 from tenants.actions.audit import Actor
 from tenants.actions.credentials import issue_device_password, issue_tenant_credential
-from tenants.models import Action, ActorKind, AuditEntry, Credential, Tenant, User
+from tenants.actions.keys import create_api_token, revoke_api_token
+from tenants.actions.people import create_person, delete_person
+from tenants.models import Action, ActorKind, AuditEntry, Credential, Role, Tenant, User
 from tests.devices.api.test_audit import content
 
 PAGE = "/audit/"
@@ -135,6 +137,18 @@ def test_a_filter_that_cannot_be_read_is_said(as_alice: Client) -> None:
         answer = as_alice.get(PAGE, query)
         assert answer.status_code == 422
         assert "cannot be read" in text(answer)
+
+
+def test_it_offers_nothing_that_happens_in_no_tenant(as_alice: Client, alice: User) -> None:
+    dora = create_person(User(username="dora"), by=alice)
+    token, _ = create_api_token(dora, name="t", role=Role.VIEWER, expires_at=None, by=alice)
+    revoke_api_token(token, by=alice)
+    delete_person(dora, by=alice)
+    elsewhere = set(AuditEntry.objects.filter(tenant_uuid=None).values_list("action", flat=True))
+    assert elsewhere >= {Action.PERSON_DELETED, Action.API_TOKEN_REVOKED}
+    offered = {value for value, _ in as_alice.get(PAGE).context["filters"].fields["action"].choices}
+    assert not offered & elsewhere
+    assert offered >= {Action.MEMBERSHIP_SET, Action.BROKER_REFUSED, Action.AUDIT_EXPORTED}
 
 
 def test_an_export_has_what_is_filtered_and_is_told(

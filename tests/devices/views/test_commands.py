@@ -236,6 +236,13 @@ def test_the_deadline_is_chosen_in_the_form(as_alice: Client, device: Device) ->
     assert send(as_alice, device, command="ping", deadline="2592001").status_code == 422
 
 
+def test_what_the_platform_sends_says_so(as_alice: Client, device: Device) -> None:
+    command = Command.objects.create(
+        device=device, command="renew_credentials", by_platform=True, deadline=timezone.now()
+    )
+    assert "by the platform</span>" in shown(as_alice, command)
+
+
 def test_what_has_ended_can_be_repeated_and_names_what_it_repeats(
     as_alice: Client, as_bob: Client, as_charlie: Client, alice: User, device: Device
 ) -> None:

@@ -4,8 +4,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from devices.actions.credentials import revoke_device
-from devices.models import Device
+from devices.actions.commands import issue
+from devices.actions.credentials import reinstate_device, revoke_device
+from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import Coverage
 from tenants.actions import credentials, suspension
 from tenants.models import Credential, User
@@ -86,6 +87,48 @@ def test_a_revoked_device_is_offered_no_command(
         page = as_alice.get(address).content.decode()
         assert "send-command" not in page
         assert "takes no command" in page
+
+
+def test_a_device_of_a_suspended_tenant_is_offered_no_command(
+    as_alice: Client, device_a: Device
+) -> None:
+    suspension.suspend_tenant(device_a.tenant, by=None, reason="the invoice")
+    for address in (path(device_a), path(device_a, "status")):
+        page = as_alice.get(address).content.decode()
+        assert "send-command" not in page
+        assert "take no command" in page
+
+
+def test_nothing_is_repeated_while_the_device_is_revoked_or_its_tenant_suspended(
+    as_alice: Client, device_a: Device, alice: User
+) -> None:
+    issue(device_a, "ping", {}, by=alice)
+    Command.objects.update(state=CommandState.FAILED)
+    assert "Repeat ping" in as_alice.get(path(device_a)).content.decode()
+    revoke_device(device_a, by=alice, reason="lost")
+    assert "Repeat ping" not in as_alice.get(path(device_a)).content.decode()
+    reinstate_device(device_a, by=alice)
+    suspension.suspend_tenant(device_a.tenant, by=None, reason="the invoice")
+    assert "Repeat ping" not in as_alice.get(path(device_a)).content.decode()
+
+
+def test_a_revoked_device_is_offline_at_once(
+    as_alice: Client, device_a: Device, alice: User, listening: Coverage
+) -> None:
+    Connectivity.objects.update_or_create(
+        device=device_a,
+        defaults={
+            "last_seen_online": timezone.now(),
+            "presence": "online",
+            "presence_at": timezone.now(),
+            "presence_by": "connect",
+        },
+    )
+    assert ">Online</span>" in as_alice.get(path(device_a)).content.decode()
+    revoke_device(device_a, by=alice, reason="lost")
+    page = as_alice.get(path(device_a)).content.decode()
+    assert ">Offline</span>" in page
+    assert "Came online" not in page
 
 
 def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
