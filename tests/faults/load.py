@@ -136,9 +136,14 @@ class Device:
         }
         owed = {publish: random.random() for publish in rates}  # noqa: S311
         last = time.monotonic()
+        heard_last = False
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
+            if self._quiet.is_set() and not heard_last:
+                # An agent without receipts that has just reconnected gets nothing before it speaks.
+                heard_last = True
+                await self._beat()
             for publish, rate in rates.items():
                 owed[publish] = min(owed[publish] + rate * (now - last), rate + 1)
                 while owed[publish] >= 1 and not self._quiet.is_set():

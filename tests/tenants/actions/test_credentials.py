@@ -69,8 +69,10 @@ def test_a_row_tells_of_each_jwt_what_the_jwt_itself_says(tenant_a: Tenant, key:
 
 
 def test_twice_in_a_second_is_one_credential_and_one_after_a_revocation_is_later(
-    tenant_a: Tenant, key: str
+    tenant_a: Tenant, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    second = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: second + 0.5)
     first, said = jwt_of(tenant_a, key)
     assert jwt_of(tenant_a, key) == (first, said)
     credentials.revoke_device(tenant_a.pk, DEVICE, key, by=None, reason="lost")
