@@ -111,16 +111,25 @@ class Attack:
         """Fails unless everything that was taken is accounted for; the figures."""
         taken = sum(self._gun.taken.values())
         seconds = time.monotonic() - self._began
-        handled = eventually(lambda: self._handled(taken), within=15)
-        reasons = Counter(
-            dict(ParkedMessage.objects.order_by().values_list("reason").annotate(Count("pk")))
-        )
-        parked = {
-            name.removeprefix("parked."): number
-            for name, number in handled.items()
-            if name.startswith("parked.")
-        }
-        assert reasons == parked, "each is in the table that was put into the queue"
+        handled: dict[str, int] = {}
+        reasons: Counter[str] = Counter()
+        parked: dict[str, int] = {}
+
+        def agrees() -> bool:
+            """A message is counted before what was parked of it: one status may lack that."""
+            nonlocal handled, reasons, parked
+            handled = self._handled(taken) or {}
+            reasons = Counter(
+                dict(ParkedMessage.objects.order_by().values_list("reason").annotate(Count("pk")))
+            )
+            parked = {
+                name.removeprefix("parked."): number
+                for name, number in handled.items()
+                if name.startswith("parked.")
+            }
+            return bool(handled) and reasons == parked
+
+        eventually(agrees, within=20)
         assert not reasons["failed"], "what is wrong with a message is known before it is written"
         assert not any(handled.get(f"{part}.not_parked") for part in PARTS)
         wronged = ParkedMessage.objects.extra(
