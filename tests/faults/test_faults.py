@@ -65,5 +65,4 @@ def test_nothing_acknowledged_was_lost_and_every_command_ended_and_ran_at_most_o
 ) -> None:
     assert drill.close_the_books(within=RESPONSE_SECONDS + 20.0) == []
     # That there was load at all: how much of it there is, the machine decides.
-    assert drill.ledger.totals["beat"] > 200
-    assert drill.ledger.totals["answer"] > 10
+    assert all(drill.ledger.totals[name] for name in ("beat", "report", "answer"))
