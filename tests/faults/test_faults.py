@@ -16,11 +16,7 @@ from tests.faults.drill import (
 )
 from tests.faults.stage import RESPONSE_SECONDS
 
-pytestmark = [
-    pytest.mark.touches("postgres", "redis", "nats"),
-    # One stage, and in order.
-    pytest.mark.xdist_group("faults"),
-]
+pytestmark = pytest.mark.touches("postgres", "redis", "nats")
 
 LEAST_RATE = 500.0
 # One of each kind. What a killed subscriber had taken is nobody's for ten seconds, so it comes
