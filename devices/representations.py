@@ -3,13 +3,30 @@
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+
 from devices.command_states import COMMAND_STATES
 from devices.models import BulkCommand, Command, Connectivity, Device
 from devices.presence import Cutoffs, Status
+from natsbridge import subjects
 
 
 def epoch(moment: datetime | None) -> float | None:
     return None if moment is None else round(moment.timestamp(), 3)
+
+
+def broker_addresses() -> dict[str, Any]:
+    """Where agents and integrations find the broker: its first address, and all of them."""
+    addresses = settings.AGENT_NATS_URL.split(",")
+    return {"nats_url": addresses[0], "nats_urls": addresses}
+
+
+def broker_access(device: Device) -> dict[str, Any]:
+    """What an agent needs beside its credential to speak to the broker."""
+    return broker_addresses() | {
+        "inbox_prefix": subjects.device_inbox(device.pk),
+        "subjects": subjects.device_subjects(device.tenant_id, device.pk),
+    }
 
 
 def status(device: Device, cutoffs: Cutoffs) -> dict[str, Any]:

@@ -30,6 +30,15 @@ NOBODY = "$G"
 
 _NORMALISED_KINDS = {kind: kind for kind in DURABLE_KINDS} | {"status.heartbeat": "heartbeat"}
 _MESSAGE_TYPES = frozenset((*DURABLE_KINDS, "command"))
+# What agents are told of, and by which name.
+_AGENT_KINDS = {
+    "heartbeat": "heartbeat",
+    "commands": "command",
+    "responses": "response",
+    "status": "status",
+    "monitoring": "monitoring",
+    "sysinfo": "sysinfo",
+}
 _ACCOUNT_KEY_LENGTH = 56
 _LONGEST_METRIC_TYPE = 64
 
@@ -70,6 +79,13 @@ def device_subject(tenant: UUID, device: UUID, message_type: str) -> str:
 def metric_subject(device: UUID, metric_type: str) -> str:
     """The subject of a live metric, inside the device's tenant's account."""
     return f"demo.system.{_text(device)}.{_metric_type(metric_type)}"
+
+
+def device_subjects(tenant: UUID, device: UUID) -> dict[str, str]:
+    """The subjects that an agent needs, by what it does there. In that of the live metrics it puts
+    the name of the metric in place of `{metric_type}`."""
+    subjects = {name: device_subject(tenant, device, kind) for name, kind in _AGENT_KINDS.items()}
+    return subjects | {"metrics": f"demo.system.{_text(device)}.{{metric_type}}"}
 
 
 def command_export(account_public: str, device: UUID) -> str:

@@ -24,20 +24,21 @@ class SeedAgent:
         self.device_token = device_token
         self.session_id = str(uuid.uuid4())
 
-    def get(self, what: str) -> dict:
+    def get(self, path: str) -> dict:
         request = urllib.request.Request(
-            f"{self.server}/api/nats/device/{self.device_uuid}/{what}",
+            self.server + path.format(self.device_uuid),
             headers={"Authorization": f"Bearer {self.device_token}"},
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     async def run(self) -> None:
-        tenant = (await asyncio.to_thread(self.get, "tenant"))["tenant_uuid"]
-        self.prefix = f"tenant.{tenant}.device.{self.device_uuid}"
-        credentials = (await asyncio.to_thread(self.get, "credentials"))["credentials"]
+        tenant = await asyncio.to_thread(self.get, "/api/device/{}/tenant")
+        self.prefix = f"tenant.{tenant['tenant_uuid']}.device.{self.device_uuid}"
+        answer = await asyncio.to_thread(self.get, "/api/nats/device/{}/credentials")
+        credentials = answer["credentials"]
         self.client = await nats.connect(
-            credentials["nats_url"],
+            tenant["nats_server"],
             user=credentials["username"],
             password=credentials["password"],
             name=f"nats_persistent_agent_{self.device_uuid}",

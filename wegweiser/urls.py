@@ -3,6 +3,7 @@ from django.contrib.auth import views as auth_views
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from devices.api.views import DeviceTenantView, NoSuchEndpointView
 from tenants.admin.people import change_own_password
 
 urlpatterns = [
@@ -13,5 +14,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
     path("api/nats/", include("devices.api.urls")),
+    path("api/device/<uuid:uuid>/tenant", DeviceTenantView.as_view(), name="api-old-device-tenant"),
+    path("api/device/<path:rest>", NoSuchEndpointView.as_view()),
     path("", include("devices.urls")),
 ]

@@ -237,6 +237,7 @@ class Configuration:
     device_uuid: str = ""
     tenant_uuid: str = ""
     device_token: str = ""
+    # One address of the broker, or several by commas.
     nats_url: str = ""
     jwt: str = ""
     # This computer's clock when the JWT came: its age is measured by that clock alone, so a
@@ -259,10 +260,14 @@ class Configuration:
             raise ConfigurationError(f"the CA in the configuration is damaged: {error}") from error
 
     def take_credentials(self, credentials: JsonObject) -> None:
-        """From `{jwt, nats_url}`. Raises ServerUnavailableError."""
+        """From `{jwt, nats_url, nats_urls?}`. Raises ServerUnavailableError."""
         jwt = text_of(credentials, "jwt")
         jwt_lifetime(jwt)
-        self.nats_url = text_of(credentials, "nats_url")
+        urls = credentials.get("nats_urls")
+        if isinstance(urls, list) and urls and all(isinstance(url, str) and url for url in urls):
+            self.nats_url = ",".join(urls)
+        else:
+            self.nats_url = text_of(credentials, "nats_url")
         self.jwt = jwt
         self.jwt_received_at = time.time()
 

@@ -7,7 +7,34 @@ from rest_framework import serializers
 from devices.presence import Presence, Reporter
 
 
-class CredentialsAnswer(serializers.Serializer[Any]):
+class BrokerAddressesAnswer(serializers.Serializer[Any]):
+    nats_url = serializers.CharField(help_text="The first of `nats_urls`.")
+    nats_urls = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="All addresses of the broker, to be tried in turn; they may differ in scheme.",
+    )
+
+
+class SubjectsAnswer(serializers.Serializer[Any]):
+    heartbeat = serializers.CharField()
+    commands = serializers.CharField(help_text="To subscribe to; to the others it publishes.")
+    responses = serializers.CharField()
+    status = serializers.CharField()
+    monitoring = serializers.CharField()
+    sysinfo = serializers.CharField()
+    metrics = serializers.CharField(
+        help_text="With the metric's name, such as `cpu_percent`, in place of `{metric_type}`."
+    )
+
+
+class BrokerAccessAnswer(BrokerAddressesAnswer):
+    inbox_prefix = serializers.CharField(
+        help_text="For the client library: in other inboxes a device hears no acknowledgement."
+    )
+    subjects = SubjectsAnswer()
+
+
+class CredentialsAnswer(BrokerAccessAnswer):
     """A JWT for a device that has registered a key, a username and a password for another."""
 
     jwt = serializers.CharField(required=False)
@@ -16,7 +43,6 @@ class CredentialsAnswer(serializers.Serializer[Any]):
         required=False,
         help_text="A new one each time; the one before it ends once this one has been used.",
     )
-    nats_url = serializers.CharField()
 
 
 class RegistrationAnswer(serializers.Serializer[Any]):
@@ -37,13 +63,13 @@ class UpgradeAnswer(serializers.Serializer[Any]):
     nats_credentials = CredentialsAnswer()
 
 
-class DeviceTenantAnswer(serializers.Serializer[Any]):
+class DeviceTenantAnswer(BrokerAccessAnswer):
     success = serializers.BooleanField()
     device_uuid = serializers.UUIDField()
     tenant_uuid = serializers.UUIDField()
     group_uuid = serializers.UUIDField()
     org_uuid = serializers.UUIDField()
-    nats_server = serializers.CharField()
+    nats_server = serializers.CharField(help_text="The same as `nats_url`.")
 
 
 class DeviceCredentialsAnswer(serializers.Serializer[Any]):
@@ -234,9 +260,8 @@ class TenantCredentialsAnswer(serializers.Serializer[Any]):
     credentials = CredentialAnswer(many=True)
 
 
-class IssuedCredential(serializers.Serializer[Any]):
+class IssuedCredential(BrokerAddressesAnswer):
     success = serializers.BooleanField()
     credential = CredentialAnswer()
     username = serializers.CharField()
     secret = serializers.CharField(help_text="The `.creds` file, or the password. Shown once.")
-    nats_url = serializers.CharField()

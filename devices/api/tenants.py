@@ -8,7 +8,6 @@ more of a broker that it shares with others.
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -26,6 +25,7 @@ from devices.api.serializers import (
     TenantIssueSerializer,
     TenantRotationSerializer,
 )
+from devices.representations import broker_addresses
 from tenants.actions import credentials, limits, suspension
 from tenants.models import Credential, Tenant
 
@@ -182,6 +182,6 @@ def _issued(issued: credentials.Issued) -> Response:
         "credential": representations.credential(issued.credential),
         "username": issued.username,
         "secret": issued.secret,
-        "nats_url": settings.AGENT_NATS_URL,
+        **broker_addresses(),
     }
     return Response(answer, status=201, headers={"Cache-Control": "no-store"})

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -110,25 +109,27 @@ class UpgradeView(APIView):
             "device_uuid": str(uuid),
             "tenant_uuid": str(device.tenant_id),
             **({"device_token": upgraded.device_token} if upgraded.device_token else {}),
-            "nats_credentials": _shown(upgraded.issued),
+            "nats_credentials": _shown(device, upgraded.issued),
         }
         return Response(answer, headers=NO_STORE)
 
 
 class DeviceTenantView(APIView):
+    """Also at `/api/device/{uuid}/tenant`, where agents look that are older than `/api/nats/`."""
+
     @extend_schema(responses=answers.DeviceTenantAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         device = access.device_for(request, uuid)
-        return Response(
-            {
-                "success": True,
-                "device_uuid": str(device.pk),
-                "tenant_uuid": str(device.tenant_id),
-                "group_uuid": str(device.group_id),
-                "org_uuid": str(device.group.organisation_id),
-                "nats_server": settings.AGENT_NATS_URL,
-            }
-        )
+        broker = representations.broker_access(device)
+        answer = {
+            "success": True,
+            "device_uuid": str(device.pk),
+            "tenant_uuid": str(device.tenant_id),
+            "group_uuid": str(device.group_id),
+            "org_uuid": str(device.group.organisation_id),
+            "nats_server": broker["nats_url"],
+        }
+        return Response(answer | broker)
 
 
 class DeviceCredentialsView(APIView):
@@ -260,13 +261,13 @@ def _command(command: Command) -> Response:
     )
 
 
-def _credentials(device: Device) -> dict[str, str]:
-    return _shown(enrolment.issue_credential(device))
+def _credentials(device: Device) -> dict[str, Any]:
+    return _shown(device, enrolment.issue_credential(device))
 
 
-def _shown(issued: credentials.Issued) -> dict[str, str]:
+def _shown(device: Device, issued: credentials.Issued) -> dict[str, Any]:
     """As agents know it; a JWT goes with the agent's own key, and names its user itself."""
     secret = {"jwt": issued.secret}
     if issued.credential.kind == Credential.Kind.PASSWORD:
         secret = {"username": issued.username, "password": issued.secret}
-    return secret | {"nats_url": settings.AGENT_NATS_URL}
+    return secret | representations.broker_access(device)

@@ -1,11 +1,15 @@
 """Agents that know only a username and a password, on the whole backend."""
 
+import json
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
+import nats
 import pytest
 from django.conf import settings
 from nats.aio.client import Client
@@ -15,6 +19,7 @@ from rest_framework.test import APIClient
 from devices import metrics
 from devices.actions import enrolment
 from devices.models import Command, Connectivity, Device
+from tenants import actions
 from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, BrokerAccount, Credential, Group, Tenant, User
 from tests.people import authorization
@@ -67,6 +72,50 @@ def test_an_agent_of_the_old_contract_reports_streams_and_answers(
     entry = AuditEntry.objects.get(action=Action.BROKER_LOGIN, device_uuid=old_device.pk)
     assert entry.tenant_uuid == old_device.tenant_id
     assert agent.poll() is None
+
+
+def test_a_client_that_knows_only_what_it_was_answered_hears_that_its_reports_are_stored(
+    system: System, provisioned: None, group_a: Group, alice: User, api: APIClient
+) -> None:
+    settings.AGENT_NATS_URL = f"{settings.NATS_URL},nats://127.0.0.1:9"
+    _, key = actions.create_enrollment_key(group_a, name="office")
+    body = {"groupuuid": str(group_a.pk), "devicename": "stranger", "enrollment_key": key}
+    registered = api.post("/api/nats/agent/register", body, "json").json()
+    told = registered["nats_credentials"]
+
+    async def report() -> dict[str, Any]:
+        client = await nats.connect(
+            told["nats_urls"],
+            user=told["username"],
+            password=told["password"],
+            inbox_prefix=told["inbox_prefix"],
+        )
+        subjects = told["subjects"]
+        commands = await client.subscribe(subjects["commands"])
+        stored = {}
+        for name in set(subjects) - {"commands", "metrics"}:
+            answer = await client.request(subjects[name], b'{"timestamp": 1}', timeout=5)
+            stored[name] = json.loads(answer.data)["stream"]
+        for name in ("cpu_percent", "uptime"):
+            point = {"value": 7, "timestamp": time.time()}
+            subject = subjects["metrics"].format(metric_type=name)
+            await client.publish(subject, json.dumps(point).encode())
+        command = json.loads((await commands.next_msg(timeout=15)).data)
+        await client.close()
+        return stored | {"commands": command["payload"]["command"]}
+
+    device = Device.objects.get(pk=registered["deviceuuid"])
+    path = f"/api/nats/device/{device.pk}/command"
+    api.post(path, {"command": "greet"}, "json", **authorization(alice))
+    assert system.thread.run(report()) == {
+        "heartbeat": "LATEST",
+        "status": "LATEST",
+        "sysinfo": "LATEST",
+        "responses": "INGEST",
+        "monitoring": "INGEST",
+        "commands": "greet",
+    }
+    eventually(lambda: metrics.recent(device.pk).keys() >= {"cpu_percent", "uptime"})
 
 
 def test_many_log_in_by_password_at_once_and_a_wrong_one_never(

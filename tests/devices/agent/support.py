@@ -155,7 +155,8 @@ class FakeServer:
             issued_at=now,
             expires_at=int(now + self.lifetime),
         )
-        return {"jwt": jwt, "nats_url": self.nats_url}
+        addresses = self.nats_url.split(",")
+        return {"jwt": jwt, "nats_url": addresses[0], "nats_urls": addresses}
 
 
 class AgentProcess:

@@ -157,6 +157,24 @@ async def test_a_line_torn_by_a_power_cut_costs_nothing_else(tmp_path: Path) -> 
     assert again.state("b") is None
 
 
+@pytest.mark.parametrize(
+    ("urls", "taken"),
+    [
+        (["tls://a", "wss://b"], "tls://a,wss://b"),
+        ("tls://b", "tls://a"),
+        ([], "tls://a"),
+        (["tls://b", 7], "tls://a"),
+        (None, "tls://a"),
+    ],
+)
+def test_the_agent_takes_all_addresses_of_the_broker_where_it_is_told_them(
+    urls: object, taken: str
+) -> None:
+    configuration = agent.Configuration("", "", "", "")
+    configuration.take_credentials({"jwt": "a.e30.c", "nats_url": "tls://a", "nats_urls": urls})
+    assert configuration.nats_url == taken
+
+
 async def test_answers_keep_their_order_through_a_restart(tmp_path: Path) -> None:
     journal = await loaded(tmp_path / "journal")
     for command_id in "abc":

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from devices import metrics
@@ -38,11 +39,15 @@ def listening(db: None) -> None:
     status.beat("test", started_at=timezone.now(), connected=True, details={})
 
 
+OLD_TENANT = "/api/device/{}/tenant"
+
+
 def url(device: Device, what: str) -> str:
-    return f"/api/nats/device/{device.pk}/{what}"
+    """`what` is what stands behind the device, or a whole path with a place for it."""
+    return what.format(device.pk) if "{}" in what else f"/api/nats/device/{device.pk}/{what}"
 
 
-READS = ("tenant", "status", "metrics/recent")
+READS = ("tenant", "status", "metrics/recent", OLD_TENANT)
 
 
 @pytest.mark.parametrize("what", READS)
@@ -88,14 +93,19 @@ def test_credentials_are_a_fresh_jwt_for_the_registered_key(
 def test_the_tenant_endpoint_says_where_a_device_belongs(
     api: APIClient, device: Device, bob: User
 ) -> None:
-    answer = api.get(url(device, "tenant"), **authorization(bob)).json()
+    headers = authorization(bob)
+    answer = api.get(url(device, "tenant"), **headers).json()
+    assert api.get(url(device, OLD_TENANT), **headers).json() == answer
+    access = {name: answer.pop(name) for name in ("nats_urls", "inbox_prefix", "subjects")}
+    assert access["inbox_prefix"] == f"_INBOX_{device.pk}"
     assert answer == {
         "success": True,
         "device_uuid": str(device.pk),
         "tenant_uuid": str(device.tenant_id),
         "group_uuid": str(device.group_id),
         "org_uuid": str(device.group.organisation_id),
-        "nats_server": answer["nats_server"],
+        "nats_server": access["nats_urls"][0],
+        "nats_url": access["nats_urls"][0],
     }
 
 
@@ -226,7 +236,8 @@ def test_health_is_for_anyone_and_says_what_is_missing(
 
 def test_what_does_not_exist_is_a_problem_in_json(api: APIClient, alice: User) -> None:
     missing = f"/api/nats/device/{uuid.uuid4()}/status"
-    for path in (missing, "/api/nats/device/not-a-uuid/status", "/api/nats/nothing"):
+    strange = "/api/device/not-a-uuid/tenant"
+    for path in (missing, "/api/nats/device/not-a-uuid/status", "/api/nats/nothing", strange):
         answer = api.get(path, **authorization(alice))
         assert answer.status_code == 404
         assert answer["Content-Type"] == "application/problem+json"
@@ -238,7 +249,7 @@ def test_the_documentation_describes_every_endpoint_and_its_answer(
     answer = api.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi+json")
     assert answer.status_code == 200
     paths = answer.json()["paths"]
-    assert len(paths) == 31
+    assert len(paths) == 32
     for path, operations in paths.items():
         for operation in operations.values():
             for code, described in operation["responses"].items():
@@ -274,3 +285,29 @@ def test_answers_have_the_fields_that_the_documentation_says(
     }
     for path, (headers, answer) in documented.items():
         assert api.get(path, **headers).json().keys() == answer().fields.keys(), path
+
+
+def test_an_old_client_library_gets_one_address_and_ours_gets_them_all(
+    api: APIClient, group_a: Group, alice: User, settings: Settings
+) -> None:
+    addresses = ["tls://one.example:4222", "wss://two.example/nats"]
+    settings.AGENT_NATS_URL = ",".join(addresses)
+    _, key = actions.create_enrollment_key(group_a, name="office")
+    body = {"groupuuid": str(group_a.pk), "devicename": "old", "enrollment_key": key}
+    registered = api.post("/api/nats/agent/register", body, "json").json()
+    device = {"HTTP_AUTHORIZATION": f"Bearer {registered['device_token']}"}
+    path = "/api/nats/{}/" + registered["deviceuuid"]
+    told = [
+        registered["nats_credentials"],
+        api.post(path.format("agent") + "/upgrade", **device).json()["nats_credentials"],
+        api.get(path.format("device") + "/credentials", **device).json()["credentials"],
+        api.get(path.format("device") + "/tenant", **device).json(),
+    ]
+    assert told[3]["nats_server"] == addresses[0]
+    for each in told:
+        assert (each["nats_url"], each["nats_urls"]) == (addresses[0], addresses)
+        assert each["inbox_prefix"] == told[0]["inbox_prefix"]
+        assert each["subjects"] == told[0]["subjects"]
+    tenant = f"/api/nats/tenant/{group_a.tenant_id}/credentials"
+    issued = api.post(tenant, {"kind": "password"}, "json", **authorization(alice)).json()
+    assert (issued["nats_url"], issued["nats_urls"]) == (addresses[0], addresses)

@@ -17,6 +17,8 @@ from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, Credential, Group, Role, Tenant, User, hash_token
 from tests.people import Enrolled, authorization, enrol, person
 
+BROKER_ACCESS = {"nats_url", "nats_urls", "inbox_prefix", "subjects"}
+
 
 @pytest.fixture(autouse=True)
 def platform_keys(db: None) -> None:
@@ -62,7 +64,7 @@ def test_without_a_key_pair_a_device_gets_a_username_and_a_password(
     answer = register(api, group_a, key)
     assert (answer.status_code, answer["Cache-Control"]) == (201, "no-store")
     given = answer.json()["nats_credentials"]
-    assert given.keys() == {"username", "password", "nats_url"}
+    assert given.keys() == {"username", "password", *BROKER_ACCESS}
     assert given["username"] == f"device_{answer.json()['deviceuuid']}"
     assert len(given["password"]) == 32
     assert given["password"].isalnum()
