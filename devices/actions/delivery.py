@@ -142,19 +142,10 @@ def _due() -> QuerySet[Command]:
         device__connectivity__last_heartbeat__gt=F("sent_at"),
     )
     unreceipted = Q(receipts, again, state=CommandState.SENT)
-    # It has connected and may not listen yet; what it misses is sent again only if it gives
-    # receipts, so from any other a word is waited for.
-    unheard = BrokerSession.objects.filter(
-        device=OuterRef("device"),
-        ended_at=None,
-        started_at__gt=Coalesce(
-            OuterRef("device__connectivity__last_heartbeat"), datetime.fromtimestamp(0, UTC)
-        ),
-    )
     return (
         Command.objects.filter(
             queued | unreceipted,
-            receipts | ~Exists(unheard),
+            receipts | _hears_commands(),
             ~Q(device__connectivity__presence=Presence.OFFLINE),
             deadline__gt=now,
             device__connectivity__last_seen_online__gte=current_cutoffs().online_since,
@@ -166,6 +157,17 @@ def _due() -> QuerySet[Command]:
         .select_for_update(skip_locked=True, of=("self",))
         .order_by("id")
     )
+
+
+def _hears_commands() -> Q:
+    """The device is connected as far as the broker has said, and has sent a heartbeat over each of
+    its connections. What a device misses is sent again only if it gives receipts; so any other gets
+    nothing in the grace after its disconnect, nor between its login and its subscription."""
+    connected = BrokerSession.objects.filter(device=OuterRef("device"), ended_at=None)
+    last_heartbeat = Coalesce(
+        OuterRef("device__connectivity__last_heartbeat"), datetime.fromtimestamp(0, UTC)
+    )
+    return Exists(connected) & ~Exists(connected.filter(started_at__gt=last_heartbeat))
 
 
 def _still_allowed(rows: Sequence[Command]) -> set[int]:

@@ -4,10 +4,13 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from devices.actions import commands, delivery
+from devices.actions import commands, delivery, sessions
+from devices.actions.sessions import Session
 from devices.errors import CommandRefused
-from devices.models import Command, CommandState, Connectivity, Device
+from devices.models import BrokerSession, Command, CommandState, Connectivity, Device
+from devices.presence import Presence, Reporter
 from natsbridge import status
 from tenants import actions
 from tenants.models import Group, Membership, Role, Tenant, User
@@ -20,10 +23,32 @@ def listening(db: None, redis_server: object) -> None:
     status.beat("test", started_at=timezone.now(), connected=True, details={})
 
 
-def online(device: Device, *, receipts: bool = True) -> None:
+def online(device: Device) -> None:
+    """With an agent that gives receipts."""
     Connectivity.objects.filter(device=device).update(
-        last_seen_online=timezone.now(), capabilities={"receipts": receipts}
+        last_seen_online=timezone.now(), capabilities={"receipts": True}
     )
+
+
+def plain_agent(device: Device, *, connections: int = 1) -> list[BrokerSession]:
+    """Online, with an agent that gives no receipts and has sent a heartbeat over all of its
+    connections; in the order in which these began."""
+    now = timezone.now()
+    Connectivity.objects.filter(device=device).update(
+        last_seen_online=now, last_heartbeat=now, presence=Presence.ONLINE, capabilities={}
+    )
+    return BrokerSession.objects.bulk_create(
+        BrokerSession(
+            server_id="N1", client_id=number, device=device, started_at=now - timedelta(seconds=9)
+        )
+        for number in range(connections)
+    )
+
+
+def ended(*connections: BrokerSession) -> None:
+    for each in connections:
+        end = Session("N1", each.client_id, each.device_id, "", each.started_at, timezone.now())
+        sessions.record([end], by=Reporter.DISCONNECT)
 
 
 def state(row: Command) -> str:
@@ -123,7 +148,7 @@ def test_what_did_not_leave_waits_again_as_if_it_had_never_been_sent(
     device_a: Device, alice: User
 ) -> None:
     row = commands.issue(device_a, "ping", {}, by=alice)
-    online(device_a, receipts=False)
+    plain_agent(device_a)
     unsent = delivery.claim_due()
     delivery.settle([], unsent)
     row.refresh_from_db()
@@ -136,7 +161,7 @@ def test_an_agent_without_receipts_gets_it_once_and_its_silence_is_a_failure(
     device_a: Device, alice: User, said: dict[str, bool]
 ) -> None:
     row = commands.issue(device_a, "ping", {}, by=alice)
-    online(device_a)
+    plain_agent(device_a)
     Connectivity.objects.update(capabilities=said)
     assert len(delivery.claim_due()) == 1
     age(row, sent_at=timedelta(minutes=11))
@@ -144,6 +169,61 @@ def test_an_agent_without_receipts_gets_it_once_and_its_silence_is_a_failure(
     delivery.sweep()
     row.refresh_from_db()
     assert (row.state, row.error) == (CommandState.FAILED, "no response")
+
+
+@pytest.mark.parametrize("grace", ["usual", "unstable", "server"])
+def test_in_the_grace_after_its_disconnect_an_agent_without_receipts_is_sent_nothing(
+    device_a: Device, alice: User, grace: str, settings: Settings
+) -> None:
+    settings.PRESENCE_GRACE_SECONDS = settings.PRESENCE_UNSTABLE_GRACE_SECONDS = 600
+    settings.PRESENCE_SERVER_GRACE_SECONDS = 600
+    ended(*plain_agent(device_a))
+    match grace:
+        case "unstable":
+            Connectivity.objects.update(unstable_until=timezone.now() + timedelta(minutes=5))
+        case "server":
+            BrokerSession.objects.update(end_reason=BrokerSession.SERVER_GONE)
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    assert Connectivity.objects.get(device=device_a).presence == Presence.ONLINE
+    assert delivery.claim_due() == []
+    Connectivity.objects.update(capabilities={"receipts": True})
+    assert [each.command for each in delivery.claim_due()] == [row.pk], "it would be sent again"
+
+
+def test_of_several_connections_of_an_agent_without_receipts_one_that_lives_is_enough(
+    device_a: Device, alice: User
+) -> None:
+    first, second = plain_agent(device_a, connections=2)
+    ended(first)
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    assert [each.command for each in delivery.claim_due()] == [row.pk]
+    ended(second)
+    commands.issue(device_a, "ping", {}, by=alice)
+    assert delivery.claim_due() == []
+
+
+def test_an_agent_without_receipts_that_is_back_gets_its_command_once_it_has_spoken(
+    device_a: Device, alice: User
+) -> None:
+    ended(*plain_agent(device_a))
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    began = timezone.now()
+    BrokerSession.objects.create(server_id="N1", client_id=7, device=device_a, started_at=began)
+    assert delivery.claim_due() == []
+    Connectivity.objects.update(last_heartbeat=timezone.now())
+    assert [each.command for each in delivery.claim_due()] == [row.pk]
+
+
+def test_an_agent_without_receipts_whose_connection_nobody_told_of_waits_until_it_is_listed(
+    device_a: Device, alice: User
+) -> None:
+    """Its heartbeats come, and the broker's events lag behind."""
+    plain_agent(device_a, connections=0)
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    assert delivery.claim_due() == []
+    listed = Session("N1", 1, device_a.pk, "", timezone.now() - timedelta(seconds=5))
+    sessions.record([listed], by=Reporter.RECONCILIATION)
+    assert [each.command for each in delivery.claim_due()] == [row.pk]
 
 
 def test_past_its_deadline_a_waiting_command_expires_and_a_sent_one_fails(
