@@ -17,6 +17,7 @@ urlpatterns = [
     path("audit/", audit.audit, name="audit"),
     path("audit/export/", audit.export_audit, name="audit-export"),
     path("devices/add/", enrolment.add_device, name="add-device"),
+    path("devices/add/<uuid:secret_id>/", enrolment.device_added, name="device-added"),
     path("devices/<uuid:device_uuid>/", device.device, name="device"),
     path("devices/<uuid:device_uuid>/status/", device.device_status, name="device-status"),
     path("devices/<uuid:device_uuid>/presence/", presence.device_presence, name="device-presence"),
@@ -53,6 +54,11 @@ urlpatterns = [
     path("devices/<uuid:device_uuid>/delete/", controls.delete, name="device-delete"),
     path("tenant/<uuid:tenant_uuid>/", tenant.tenant, name="tenant"),
     path("tenant/<uuid:tenant_uuid>/issue/", tenant.issue, name="tenant-issue"),
+    path(
+        "tenant/<uuid:tenant_uuid>/issued/<uuid:secret_id>/",
+        tenant.issued_credential,
+        name="tenant-credential-secret",
+    ),
     path("tenant/<uuid:tenant_uuid>/rotate/", tenant.rotate, name="tenant-rotate"),
     path("tenant/<uuid:tenant_uuid>/rotate-keys/", tenant.rotate_keys, name="tenant-rotate-keys"),
     path(

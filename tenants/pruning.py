@@ -9,7 +9,8 @@ from django.db.models import QuerySet
 
 from natsbridge.retention import Batches, retention
 from tenants.actions import audit
-from tenants.models import ApiToken, AuditEntry, EnrollmentKey
+from tenants.models import ApiToken, AuditEntry, EnrollmentKey, OneTimeSecret
+from tenants.models.one_time import LIFETIME
 
 
 def _audit_before(now: datetime) -> datetime:
@@ -33,6 +34,11 @@ def enrolment_keys(now: datetime) -> QuerySet[EnrollmentKey]:
 @retention.kind("API tokens")
 def api_tokens(now: datetime) -> QuerySet[ApiToken]:
     return ApiToken.objects.filter(expiry__lt=now - timedelta(days=settings.ENDED_DAYS))
+
+
+@retention.kind("secrets that were not shown")
+def unshown_secrets(now: datetime) -> QuerySet[OneTimeSecret]:
+    return OneTimeSecret.objects.filter(created_at__lt=now - LIFETIME)
 
 
 @retention.kind("sessions")

@@ -1,8 +1,10 @@
 """Makes people and devices for tests, through the actions that make the real ones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.test import Client
 
 from devices.actions import enrolment
 from devices.actions.credentials import RENEW
@@ -72,3 +74,11 @@ def enrol(group: Group, name: str) -> Enrolled:
         proof=None,
     )
     return Enrolled(registration.device, registration.device_token, pair)
+
+
+def shown(client: Client, posted: Any) -> Any:
+    """The page that shows a new secret, to which the answer to a POST redirects."""
+    assert posted.status_code == 302, posted.content
+    page = client.get(posted["Location"])
+    assert page.status_code == 200, page.content
+    return page

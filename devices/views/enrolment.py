@@ -1,17 +1,20 @@
 from pathlib import Path
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.debug import sensitive_variables
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from devices.forms import AddDeviceForm
+from devices.views.one_time import secret_gone
 from devices.views.page import PersonRequest, page
 from natsbridge.server_config import travels_in_clear
-from tenants.actions import create_enrollment_key
-from tenants.models import Group, Role
+from tenants.actions import create_enrollment_key, keep_secret, reveal_secret
+from tenants.models import EnrollmentKey, Group, Role
 
 AGENT = Path(__file__).parents[1] / "agent" / "nats_persistent_agent.py"
 
@@ -30,10 +33,25 @@ def add_device(request: PersonRequest) -> HttpResponse:
         return render(request, "devices/add_device.html", {"form": form}, status=422)
     group = form.cleaned_data["group"]
     key, plain = create_enrollment_key(group, created_by=request.user, **form.key_options())
+    return redirect("device-added", keep_secret(plain, key, to=request.user))
+
+
+@page
+@sensitive_variables("revealed", "context")
+@require_GET
+def device_added(request: PersonRequest, secret_id: UUID) -> HttpResponse:
+    revealed = reveal_secret(secret_id, EnrollmentKey, to=request.user)
+    if revealed is None:
+        back = reverse("add-device")
+        crumbs = [(reverse("fleet"), "Fleet"), (back, "Add a device")]
+        return secret_gone(request, crumbs=crumbs, back=back)
+    visible = EnrollmentKey.objects.visible_to(request.user, Role.ADMIN)
+    related = visible.select_related("group__tenant", "group__organisation")
+    key = get_object_or_404(related, pk=revealed.row_id)
     context = {
-        "group": group,
+        "group": key.group,
         "key": key,
-        "plain": plain,
+        "plain": revealed.secret,
         "public_url": settings.PUBLIC_URL,
         "websockets": any(url.startswith("ws") for url in settings.AGENT_NATS_URL.split(",")),
         "unencrypted": travels_in_clear(settings.PUBLIC_URL),

@@ -6,16 +6,18 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.text import slugify
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from devices.actions.credentials import rotate_all
 from devices.views.controls import Question, ask, require_admin
+from devices.views.one_time import secret_gone
 from devices.views.page import PersonRequest, page
-from tenants.actions import credentials
+from tenants.actions import credentials, keep_secret, reveal_secret
 from tenants.forms import IssueForm, OverlapForm, ReasonForm, RotateForm
 from tenants.models import Credential, Tenant
 
@@ -24,15 +26,15 @@ NAMED = 10
 
 ISSUE = Question(
     "New credential of {}",
-    "One more, beside those in use, which stay as they are. You see its secret once, here.",
+    "One more, beside those in use, which stay as they are. The next page shows its secret, once.",
     "Make the new credential",
     IssueForm,
     dangerous=False,
 )
 ROTATE = Question(
     "Rotate the credential of {}",
-    "You get a new credential here, and see its secret once. The one in use until now ends after "
-    "the overlap.",
+    "The next page shows the new credential, once. The one in use until now ends after the "
+    "overlap.",
     "Rotate the credential",
     RotateForm,
     dangerous=False,
@@ -78,9 +80,31 @@ def issue(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
     def do(form: forms.Form) -> HttpResponse:
         kind = form.cleaned_data["kind"]
         issued = credentials.issue_tenant_credential(found, kind=kind, by=request.user)
-        return _show_secret(request, found, issued)
+        return _to_secret(request, found, issued)
 
     return _asked(request, found, ISSUE, do)
+
+
+@page
+@sensitive_variables("revealed", "context")
+@require_GET
+def issued_credential(request: PersonRequest, tenant_uuid: UUID, secret_id: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+    revealed = reveal_secret(secret_id, Credential, to=request.user)
+    if revealed is None:
+        return secret_gone(request, **_way_back(found))
+    credential = get_object_or_404(found.credentials, pk=revealed.row_id)
+    is_file = credential.kind == Credential.Kind.JWT
+    context = {
+        "tenant": found,
+        "credential": credential,
+        "secret": revealed.secret,
+        "label": "Credentials file" if is_file else "Password",
+        "before": credential.before(),
+        "file_name": f"{slugify(found.name) or 'tenant'}.creds" if is_file else "",
+        "nats_url": settings.AGENT_NATS_URL,
+    }
+    return render(request, "tenants/issued.html", context)
 
 
 @page
@@ -91,7 +115,7 @@ def rotate(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
     def do(form: Any) -> HttpResponse:
         rotate = rotate_all if form.cleaned_data["every_device"] else credentials.rotate_tenant
         issued = rotate(found, by=request.user, replaces=form.replaced(found), **form.options())
-        return _show_secret(request, found, issued)
+        return _to_secret(request, found, issued)
 
     kept = credentials.not_told(found)
     names = found.devices.filter(pk__in=kept[:NAMED]).values_list("name", flat=True)
@@ -132,34 +156,29 @@ def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> Htt
     return _asked(request, found, REVOKE, do)
 
 
-def _show_secret(
+def _to_secret(
     request: PersonRequest, tenant: Tenant, issued: credentials.Issued
-) -> HttpResponse:
-    """No redirect to it, so the secret is stored nowhere on its way."""
-    context = {
-        "tenant": tenant,
-        "issued": issued,
-        "is_file": issued.credential.kind == Credential.Kind.JWT,
-        "before": issued.credential.before(),
-        "file_name": f"{slugify(tenant.name) or 'tenant'}.creds",
-        "nats_url": settings.AGENT_NATS_URL,
-    }
-    return render(request, "tenants/issued.html", context)
+) -> HttpResponseRedirect:
+    secret_id = keep_secret(issued.secret, issued.credential, to=request.user)
+    return redirect("tenant-credential-secret", tenant.pk, secret_id)
 
 
 def _asked(
     request: PersonRequest, tenant: Tenant, question: Question, do: Any, form: Any = None
 ) -> HttpResponse:
-    back = reverse("tenant", args=[tenant.pk])
     return ask(
         request,
         question,
         do,
         form or question.form,
         title=question.title.format(tenant.name),
-        back=back,
-        crumbs=[(reverse("fleet"), "Fleet"), (back, tenant.name)],
+        **_way_back(tenant),
     )
+
+
+def _way_back(tenant: Tenant) -> dict[str, Any]:
+    back = reverse("tenant", args=[tenant.pk])
+    return {"back": back, "crumbs": [(reverse("fleet"), "Fleet"), (back, tenant.name)]}
 
 
 def _find(request: PersonRequest, tenant_uuid: UUID) -> Tenant:

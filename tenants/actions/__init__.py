@@ -17,6 +17,7 @@ from tenants.actions.keys import (
     revoke_api_token,
     revoke_enrollment_key,
 )
+from tenants.actions.one_time import Revealed, keep_secret, reveal_secret
 from tenants.actions.owners import (
     create_group,
     create_organisation,
@@ -34,6 +35,7 @@ from tenants.actions.people import (
 
 __all__ = [
     "ACCOUNTS_CHANNEL",
+    "Revealed",
     "announce_account",
     "change_person",
     "create_api_token",
@@ -48,11 +50,13 @@ __all__ = [
     "ensure_broker_key",
     "ensure_platform_keys",
     "find_enrollment_key",
+    "keep_secret",
     "record_provisioned",
     "record_provisioning_failed",
     "redeem_enrollment_key",
     "remove_membership",
     "rename",
+    "reveal_secret",
     "revoke_api_token",
     "revoke_enrollment_key",
     "set_membership",

@@ -10,11 +10,9 @@ from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 from unfold.enums import ActionVariant
@@ -24,6 +22,7 @@ from natsbridge.admin.base import label, moment
 from tenants.actions import credentials, limits, suspension
 from tenants.admin.asking import Question, ask
 from tenants.admin.credentials import credential_table
+from tenants.admin.issuing import SecretAdmin
 from tenants.admin.writing import person_of
 from tenants.errors import LimitRefused, TenantsError
 from tenants.forms import IssueForm, OverlapForm, ReasonForm, RotateForm
@@ -140,8 +139,11 @@ def _number(limit: int | None) -> str:
     return "no limit (-1)" if limit == limits.UNLIMITED else f"{limit:,}"
 
 
-class BrokerAdmin(ModelAdmin):
+class BrokerAdmin(SecretAdmin):
     """What TenantAdmin offers of the broker; all of it for whoever may change tenants."""
+
+    issued_model = Credential
+    issued_title = "New credential"
 
     actions_detail: tuple[str, ...] = ("suspend", "resume", "issue", "rotate", "rotate_keys")
 
@@ -184,7 +186,7 @@ class BrokerAdmin(ModelAdmin):
         def act(form: forms.Form) -> HttpResponse:
             kind = form.cleaned_data["kind"]
             issued = credentials.issue_tenant_credential(tenant, kind=kind, by=person_of(request))
-            return self._secret_page(request, issued)
+            return self.to_secret(request, issued.credential, issued.secret)
 
         return ask(self, request, tenant, ISSUE, act)
 
@@ -197,7 +199,7 @@ class BrokerAdmin(ModelAdmin):
             rotate = credentials.rotate_all if every_device else credentials.rotate_tenant
             replaces = form.replaced(tenant)
             issued = rotate(tenant, by=person_of(request), replaces=replaces, **form.options())
-            return self._secret_page(request, issued)
+            return self.to_secret(request, issued.credential, issued.secret)
 
         kept = len(credentials.not_told(tenant))
         form = partial(RotateForm, initial={"seen": RotateForm.newest(tenant)}, kept=kept)
@@ -213,25 +215,16 @@ class BrokerAdmin(ModelAdmin):
 
         return ask(self, request, tenant, ROTATE_KEYS, act)
 
-    def _secret_page(self, request: HttpRequest, issued: credentials.Issued) -> HttpResponse:
-        """No redirect to it, so the secret is stored nowhere on its way."""
-        is_file = issued.credential.kind == Credential.Kind.JWT
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": "New credential",
-            "row": issued.credential,
-            "secret": issued.secret,
-            "long_secret": is_file,
-            "file_name": f"{slugify(issued.credential.tenant.name) or 'tenant'}.creds",
-            "before": issued.credential.before(),
-            "worth_copying": {
-                "Server": settings.AGENT_NATS_URL,
-                "Name at the broker" if is_file else "Username": issued.username,
-            },
-        }
-        headers = {"Cache-Control": "no-store"}
-        return TemplateResponse(request, "admin/issued_secret.html", context, headers=headers)
+    def worth_copying(self, row: Credential) -> dict[str, str]:
+        is_file = row.kind == Credential.Kind.JWT
+        username = "Name at the broker" if is_file else "Username"
+        return {"Server": settings.AGENT_NATS_URL, username: row.username}
+
+    def secret_context(self, row: Credential) -> dict[str, Any]:
+        if row.kind != Credential.Kind.JWT:
+            return {"before": row.before()}
+        file_name = f"{slugify(row.tenant.name) or 'tenant'}.creds"
+        return {"before": row.before(), "long_secret": True, "file_name": file_name}
 
     @admin.display(description="Standing")
     def standing(self, tenant: Tenant) -> SafeString:

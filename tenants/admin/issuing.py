@@ -1,12 +1,71 @@
-"""Rows that carry a secret: it is shown once, in the answer to the request that made them."""
+"""Rows that carry a secret: it is shown once, on the page that a redirect leads to."""
 
 from typing import Any, cast
+from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.cache import add_never_cache_headers
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_GET
 from unfold.admin import ModelAdmin
+
+from tenants.actions import keep_secret, reveal_secret
+from tenants.admin.writing import person_of
+
+
+class SecretAdmin(ModelAdmin):
+    """Shows the secret of a new `issued_model` once: post, redirect, show."""
+
+    issued_model: type[Model]
+    issued_title: str
+
+    def worth_copying(self, row: Any) -> dict[str, str]:
+        """What else, by its name, is needed together with the secret."""
+        return {}
+
+    def secret_context(self, row: Any) -> dict[str, Any]:
+        """What else the page shows."""
+        return {}
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_GET(self.secret_view))
+        own = path("secret/<uuid:secret_id>/", view, name=self._secret_name)
+        return [own, *super().get_urls()]
+
+    def to_secret(self, request: HttpRequest, row: Model, secret: str) -> HttpResponseRedirect:
+        return redirect(
+            f"admin:{self._secret_name}", keep_secret(secret, row, to=person_of(request))
+        )
+
+    @sensitive_variables("revealed", "context")
+    def secret_view(self, request: HttpRequest, secret_id: UUID) -> HttpResponse:
+        if not self.has_module_permission(request):
+            raise PermissionDenied
+        revealed = reveal_secret(secret_id, self.issued_model, to=person_of(request))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": self.issued_title,
+        }
+        if revealed is not None:
+            row = get_object_or_404(self.issued_model._default_manager, pk=revealed.row_id)
+            context |= {"row": row, "secret": revealed.secret} | self.secret_context(row)
+            context["worth_copying"] = self.worth_copying(row)
+        answer = TemplateResponse(
+            request, "admin/issued_secret.html", context, status=200 if revealed else 410
+        )
+        add_never_cache_headers(answer)
+        return answer
+
+    @property
+    def _secret_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_secret"
 
 
 class IssuingRequest(HttpRequest):
@@ -15,18 +74,12 @@ class IssuingRequest(HttpRequest):
     issued_secret: str
 
 
-class IssuingAdmin(ModelAdmin):
+class IssuingAdmin(SecretAdmin):
     """Rows are made by an action and not edited afterwards."""
-
-    issued_title: str
 
     def issue(self, request: HttpRequest, draft: Any) -> tuple[Model, str]:
         """What `draft` says, made by an action: the row and its secret in plain text."""
         raise NotImplementedError
-
-    def worth_copying(self, row: Any) -> dict[str, str]:
-        """What else, by its name, is needed together with the secret."""
-        return {}
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -46,13 +99,4 @@ class IssuingAdmin(ModelAdmin):
     def response_add(
         self, request: HttpRequest, obj: Model, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The page itself and no redirect to it: so the secret is stored nowhere on its way."""
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": self.issued_title,
-            "row": obj,
-            "secret": cast(IssuingRequest, request).issued_secret,
-            "worth_copying": self.worth_copying(obj),
-        }
-        return TemplateResponse(request, "admin/issued_secret.html", context)
+        return self.to_secret(request, obj, cast(IssuingRequest, request).issued_secret)

@@ -53,6 +53,7 @@ class UsableFilter(DropdownFilter):
 
 @admin.register(EnrollmentKey)
 class EnrollmentKeyAdmin(IssuingAdmin):
+    issued_model = EnrollmentKey
     issued_title = "Enrolment key created"
     form = EnrollmentKeyForm
     list_display = ("name", "start", "tenant", "group", "used", "expires", "state", "created_at")

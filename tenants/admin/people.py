@@ -172,6 +172,7 @@ class StaffRoleAdmin(AuthGroupAdmin, ModelAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(IssuingAdmin):
+    issued_model = ApiToken
     issued_title = "API token created"
     list_display = ("name", "start", "user", "role", "state", "expires", "created")
     list_select_related = ("user",)

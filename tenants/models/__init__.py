@@ -3,6 +3,7 @@
 from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry, AuditFilter
 from tenants.models.broker import BrokerAccount, BrokerKey, Credential
 from tenants.models.keys import ApiToken, EnrollmentKey, hash_token
+from tenants.models.one_time import OneTimeSecret
 from tenants.models.owners import Group, Organisation, Tenant
 from tenants.models.people import (
     Membership,
@@ -26,6 +27,7 @@ __all__ = [
     "EnrollmentKey",
     "Group",
     "Membership",
+    "OneTimeSecret",
     "Organisation",
     "Person",
     "Role",

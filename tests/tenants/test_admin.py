@@ -26,7 +26,7 @@ from tenants.models import (
     User,
     hash_token,
 )
-from tests.people import enrol
+from tests.people import enrol, shown
 
 LISTS = ["tenant", "organisation", "group", "enrollmentkey", "user", "apitoken"]
 SUPERUSER_ONLY = {"is_superuser": "on", "is_staff": "on"}
@@ -245,8 +245,7 @@ def test_a_tenant_is_not_deleted(client: Client, staff: User, tenant_a: Tenant) 
 
 def new_key(client: Client, group: Group, **more: object) -> str:
     form = {"group": group.pk, "name": "June", "max_uses": 3, **more}
-    response = client.post(add("enrollmentkey"), form)
-    assert response.status_code == 200
+    response = shown(client, client.post(add("enrollmentkey"), form))
     assert "no-store" in response.headers["Cache-Control"]
     secret: str = response.context["secret"]
     assert response.content.decode().count(secret) == 1
@@ -328,10 +327,15 @@ def test_an_api_token_is_shown_once_and_works_until_it_is_deleted(
     client: Client, staff: User, bob: User, device_a: Device
 ) -> None:
     form = {"user": bob.pk, "name": "cron", "role": "viewer", "expiry_0": "", "expiry_1": ""}
-    response = client.post(add("apitoken"), form)
+    posted = client.post(add("apitoken"), form)
+    response = shown(client, posted)
     secret = response.context["secret"]
     assert response.content.decode().count(secret) == 1
     assert secret not in client.get(list_of("apitoken")).content.decode()
+    again = client.get(posted["Location"])
+    assert (again.status_code, secret in again.content.decode()) == (410, False)
+    assert "cannot be shown again" in again.content.decode()
+    assert ApiToken.objects.count() == 1
 
     def answer() -> int:
         status = f"/api/nats/device/{device_a.pk}/status"

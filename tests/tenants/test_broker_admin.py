@@ -10,6 +10,7 @@ from pytest_django.fixtures import Settings
 from tenants import actions
 from tenants.actions import credentials, suspension
 from tenants.models import BrokerAccount, BrokerKey, Credential, Tenant, User
+from tests.people import shown
 
 TENANTS = reverse("admin:tenants_tenant_changelist")
 CREDENTIALS = reverse("admin:tenants_credential_changelist")
@@ -41,7 +42,7 @@ def page_of(tenant: Tenant, view: str = "change") -> str:
 def rotated(client: Client, tenant: Tenant, **fields: object) -> str:
     form = client.get(page_of(tenant, "rotate")).context["form"]
     body = {"kind": "password", "overlap": "1h", "seen": form["seen"].value(), **fields}
-    answer = client.post(page_of(tenant, "rotate"), body)
+    answer = shown(client, client.post(page_of(tenant, "rotate"), body))
     assert "no-store" in answer.headers["Cache-Control"]
     secret: str = answer.context["secret"]
     assert secret in answer.content.decode()
@@ -99,10 +100,12 @@ def test_one_more_credential_is_issued_beside_those_in_use(
     client: Client, staff: User, tenant_a: Tenant
 ) -> None:
     rotated(client, tenant_a, kind="jwt")
-    answer = client.post(page_of(tenant_a, "issue"), {"kind": "jwt"})
+    posted = client.post(page_of(tenant_a, "issue"), {"kind": "jwt"})
+    answer = shown(client, posted)
     assert "no-store" in answer.headers["Cache-Control"]
     assert "Download acme.creds" in answer.content.decode()
     assert "stays as it is" in answer.content.decode()
+    assert client.get(posted["Location"]).status_code == 410
     assert [each.state for each in Credential.objects.all()] == ["live", "live"]
     assert "until revoked" in client.get(page_of(tenant_a)).content.decode()
     empty = client.get(CREDENTIALS, {"q": "nothing"}).content.decode()

@@ -7,13 +7,12 @@ from pytest_django.fixtures import Settings
 from devices.views.enrolment import AGENT
 from tenants.actions import find_enrollment_key
 from tenants.models import EnrollmentKey, Group, User
+from tests.people import shown
 
 
 def answer_of(client: Client, group: Group, **changes: str) -> str:
     fields = {"group": str(group.pk), "name": "For Anna", "max_uses": "2", "lifetime": "7"}
-    answer = client.post("/devices/add/", fields | changes)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    return shown(client, client.post("/devices/add/", fields | changes)).content.decode()
 
 
 def test_the_agent_can_be_downloaded_by_anybody(client: Client) -> None:
@@ -53,8 +52,23 @@ def test_the_commands_fit_the_way_the_agent_will_take(
 
 
 def test_the_page_with_the_key_is_not_stored(as_alice: Client, group_a: Group) -> None:
-    answer = as_alice.post("/devices/add/", {"group": str(group_a.pk), "name": "x"})
-    assert "no-store" in answer["Cache-Control"]
+    posted = as_alice.post("/devices/add/", {"group": str(group_a.pk), "name": "x"})
+    assert "no-store" in posted["Cache-Control"]
+    assert "no-store" in shown(as_alice, posted)["Cache-Control"]
+
+
+def test_a_reload_of_the_page_with_the_key_makes_no_second_key(
+    as_alice: Client, group_a: Group
+) -> None:
+    posted = as_alice.post("/devices/add/", {"group": str(group_a.pk), "name": "x"})
+    page = shown(as_alice, posted)
+    key = page.context["plain"]
+    assert key not in posted["Location"]
+    again = as_alice.get(posted["Location"])
+    assert again.status_code == 410
+    assert key not in again.content.decode()
+    assert 'href="/devices/add/"' in again.content.decode()
+    assert EnrollmentKey.objects.count() == 1
 
 
 def test_a_key_may_be_without_limits(as_alice: Client, group_a: Group) -> None:

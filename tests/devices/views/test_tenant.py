@@ -6,8 +6,8 @@ from django.test import Client
 from devices.models import Device
 from tenants import actions
 from tenants.actions import credentials, suspension
-from tenants.models import BrokerKey, Credential, Tenant, User, hash_token
-from tests.people import fetches_when_told
+from tenants.models import BrokerKey, Credential, Role, Tenant, User, hash_token
+from tests.people import fetches_when_told, person, shown
 
 
 def path(tenant: Tenant, part: str = "") -> str:
@@ -19,10 +19,9 @@ def rotated(client: Client, tenant: Tenant, **fields: object) -> str:
     address = path(tenant, "rotate/")
     form = client.get(address).context["form"]
     body = {"kind": "password", "overlap": "1h", "seen": form["seen"].value(), **fields}
-    answer = client.post(address, body)
-    assert answer.status_code == 200, answer.content
+    answer = shown(client, client.post(address, body))
     assert "no-store" in answer.headers["Cache-Control"]
-    secret: str = answer.context["issued"].secret
+    secret: str = answer.context["secret"]
     assert secret in answer.content.decode()
     return secret
 
@@ -43,10 +42,10 @@ def test_a_tenants_page_is_for_its_admins(
     address = path(tenant_a, part)
     body = {"kind": "jwt", "overlap": "1h", "seen": 0}
     assert client.get(address).status_code == 302
-    for person, status in ((as_bob, 403), (as_charlie, 404)):
-        assert person.get(address).status_code == status
+    for other, status in ((as_bob, 403), (as_charlie, 404)):
+        assert other.get(address).status_code == status
         if part:
-            assert person.post(address, body).status_code == status
+            assert other.post(address, body).status_code == status
     assert as_alice.get(address).status_code == 200
     assert not Credential.objects.exists()
 
@@ -77,7 +76,7 @@ def test_one_more_credential_leaves_those_in_use_as_they_are(
     assert path(tenant_a, "issue/") in page
     assert path(tenant_a, "rotate/") not in page, "there is none to rotate"
     for _ in range(2):
-        answer = as_alice.post(path(tenant_a, "issue/"), {"kind": "jwt"})
+        answer = shown(as_alice, as_alice.post(path(tenant_a, "issue/"), {"kind": "jwt"}))
         assert "no-store" in answer.headers["Cache-Control"]
     page = answer.content.decode()
     assert "stays as it is" in page
@@ -87,13 +86,38 @@ def test_one_more_credential_leaves_those_in_use_as_they_are(
     assert path(tenant_a, "rotate/") in as_alice.get(path(tenant_a)).content.decode()
 
 
+def test_a_reload_of_the_page_with_the_secret_makes_no_second_credential(
+    as_alice: Client, tenant_a: Tenant
+) -> None:
+    posted = as_alice.post(path(tenant_a, "issue/"), {"kind": "password"})
+    secret = shown(as_alice, posted).context["secret"]
+    assert secret not in posted["Location"]
+    again = as_alice.get(posted["Location"])
+    assert again.status_code == 410
+    assert secret not in again.content.decode()
+    assert Credential.objects.count() == 1
+
+
+def test_nobody_else_opens_the_page_with_the_secret(
+    as_alice: Client, as_bob: Client, as_charlie: Client, client: Client, tenant_a: Tenant
+) -> None:
+    posted = as_alice.post(path(tenant_a, "issue/"), {"kind": "password"})
+    address = posted["Location"]
+    answers = [other.get(address).status_code for other in (client, as_bob, as_charlie)]
+    assert answers == [302, 403, 404]
+    dora = Client()
+    dora.force_login(person("dora", tenant_a, Role.ADMIN))
+    assert dora.get(address).status_code == 410, "an admin of the tenant, who did not make it"
+    assert shown(as_alice, posted).context["secret"]
+
+
 def test_the_new_credentials_page_says_when_the_old_one_ends(
     as_alice: Client, tenant_a: Tenant
 ) -> None:
     rotated(as_alice, tenant_a)
     form = as_alice.get(path(tenant_a, "rotate/")).context["form"]
     body = {"kind": "password", "overlap": "1h", "seen": form["seen"].value()}
-    page = as_alice.post(path(tenant_a, "rotate/"), body).content.decode()
+    page = shown(as_alice, as_alice.post(path(tenant_a, "rotate/"), body)).content.decode()
     assert "or until this one has been used" in page
 
 
@@ -136,8 +160,8 @@ def test_a_credential_is_revoked_with_a_reason(
     secret = rotated(as_alice, tenant_a)
     revoke = path(tenant_a, f"credentials/{Credential.objects.get().pk}/revoke/")
     assert f'href="{revoke}"' in as_alice.get(path(tenant_a)).content.decode()
-    for person, status in ((as_bob, 403), (as_charlie, 404)):
-        assert person.post(revoke, {"reason": "leaked"}).status_code == status
+    for other, status in ((as_bob, 403), (as_charlie, 404)):
+        assert other.post(revoke, {"reason": "leaked"}).status_code == status
     assert as_alice.post(revoke, {"reason": ""}).status_code == 422
     assert opens(secret)
     assert as_alice.post(revoke, {"reason": "leaked"}).status_code == 302
