@@ -22,8 +22,6 @@ from devices.api.serializers import (
 )
 from devices.errors import (
     AlreadyRegistered,
-    CommandConflict,
-    CommandRefused,
     RegistrationRefused,
     UpgradeRefused,
 )
@@ -152,13 +150,7 @@ class DeviceCommandView(APIView):
         device = access.device_for(request, uuid, role=Role.OPERATOR)
         form = CommandSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        try:
-            command = commands.issue(device, by=person, **form.validated_data)
-        except CommandConflict as error:
-            return problem(409, str(error))
-        except CommandRefused as error:
-            return problem(400, str(error))
-        return _issued(request, command)
+        return _issued(request, commands.issue(device, by=person, **form.validated_data))
 
 
 class CommandView(APIView):
@@ -173,10 +165,7 @@ class CancelCommandView(APIView):
         """Only while it waits: what was sent cannot be called back."""
         person = access.person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
-        try:
-            commands.cancel(command, by=person)
-        except CommandConflict as error:
-            return problem(409, str(error))
+        commands.cancel(command, by=person)
         return _command(access.command_for(request, uuid))
 
 
@@ -186,10 +175,7 @@ class RetryCommandView(APIView):
         """A new command of the same content, once this one has ended."""
         person = access.person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
-        try:
-            return _issued(request, commands.retry(command, by=person))
-        except CommandConflict as error:
-            return problem(409, str(error))
+        return _issued(request, commands.retry(command, by=person))
 
 
 class DeviceStatusView(APIView):
