@@ -33,5 +33,9 @@ class UpgradeRefused(DevicesError):
     """The device speaks NATS already, or must not."""
 
 
+class TooManyDevices(DevicesError):
+    """The tenant has as many devices as its limit allows."""
+
+
 class DeviceCannotMove(DevicesError):
     """A device stays within its tenant."""

@@ -160,3 +160,4 @@ class LimitsSerializer(StrictSerializer):
     max_subscriptions = LimitField(2**31 - 1)
     max_payload_bytes = LimitField(2**31 - 1)
     storage_bytes = LimitField(2**63 - 1)
+    max_devices = LimitField(2**31 - 1)

@@ -23,6 +23,7 @@ from devices.api.serializers import (
 from devices.errors import (
     AlreadyRegistered,
     RegistrationRefused,
+    TooManyDevices,
     UpgradeRefused,
 )
 from devices.models import Command, Device
@@ -39,6 +40,7 @@ class RegisterView(APIView):
 
     With `nkey_public` it logs in to the broker by a JWT; without, by a username and a password.
     A key pair is registered once: sent again, signed, it is the same device with a fresh token.
+    A signature is good once, so each needs a later timestamp than the one before.
     Without a key pair nothing could prove that, so each time is a new device and a use of the key.
     """
 
@@ -67,7 +69,7 @@ class RegisterView(APIView):
             )
         except (EnrollmentRefused, RegistrationRefused) as error:
             return problem(401, str(error))
-        except CredentialRefused as error:
+        except (CredentialRefused, TooManyDevices) as error:
             return problem(403, str(error))
         except AlreadyRegistered as error:
             return problem(409, str(error))
