@@ -21,6 +21,7 @@ from nats.js.api import (
 from natsbridge.subjects import (
     BROKER_PATTERNS,
     DEAD_LETTER_PATTERN,
+    DURABLE_KINDS,
     INGEST_PATTERNS,
     LATEST_PATTERNS,
     tenant_stream_name,
@@ -43,6 +44,8 @@ LATEST_PER_SUBJECT = 10
 # Of one account and reason: what one tenant's devices can have of the dead-letter queue.
 DLQ_PER_SUBJECT = 2_000
 DLQ_MESSAGES = 100_000
+# Of one device and kind in a tenant's own stream: four hours of heartbeats.
+TENANT_PER_SUBJECT = 256
 
 _MEGABYTE = 1024**2
 _GIGABYTE = 1024**3
@@ -86,10 +89,14 @@ ACK_WAIT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class StreamDeclaration:
-    """A stream and its consumers as they shall be; a field left at None is the server's to set."""
+    """A stream and its consumers as they shall be; a field left at None is the server's to set.
+
+    `sheds` names limits that may be tightened although the stream then drops its oldest messages.
+    """
 
     config: StreamConfig
     consumers: tuple[ConsumerConfig, ...] = ()
+    sheds: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -132,6 +139,10 @@ def tenant_stream(tenant: UUID, *, max_bytes: int = 24 * _MEGABYTE) -> StreamDec
     INGEST and LATEST may say so. Its `max_bytes` is below the account's disk limit, which the
     server reserves. It allows no direct get, whose answer is the bare message: sent with another
     device's command subject as its reply, that would be a forged command.
+
+    A device that floods displaces its own messages: it can fill a sixth of the stream by number,
+    and three quarters by bytes. A message too large for that (above 12 KiB of the usual 24 MiB) is
+    not kept here, only in INGEST and LATEST.
     """
     return StreamDeclaration(
         StreamConfig(
@@ -142,13 +153,16 @@ def tenant_stream(tenant: UUID, *, max_bytes: int = 24 * _MEGABYTE) -> StreamDec
             discard=DiscardPolicy.OLD,
             max_age=_DAY,
             max_msgs=10_000,
+            max_msgs_per_subject=TENANT_PER_SUBJECT,
+            max_msg_size=max_bytes * 3 // 4 // (len(DURABLE_KINDS) * TENANT_PER_SUBJECT),
             max_bytes=max_bytes,
             duplicate_window=0.1,
             num_replicas=1,
             no_ack=True,
             allow_direct=False,
             persist_mode=PersistMode.ASYNC,
-        )
+        ),
+        sheds=("max_msgs_per_subject",),
     )
 
 

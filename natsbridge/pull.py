@@ -25,6 +25,11 @@ _SILENT = 2.5 * _HEARTBEAT
 _EXPIRES = 30.0
 # What one process holds of messages it has not looked at; the rest waits at the server.
 _MAX_BYTES = 32 * 1024 * 1024
+# What one request brings. The consumers share a connection, two requests of each may be open, and
+# a connection for which more waits than the server's `max_pending` is ended.
+_REQUEST_BYTES = 2 * 1024 * 1024
+# How the server says that a request has brought what it could.
+_USED_UP = ("Batch Completed", "Message Size Exceeds MaxBytes")
 
 
 class PullConsumer:
@@ -125,7 +130,7 @@ class PullConsumer:
             return
         request = {
             "batch": wanted,
-            "max_bytes": _MAX_BYTES,
+            "max_bytes": _REQUEST_BYTES,
             "expires": int(_EXPIRES * 1e9),
             "idle_heartbeat": int(_HEARTBEAT * 1e9),
         }
@@ -166,7 +171,7 @@ class PullConsumer:
         if status in ("404", "503") or "Deleted" in description:
             self._missing = True
             self._heard_at = None
-        if status not in ("404", "408") and description != "Batch Completed":
+        if status not in ("404", "408") and description not in _USED_UP:
             log.info(
                 "pull request ended", consumer=self._name, status=status, description=description
             )

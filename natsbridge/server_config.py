@@ -16,7 +16,10 @@ _GIGABYTE = 1024**3
 # What all streams of a server may reserve together.
 MAX_FILE_STORE = 64 * _GIGABYTE
 _LOOPBACK = "127.0.0.1"
-_LOG_FILES = 5
+# A client that does not read may have so much wait for it. Our own subscriber is one that reads up
+# to 10 MB/s and may pause for two seconds; the server's default of 64 MB would let a few dozen deaf
+# connections of one credential take gigabytes.
+_MAX_PENDING = 20 * 1024**2
 # The default of 2 s is short for a slow link, and when all agents come back at once.
 _HANDSHAKE_TIMEOUT = "10s"
 _ROUTE_USER = "route"
@@ -65,7 +68,8 @@ class ServerConfig:
     messages share one fsync, it is always "always".
     `websocket_host` is for a proxy that ends TLS: on loopback it has none. Otherwise the websocket
     listener is where the other one is, with the same certificate.
-    A log file is set aside when it has grown to `log_size_limit`; the last few are kept.
+    A log file is set aside when it has grown to `log_size_limit`; `log_files` are kept in all. One
+    client can have 37 MB a second written there (tried), a line for each publish it may not make.
     `default_sentinel` is the bearer JWT with which the server takes everybody who brings none to
     the auth callout.
     """
@@ -90,7 +94,8 @@ class ServerConfig:
     cluster: ClusterConfig | None = None
     pid_file: Path | None = None
     log_file: Path | None = None
-    log_size_limit: int = 64 * 1024**2
+    log_size_limit: int = 256 * 1024**2
+    log_files: int = 16
 
 
 Value = str | int | bool | Path | tuple[str, ...] | Mapping[str, "Value"]
@@ -152,6 +157,7 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
         "port": config.port,
         "http": f"{_LOOPBACK}:{config.monitor_port}",
         "max_payload": config.max_payload,
+        "max_pending": _MAX_PENDING,
         "ping_interval": "15s",
         "ping_max": 2,
         "operator": config.operator_jwt,
@@ -195,7 +201,7 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
     if config.log_file is not None:
         settings["log_file"] = config.log_file
         settings["log_size_limit"] = config.log_size_limit
-        settings["logfile_max_num"] = _LOG_FILES
+        settings["logfile_max_num"] = config.log_files
     return settings
 
 

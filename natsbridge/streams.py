@@ -61,7 +61,7 @@ async def ensure(js: JetStreamContext, declaration: StreamDeclaration) -> list[s
             await js.add_stream(declaration.config)
             changes.append(f"stream {name} created")
         elif differences := _differences(info.config, declaration.config):
-            _refuse_loss(info, declaration.config)
+            _refuse_loss(info, declaration)
             await js.update_stream(_merged(info.config, declaration.config))
             changes += [f"stream {name}: {difference}" for difference in differences]
         for consumer in declaration.consumers:
@@ -186,8 +186,9 @@ def _named(consumer: ConsumerConfig) -> ConsumerConfig:
     return consumer.evolve(name=consumer.durable_name)
 
 
-def _refuse_loss(info: StreamInfo, wanted: StreamConfig) -> None:
+def _refuse_loss(info: StreamInfo, declaration: StreamDeclaration) -> None:
     """The server would drop what a tighter limit no longer covers, without a word."""
+    wanted = declaration.config
     if not info.state.messages:
         return
     held = {
@@ -197,7 +198,7 @@ def _refuse_loss(info: StreamInfo, wanted: StreamConfig) -> None:
     }
     for name in ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject"):
         old, new = _limit(info.config, name), _limit(wanted, name)
-        if new < old and new < held.get(name, old):
+        if name not in declaration.sheds and new < old and new < held.get(name, old):
             raise StreamRefused(
                 f"stream {wanted.name}: {name} {getattr(wanted, name)} would drop messages "
                 f"it holds ({info.state.messages}, {info.state.bytes} bytes)"

@@ -1,16 +1,19 @@
 import asyncio
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from natsbridge import accounts, claims
+from natsbridge import accounts, claims, pull, server_config
+from natsbridge.declarations import TRIES
 from natsbridge.errors import BridgeError
 from natsbridge.server_config import ServerConfig, ServerTLS, render
 from natsbridge.subjects import device_subject
-from tests.broker import Broker, StartNats
+from tests.attacks.wire import Wire, subscribe
+from tests.broker import Broker, StartNats, Tenant, eventually
 from tests.natsbridge.certificates import self_signed
 from tests.plugin import allot_port
 
@@ -33,6 +36,7 @@ async def test_the_server_runs_with_the_settings_it_was_given(own_broker: Broker
     told = own_broker.monitor("/varz")
     assert told["host"] == "127.0.0.1"
     assert told["max_payload"] == 1024**2
+    assert 20_000_000 <= told["max_pending"] < 64 * 1024**2
     assert told["ping_interval"] == 15_000_000_000
     assert told["ping_max"] == 2
     assert told["http_host"] == "127.0.0.1"
@@ -124,10 +128,78 @@ async def test_a_message_that_was_acknowledged_outlives_a_kill(own_broker: Broke
 def test_the_log_is_set_aside_when_it_has_grown_and_old_ones_go(
     start_nats: StartNats, tmp_path: Path
 ) -> None:
-    Broker(start_nats, tmp_path / "b", log_file=tmp_path / "logs", log_size_limit=600)
+    Broker(start_nats, tmp_path / "b", log_file=tmp_path / "logs", log_size_limit=600, log_files=5)
     logs = list(tmp_path.glob("logs*"))
     assert 2 <= len(logs) <= 6
     assert all(log.stat().st_size < 2_000 for log in logs)
+
+
+def test_the_log_of_an_attack_leaves_room_for_what_was_before_it(
+    start_nats: StartNats, tmp_path: Path
+) -> None:
+    text = render(config(log_file=Path("/log")))
+    size, files = (
+        int(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
+        for name in ("log_size_limit", "logfile_max_num")
+    )
+    # 37 MB a second is what one client can have written.
+    assert size * (files - 1) / 37_000_000 > 60
+
+
+async def test_connections_that_never_read_cost_the_server_a_bounded_memory(
+    own_broker: Broker,
+) -> None:
+    """What is for them beyond `max_pending` ends them; a speaker and its listeners go on."""
+    tenant = await own_broker.provision()
+    subject = f"tenant.{tenant.uuid}.flood"
+    deaf = [await _deaf(own_broker, tenant, subject) for _ in range(10)]
+    speaker = await own_broker.connect_tenant(tenant)
+    heard = await own_broker.connect_tenant(tenant)
+    await heard.listen(subject)
+    body = bytes(60_000)
+    for _ in range(80 * 1024**2 // len(body)):
+        await speaker.publish(subject, body)
+    assert await eventually(lambda: own_broker.monitor("/varz")["slow_consumers"] >= len(deaf), 20)
+    assert await heard.may_publish(subject)
+    assert own_broker.monitor("/varz")["mem"] < len(deaf) * 40 * 1024**2
+    for wire in deaf:
+        await wire.close()
+
+
+async def test_a_reader_of_ours_may_pause_for_two_seconds_of_ten_megabytes(
+    own_broker: Broker,
+) -> None:
+    tenant = await own_broker.provision()
+    subject = f"tenant.{tenant.uuid}.flood"
+    pausing = await _deaf(own_broker, tenant, subject)
+    speaker = await own_broker.connect_tenant(tenant)
+    for _ in range(20_000):
+        await speaker.client.publish(subject, bytes(1_000))
+    await speaker.settle()
+    while len(pausing.heard) < 20_000:
+        await pausing.settle()
+    assert own_broker.monitor("/varz")["slow_consumers"] == 0
+    await pausing.close()
+
+
+def test_what_our_consumers_ask_for_at_once_fits_what_may_wait_for_them() -> None:
+    open_requests = 2 * len(TRIES)
+    assert open_requests * pull._REQUEST_BYTES < server_config._MAX_PENDING
+
+
+async def _deaf(broker: Broker, tenant: Tenant, subject: str) -> Wire:
+    """A connection of the tenant's credential that listens to the subject, and does not read."""
+    user = claims.generate("user")
+    jwt = claims.tenant_user_jwt(
+        tenant.tenant_key,
+        account=tenant.account.public,
+        tenant=tenant.uuid,
+        user_public=user.public,
+        issued_at=int(time.time()),
+    )
+    wire = await Wire.open(broker.config.port)
+    await wire.settle(wire.login((jwt, user.seed)) + subscribe(subject, 1))
+    return wire
 
 
 async def test_the_websocket_listener_answers(start_nats: StartNats, tmp_path: Path) -> None:

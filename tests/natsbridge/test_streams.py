@@ -7,9 +7,10 @@ from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConf
 
 from natsbridge import claims, streams
 from natsbridge.claims import AccountLimits
+from natsbridge.declarations import TENANT_PER_SUBJECT
 from natsbridge.errors import StreamRefused
 from natsbridge.streams import StreamDeclaration, ensure, verify
-from natsbridge.subjects import INGEST_PATTERNS
+from natsbridge.subjects import DURABLE_KINDS, INGEST_PATTERNS, device_subject
 from tests.broker import Broker
 
 
@@ -81,6 +82,63 @@ async def test_a_tenants_stream_fits_into_the_accounts_limit() -> None:
     config = streams.tenant_stream(uuid4()).config
     assert config.max_bytes is not None
     assert config.max_bytes < AccountLimits().disk_storage
+
+
+async def test_a_device_that_floods_leaves_its_siblings_messages_in_the_tenants_stream(
+    broker: Broker,
+) -> None:
+    tenant, flooding, sibling = await broker.provision(), uuid4(), uuid4()
+    owner = await broker.connect_as(tenant.account)
+    name = streams.tenant_stream(tenant.uuid).name
+    quiet = await broker.connect_device(tenant, sibling)
+    for kind in DURABLE_KINDS:
+        await quiet.publish(device_subject(tenant.uuid, sibling, kind), b'{"said": "once"}')
+    loud = await broker.connect_device(tenant, flooding)
+    for number in range(12_000):
+        kind = DURABLE_KINDS[number % len(DURABLE_KINDS)]
+        await loud.client.publish(device_subject(tenant.uuid, flooding, kind), b"{}")
+    await loud.settle()
+    for _ in range(40):
+        await loud.client.publish(
+            device_subject(tenant.uuid, flooding, "response"), bytes(900 * 1024)
+        )
+    await loud.settle()
+    kept = await owner.jetstream.stream_info(name, subjects_filter=">")
+    subjects = kept.state.subjects or {}
+    theirs = f"tenant.{tenant.uuid}.device.{sibling}."
+    assert sum(subject.startswith(theirs) for subject in subjects) == len(DURABLE_KINDS)
+    assert kept.state.messages <= len(DURABLE_KINDS) * (1 + TENANT_PER_SUBJECT)
+    assert loud.heard == []
+
+
+async def test_one_device_fills_neither_the_number_nor_the_bytes_of_a_tenants_stream() -> None:
+    for room in (768 * 1024, 24 * 1024**2, 2**40):
+        config = streams.tenant_stream(uuid4(), max_bytes=room).config
+        messages = len(DURABLE_KINDS) * (config.max_msgs_per_subject or 0)
+        assert 0 < messages <= (config.max_msgs or 0) // 2
+        assert 0 < messages * (config.max_msg_size or 0) <= room * 3 // 4
+
+
+async def test_an_existing_tenants_stream_is_brought_up_to_date_though_it_holds_messages(
+    broker: Broker,
+) -> None:
+    tenant, device = await broker.provision(), uuid4()
+    declared = streams.tenant_stream(tenant.uuid)
+    older = replace(
+        declared, config=declared.config.evolve(max_msgs_per_subject=-1, max_msg_size=-1)
+    )
+    owner = await broker.connect_as(tenant.account)
+    await owner.jetstream.update_stream(older.config)
+    peer = await broker.connect_device(tenant, device)
+    for _ in range(2 * TENANT_PER_SUBJECT):
+        await peer.client.publish(device_subject(tenant.uuid, device, "heartbeat"), b"{}")
+    await peer.settle()
+    changes = await ensure(owner.jetstream, declared)
+    assert len(changes) == 2
+    assert await verify(owner.jetstream, declared) == []
+    state = (await owner.jetstream.stream_info(declared.name)).state
+    assert state.messages == TENANT_PER_SUBJECT
+    assert state.last_seq == 2 * TENANT_PER_SUBJECT
 
 
 async def test_a_stream_that_the_account_may_not_have_is_refused_with_the_reason(

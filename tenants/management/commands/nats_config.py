@@ -69,7 +69,15 @@ class Command(BaseCommand):
             help="default: standard error, in production nats-server.log in the directory; `-`: "
             "standard error",
         )
-        parser.add_argument("--log-size-limit", type=_size, metavar="SIZE", help="of each of five")
+        parser.add_argument(
+            "--log-size-limit", type=_size, metavar="SIZE", help="of each log file; default: 256MB"
+        )
+        parser.add_argument(
+            "--log-files",
+            type=_count,
+            metavar="NUMBER",
+            help="how many log files are kept, the current one among them; default: 16",
+        )
         parser.add_argument("--out", type=_file, metavar="FILE", help="default: standard output")
         _add_cluster_arguments(parser)
 
@@ -126,7 +134,8 @@ def _config(
         directory=directory,
     )
     log_file = options["log_file"] or (directory / "nats-server.log" if production else "-")
-    sizes = {name: options[name] for name in ("max_file_store", "log_size_limit") if options[name]}
+    limits = ("max_file_store", "log_size_limit", "log_files")
+    sizes = {name: options[name] for name in limits if options[name]}
     return dataclasses.replace(
         config,
         host=options["host"] or ("0.0.0.0" if production else _LOOPBACK),  # noqa: S104 - with TLS
@@ -209,6 +218,12 @@ def _size(text: str) -> int:
     if parts is None or not int(parts[1]):
         raise ArgumentTypeError(f"{text!r} is no size: give 64MB or 200GB, say")
     return int(parts[1]) * _UNITS[parts[2]]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _interval(text: str) -> str:
