@@ -26,7 +26,7 @@ class AuditFilters(forms.Form):
         """`entries`: those that the person may see."""
         super().__init__(data)
         self._entries = entries
-        tenants = Tenant.objects.visible_to(person, Role.ADMIN)
+        tenants = Tenant.objects.visible_to(person, Role.ADMIN, reading=True)
         self.fields["tenant"].queryset = tenants  # type: ignore[attr-defined]
 
     def tenants(self) -> QuerySet[Tenant]:

@@ -71,12 +71,13 @@ class _Names:
     """What the uuids in these entries are called."""
 
     def __init__(self, entries: Sequence[AuditEntry], person: User) -> None:
-        tenants = Tenant.objects.visible_to(person, Role.ADMIN)
+        tenants = Tenant.objects.visible_to(person, Role.ADMIN, reading=True)
         self._tenants = dict(tenants.values_list("pk", "name"))
         wanted = set(_devices_in(entries))
         there = Device.objects.visible_to(person).filter(pk__in=wanted)
         self._devices = dict(there.values_list("pk", "name"))
-        gone = AuditEntry.objects.visible_to(person, Role.ADMIN).filter(
+        entries_seen = AuditEntry.objects.visible_to(person, Role.ADMIN, reading=True)
+        gone = entries_seen.filter(
             device_uuid__in=wanted - self._devices.keys(), action=Action.DEVICE_DELETED
         )
         named = gone.values_list("device_uuid", "target")

@@ -211,7 +211,6 @@ class LimitsAnswer(serializers.Serializer[Any]):
     max_subscriptions = LimitAnswer()
     max_payload_bytes = LimitAnswer()
     storage_bytes = LimitAnswer()
-    max_devices = LimitAnswer()
 
 
 class TenantCountsAnswer(serializers.Serializer[Any]):

@@ -16,8 +16,9 @@ from devices.actions import bulk
 from devices.actions.bulk import Recipients
 from devices.api import access
 from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
+from devices.api.problems import problem
 from devices.api.serializers import CommandSerializer
-from devices.errors import CommandRefused
+from devices.errors import CommandConflict, CommandRefused
 from devices.models import BulkCommand
 from devices.presence import Status
 from devices.recipients import RoleMissing, UnknownTarget
@@ -72,14 +73,19 @@ class BulkCommandsView(APIView):
         key = request.headers.get("Idempotency-Key", "")
         if len(key) > 100:
             raise ValidationError({"Idempotency-Key": "At most 100 characters."})
-        issued, new = bulk.issue(
-            wanted,
-            data["command"],
-            data["parameters"],
-            by=person,
-            deadline=data.get("deadline"),
-            idempotency_key=key,
-        )
+        try:
+            issued, new = bulk.issue(
+                wanted,
+                data["command"],
+                data["parameters"],
+                by=person,
+                deadline=data.get("deadline"),
+                idempotency_key=key,
+            )
+        except CommandConflict as error:
+            return problem(409, str(error))
+        except CommandRefused as error:
+            return problem(400, str(error))
         return Response(_issued(request, issued), status=202 if new else 200)
 
 
@@ -113,7 +119,10 @@ class RetryBulkView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """A new bulk command to the devices on which this one failed or expired."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
-        again = bulk.retry(found, by=access.person_of(request))
+        try:
+            again = bulk.retry(found, by=access.person_of(request))
+        except CommandConflict as error:
+            return problem(409, str(error))
         return Response(_issued(request, again), status=202)
 
 

@@ -6,24 +6,19 @@ from django.db.models import Q
 from django.utils import timezone
 
 from devices.presence import Cutoffs, Presence, Status
-from tenants.models import Group, Tenant, TenantOwnedQuerySet, User, hash_token
-
-
-class RegistrationProof(models.Model):
-    """The newest timestamp with which a key pair has signed a registration. It outlives the device:
-    were that deleted, a recorded registration would make it anew for whoever recorded it."""
-
-    nkey_public = models.CharField(max_length=56, primary_key=True)
-    timestamp = models.BigIntegerField()
-
-    def __str__(self) -> str:
-        return f"{self.nkey_public} at {self.timestamp}"
+from tenants.models import Group, Person, Tenant, TenantOwnedQuerySet, User, hash_token
 
 
 class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
     def holding_token(self, token: str) -> Self:
         """The device whose own token this is, if it is any's."""
         return self.filter(token_digest=hash_token(token))
+
+    def managed_by(self, person: Person) -> Self:
+        """All of them, for staff who may see devices in the admin; for others none."""
+        if isinstance(person, User) and person.is_active and person.is_staff:
+            return self if person.has_perm("devices.view_device") else self.none()
+        return self.none()
 
     def offering(self, command: str) -> Self:
         """Those whose agent names the command, or says nothing of what it can do."""

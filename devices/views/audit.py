@@ -27,7 +27,7 @@ def audit(request: PersonRequest) -> HttpResponse:
         following = entries[-1].pk if len(found) > ENTRIES_PER_PAGE else None
     else:
         status = 422
-    choices = Tenant.objects.visible_to(request.user, Role.ADMIN)
+    choices = Tenant.objects.visible_to(request.user, Role.ADMIN, reading=True)
     context = {
         "filters": filters,
         "rows": rows(entries, request.user),
@@ -51,8 +51,7 @@ def export_audit(request: PersonRequest) -> HttpResponseBase:
 
 
 def _filters(request: PersonRequest) -> AuditFilters:
-    if not Tenant.objects.visible_to(request.user, Role.ADMIN).exists():
+    if not Tenant.objects.visible_to(request.user, Role.ADMIN, reading=True).exists():
         raise PermissionDenied("The audit is for those with the role admin in a tenant.")
-    return AuditFilters(
-        request.GET, AuditEntry.objects.visible_to(request.user, Role.ADMIN), request.user
-    )
+    entries = AuditEntry.objects.visible_to(request.user, Role.ADMIN, reading=True)
+    return AuditFilters(request.GET, entries, request.user)

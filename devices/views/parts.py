@@ -3,7 +3,9 @@
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 
 from devices.forms import CommandForm
@@ -11,17 +13,32 @@ from devices.models import Command, Device
 from devices.models.command import CommandQuerySet
 from devices.offers import Offer, offers
 from devices.views.page import PersonRequest
-from tenants.models import Role, role_in
+from tenants.models import Role, User, role_in
 
 COMMANDS_PER_PAGE = 20
 
 
 def find_device(request: PersonRequest, device_uuid: UUID) -> Device:
     visible = Device.objects.visible_to(request.user)
-    return get_object_or_404(
-        visible.select_related("connectivity", "tenant", "group__organisation"),
-        pk=device_uuid,
-    )
+    found = visible.select_related("connectivity", "tenant", "group__organisation")
+    try:
+        return get_object_or_404(found, pk=device_uuid)
+    except Http404:
+        _tell_staff(request.user, device_uuid)
+        raise
+
+
+def _tell_staff(person: User, device_uuid: UUID) -> None:
+    """The admin lists the device to them, so "no such device" would hide nothing and help nobody.
+
+    Raises PermissionDenied.
+    """
+    hidden = Device.objects.managed_by(person).filter(pk=device_uuid).select_related("tenant")
+    if device := hidden.first():
+        raise PermissionDenied(
+            f"You are not a member of {device.tenant.name}. As staff you see {device.name} in the "
+            "admin; its live page needs a membership."
+        )
 
 
 def may_command(request: PersonRequest, device: Device) -> bool:

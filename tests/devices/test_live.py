@@ -209,6 +209,16 @@ def test_charlie_of_another_tenant_is_told_that_there_is_no_such_device(
     assert outsider.close_code() == 4404
 
 
+def test_a_superuser_who_is_no_member_hears_a_device_and_the_fleet(
+    system: System, enrolled: Enrolled
+) -> None:
+    root = User.objects.create_superuser("root")
+    for device in (enrolled.device, None):
+        socket = Page(system, device, root)
+        assert socket.frame("snapshot")
+        socket.close()
+
+
 def test_somebody_who_is_not_logged_in_is_told_to(system: System, enrolled: Enrolled) -> None:
     anonymous = Page(system, enrolled.device, None)
     assert anonymous.close_code() == 4401
