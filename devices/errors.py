@@ -9,6 +9,10 @@ class CommandRefused(DevicesError):
     """The command cannot be issued, or not cancelled, as asked."""
 
 
+class UnfitJson(DevicesError):
+    """A JSON value cannot be stored or sent to an agent."""
+
+
 class CommandConflict(CommandRefused):
     """As things are now it cannot be done; asked at another time it could."""
 
@@ -27,6 +31,10 @@ class AlreadyRegistered(DevicesError):
 
 class UpgradeRefused(DevicesError):
     """The device speaks NATS already, or must not."""
+
+
+class TooManyDevices(DevicesError):
+    """The tenant has as many devices as its limit allows."""
 
 
 class DeviceCannotMove(DevicesError):

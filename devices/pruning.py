@@ -12,12 +12,15 @@ from devices.models import (
     Command,
     Device,
     PresenceChange,
+    RegistrationProof,
 )
 from natsbridge.retention import retention
 from tenants.models import Credential
 
 # Events of a connection may come in any order, but none so late.
 SESSIONS_KEPT = timedelta(days=1)
+# A registration that was signed five minutes ago is refused for its age alone.
+PROOFS_KEPT = timedelta(days=1)
 
 
 @retention.kind("commands")
@@ -50,6 +53,12 @@ def presence_changes(now: datetime) -> QuerySet[PresenceChange]:
 @retention.kind("broker sessions")
 def broker_sessions(now: datetime) -> QuerySet[BrokerSession]:
     return BrokerSession.objects.filter(ended_at__lt=now - SESSIONS_KEPT)
+
+
+@retention.kind("registration proofs")
+def registration_proofs(now: datetime) -> QuerySet[RegistrationProof]:
+    before = int((now - PROOFS_KEPT).timestamp())
+    return RegistrationProof.objects.filter(timestamp__lt=before)
 
 
 @retention.kind("credentials")

@@ -146,11 +146,12 @@ PARKED_BYTES_MAX = read.integer("PARKED_BYTES_MAX", 256 * 1024**2, minimum=1)
 # Not less than the dead-letter queue keeps them.
 PARKED_DAYS = read.integer("PARKED_DAYS", 30, minimum=30)
 DEVICE_JWT_SECONDS = read.integer("DEVICE_JWT_SECONDS", 7 * 86_400, minimum=60)
-# What a tenant may take of the broker, unless its own limits say otherwise; -1 is no limit.
+# What a tenant may have, unless its own limits say otherwise; -1 is no limit.
 TENANT_MAX_CONNECTIONS = read.integer("TENANT_MAX_CONNECTIONS", 10_000, minimum=-1)
 TENANT_MAX_SUBSCRIPTIONS = read.integer("TENANT_MAX_SUBSCRIPTIONS", 1_000, minimum=-1)
 TENANT_MAX_PAYLOAD_BYTES = read.integer("TENANT_MAX_PAYLOAD_BYTES", 1024**2, minimum=-1)
 TENANT_STORAGE_BYTES = read.integer("TENANT_STORAGE_BYTES", 32 * 1024**2, minimum=1024**2)
+TENANT_MAX_DEVICES = read.integer("TENANT_MAX_DEVICES", 10_000, minimum=-1)
 
 # Presence and commands.
 ONLINE_SECONDS = read.integer("ONLINE_SECONDS", 120, minimum=1)

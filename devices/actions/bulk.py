@@ -10,7 +10,13 @@ from django.db.models import Count, Exists, OuterRef
 from django.utils import timezone
 
 from devices.actions import filling
-from devices.actions.commands import allowed_time, cancelled_by, latest, refuse_if_suspended
+from devices.actions.commands import (
+    allowed_time,
+    cancelled_by,
+    latest,
+    refuse_if_suspended,
+    refuse_unfit,
+)
 from devices.command_states import COMMAND_STATES
 from devices.errors import CommandConflict, CommandRefused
 from devices.models import BulkCommand, Command, CommandState
@@ -82,6 +88,7 @@ def issue(
             raise CommandConflict("This idempotency key was used for another command.")
         return known, False
     refuse_if_suspended(recipients.tenant)
+    refuse_unfit(parameters)
     waiting = list(_able(recipients, command).order_by("pk").values_list("pk", flat=True))
     if not waiting:
         raise CommandRefused("No device would get this command.")
@@ -125,10 +132,11 @@ def cancel(bulk: BulkCommand, *, by: User) -> int:
 
 def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
     """The same once more to the devices on which it failed or expired and was not repeated since.
-    Raises CommandConflict where there is none."""
+    Raises CommandRefused, CommandConflict where there is none."""
     with transaction.atomic():
         row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
         refuse_if_suspended(row.tenant)
+        refuse_unfit(row.parameters)
         if row.repetitions.filter(filled_at=None).exists():
             raise CommandConflict("It is being repeated just now.")
         waiting = list(failed(row).order_by("device_id").values_list("device_id", flat=True))

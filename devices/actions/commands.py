@@ -7,8 +7,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from devices import live
-from devices.errors import CommandConflict, CommandRefused
+from devices import json_values, live
+from devices.errors import CommandConflict, CommandRefused, UnfitJson
 from devices.models import Command, CommandState, Device
 from tenants.actions import audit
 from tenants.models import Action, Tenant, User
@@ -49,7 +49,8 @@ def issue(
 @transaction.atomic
 def retry(command: Command, *, by: User) -> Command:
     """A new command of the same content, with as much time as the first had. The caller has
-    checked that `by` may command the device. Raises CommandConflict while the first is open."""
+    checked that `by` may command the device. Raises CommandRefused; CommandConflict while the first
+    is open."""
     if command.is_open:
         state = command.get_state_display().lower()
         raise CommandConflict(f"The command is {state}; only one that has ended can be repeated.")
@@ -105,6 +106,14 @@ def refuse_if_suspended(tenant: Tenant) -> None:
         raise CommandConflict("The tenant is suspended: it takes no command until it is resumed.")
 
 
+def refuse_unfit(parameters: dict[str, Any]) -> None:
+    """Raises CommandRefused. The agent could not read them, or the broker not carry them."""
+    try:
+        json_values.check(parameters)
+    except UnfitJson as error:
+        raise CommandRefused(f"The parameters cannot be sent. {error}") from error
+
+
 def wake_delivery() -> None:
     """Wakes the subscribers once the caller's transaction is committed."""
     with connection.cursor() as cursor:
@@ -115,6 +124,7 @@ def _issue(action: Action, row: Command, by: User, **detail: str) -> Command:
     if row.device.revoked_at is not None:
         raise CommandConflict("The device is revoked: it takes no command until it is reinstated.")
     refuse_if_suspended(row.device.tenant)
+    refuse_unfit(row.parameters)
     row.save(force_insert=True)
     _record(action, row, by, **detail)
     wake_delivery()

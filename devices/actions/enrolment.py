@@ -14,12 +14,19 @@ from devices.errors import (
     AlreadyRegistered,
     DeviceCannotMove,
     RegistrationRefused,
+    TooManyDevices,
     UpgradeRefused,
 )
-from devices.models import Connectivity, Device
+from devices.models import Connectivity, Device, RegistrationProof
 from natsbridge import claims
 from tenants import secrets
-from tenants.actions import audit, credentials, find_enrollment_key, redeem_enrollment_key
+from tenants.actions import (
+    audit,
+    credentials,
+    find_enrollment_key,
+    limits,
+    redeem_enrollment_key,
+)
 from tenants.actions.audit import Actor
 from tenants.errors import CredentialRefused, EnrollmentRefused
 from tenants.models import Action, Credential, EnrollmentKey, Group, Tenant, User, hash_token
@@ -33,7 +40,8 @@ MOST_UPGRADES = 20
 @dataclass(frozen=True)
 class Proof:
     """That the caller holds the private half: `signature` is base64url of the NKey's Ed25519
-    signature of `enroll:{group}:{nkey_public}:{timestamp}`, `timestamp` in epoch seconds."""
+    signature of `enroll:{group}:{nkey_public}:{timestamp}`, `timestamp` in epoch seconds and later
+    than in any proof of this key before."""
 
     timestamp: int
     signature: str
@@ -70,19 +78,22 @@ def register(
     """A new device, or the same one again with a fresh token. Without a key pair it is a new one
     each time, and one use of the enrolment key: nothing could prove that it is the same.
 
-    Raises EnrollmentRefused for the key, RegistrationRefused for a proof that is wrong,
-    AlreadyRegistered when the key pair is known and there is no proof, CredentialRefused while
-    the tenant is suspended or the device revoked. Nothing is created then.
+    Raises EnrollmentRefused for the key, RegistrationRefused for a proof that is wrong or was used
+    before, AlreadyRegistered when the key pair is known and there is no proof, CredentialRefused
+    while the tenant is suspended or the device revoked, TooManyDevices. Nothing is created then.
     """
     if nkey_public is not None:
         if proof is not None:
             _check(proof, group, nkey_public)
         _one_at_a_time(nkey_public)
+        if proof is not None:
+            _use(proof, nkey_public)
         existing = Device.objects.select_for_update().filter(nkey_public=nkey_public).first()
         if existing is not None:
             return _register_again(existing, group, enrollment_key, proof)
     redeemed = redeem_enrollment_key(enrollment_key, group)
     _refuse_suspended(redeemed.group.tenant)
+    refuse_too_many(redeemed.group.tenant)
     device = Device(
         group=redeemed.group, name=name, nkey_public=nkey_public, hardware_info=hardware_info
     )
@@ -122,10 +133,11 @@ def record_existing(
     by: User | None,
 ) -> Device:
     """A device that was registered by other means; it has no token and no key until it is
-    upgraded. Raises AlreadyRegistered when there is one with this uuid."""
+    upgraded. Raises AlreadyRegistered when there is one with this uuid, TooManyDevices."""
     device = Device(group=group, name=name, **({"uuid": uuid} if uuid else {}))
     if Device.objects.filter(pk=device.pk).exists():
         raise AlreadyRegistered(f"There is a device {device.pk} already.")
+    refuse_too_many(group.tenant)
     device.save(force_insert=True)
     Connectivity.objects.create(device=device, connection_type=connection_type)
     _record(Action.DEVICE_REGISTERED, device, by, connection_type=connection_type)
@@ -186,11 +198,25 @@ def _refuse_suspended(tenant: Tenant) -> None:
         raise CredentialRefused("The tenant is suspended.")
 
 
-def _one_at_a_time(nkey_public: str) -> None:
-    """Two registrations of one key pair at once take turns; until there is a row, nothing else
-    could be locked."""
+def refuse_too_many(tenant: Tenant) -> None:
+    """Raises TooManyDevices where the tenant has as many devices as it may. Until the caller's
+    transaction ends, nobody else adds one to them."""
+    most = limits.of(tenant)["max_devices"]["value"]
+    if most is None or most == limits.UNLIMITED:
+        return
+    _one_at_a_time(f"devices of {tenant.pk}")
+    if Device.objects.filter(tenant=tenant).count() >= most:
+        raise TooManyDevices(
+            f"{tenant.name} has reached its limit of devices, {most:,}. Delete devices that are "
+            "gone, or ask the staff of this installation for a higher limit."
+        )
+
+
+def _one_at_a_time(what: str) -> None:
+    """Transactions about the same, such as two registrations of one key pair, take turns; until
+    there is a row, nothing else could be locked."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [nkey_public])
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [what])
 
 
 @transaction.atomic
@@ -245,3 +271,17 @@ def _check(proof: Proof, group: UUID, nkey_public: str) -> None:
         raise RegistrationRefused("The signature is not base64url.") from error
     if not claims.verify(nkey_public, signed, signature):
         raise RegistrationRefused("The signature does not match the public key.")
+
+
+def _use(proof: Proof, nkey_public: str) -> None:
+    """A proof is good once: who recorded a registration must not repeat it and so take the token
+    from the device. The caller lets one registration of this key in at a time."""
+    newest = RegistrationProof.objects.filter(nkey_public=nkey_public).first()
+    if newest and proof.timestamp <= newest.timestamp:
+        raise RegistrationRefused(
+            "This key pair has signed a registration with this timestamp or a later one before; "
+            f"sign with a timestamp after {newest.timestamp}."
+        )
+    RegistrationProof.objects.update_or_create(
+        nkey_public=nkey_public, defaults={"timestamp": proof.timestamp}
+    )

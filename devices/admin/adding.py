@@ -10,9 +10,11 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from devices.actions import enrolment
+from devices.errors import TooManyDevices
 from devices.models import Connectivity, Device
 from tenants.admin.choices import GroupChoiceField
 from tenants.admin.writing import person_of
+from tenants.models import Group
 
 
 class RecordForm(forms.ModelForm):
@@ -34,6 +36,14 @@ class RecordForm(forms.ModelForm):
     class Meta:
         model = Device
         fields = ("group", "name")
+
+    def clean_group(self) -> Group:
+        group: Group = self.cleaned_data["group"]
+        try:
+            enrolment.refuse_too_many(group.tenant)
+        except TooManyDevices as error:
+            raise forms.ValidationError(str(error)) from error
+        return group
 
     def clean_device_uuid(self) -> UUID | None:
         wanted: UUID | None = self.cleaned_data["device_uuid"]

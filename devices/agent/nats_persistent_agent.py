@@ -84,6 +84,8 @@ MAX_RESULT_BYTES = MAX_RESPONSE_BYTES - 2_000
 MAX_OUTPUT_BYTES = 8_388_608
 MAX_HTTP_BYTES = 1_048_576
 MAX_ID_LENGTH = 128
+# The server takes timestamps that are off by 300 s at most.
+MAX_PROOF_LEAD = 240
 
 METRIC_TYPES = (
     "cpu_percent",
@@ -226,8 +228,8 @@ def epoch_seconds() -> float:
 class Configuration:
     """What the agent knows about itself, as agent.json holds it.
 
-    Before enrolment only the first four are set: the key pair is on disk before the server
-    hears of it, so that a crash in between cannot lose a device.
+    Before enrolment only the first four and `proved_at` are set: the key pair is on disk before
+    the server hears of it, so that a crash in between cannot lose a device.
     """
 
     server_url: str
@@ -247,6 +249,8 @@ class Configuration:
     ca: str = ""
     # Whether http, nats and ws to other computers are allowed.
     insecure: bool = False
+    # The newest timestamp that was signed to enrol: the server takes none a second time.
+    proved_at: int = 0
 
     @property
     def enrolled(self) -> bool:
@@ -418,6 +422,13 @@ def jwt_lifetime(jwt: str) -> float | None:
         raise ServerUnavailableError("the server's answer holds no JWT") from error
 
 
+def later_timestamp(before: int) -> int:
+    """This second, or the one after `before`: what two signatures share is good once. A `before`
+    that the server would find too far from now was never accepted."""
+    now = int(time.time())
+    return max(now, before + 1) if before < now + MAX_PROOF_LEAD else now
+
+
 def text_of(answer: JsonObject, name: str) -> str:
     """Raises ServerUnavailableError."""
     value = answer.get(name)
@@ -522,6 +533,8 @@ class Enrolment:
         information = await self._threads.run(system_info)
         backoff = Backoff(1, 60)
         while True:
+            self._configuration.proved_at = later_timestamp(self._configuration.proved_at)
+            await self._threads.run(self._folder.save, self._configuration)
             body = self._request(enrollment_key) | {"hardwareinfo": information}
             try:
                 self._take(await self._threads.run(api.register, body))
@@ -535,7 +548,7 @@ class Enrolment:
 
     def _request(self, enrollment_key: str) -> JsonObject:
         """The signature proves that we hold the private half, should the server know the key."""
-        group, timestamp = self._configuration.group_uuid, int(time.time())
+        group, timestamp = self._configuration.group_uuid, self._configuration.proved_at
         signature = self._key.sign(f"enroll:{group}:{self._key.public}:{timestamp}")
         return {
             "groupuuid": group,
@@ -2246,6 +2259,7 @@ async def run(options: argparse.Namespace, folder: ConfigurationFolder) -> Outco
         if configuration is not None:
             # An enrolment was cut short: the server may know this key already.
             fresh.nkey_seed = configuration.nkey_seed
+            fresh.proved_at = configuration.proved_at
         else:
             # Whatever was journalled here was another device's.
             folder.journal.unlink(missing_ok=True)

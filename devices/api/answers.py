@@ -211,6 +211,7 @@ class LimitsAnswer(serializers.Serializer[Any]):
     max_subscriptions = LimitAnswer()
     max_payload_bytes = LimitAnswer()
     storage_bytes = LimitAnswer()
+    max_devices = LimitAnswer()
 
 
 class TenantCountsAnswer(serializers.Serializer[Any]):

@@ -16,9 +16,8 @@ from devices.actions import bulk
 from devices.actions.bulk import Recipients
 from devices.api import access
 from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
-from devices.api.problems import problem
 from devices.api.serializers import CommandSerializer
-from devices.errors import CommandConflict, CommandRefused
+from devices.errors import CommandRefused
 from devices.models import BulkCommand
 from devices.presence import Status
 from devices.recipients import RoleMissing, UnknownTarget
@@ -73,19 +72,14 @@ class BulkCommandsView(APIView):
         key = request.headers.get("Idempotency-Key", "")
         if len(key) > 100:
             raise ValidationError({"Idempotency-Key": "At most 100 characters."})
-        try:
-            issued, new = bulk.issue(
-                wanted,
-                data["command"],
-                data["parameters"],
-                by=person,
-                deadline=data.get("deadline"),
-                idempotency_key=key,
-            )
-        except CommandConflict as error:
-            return problem(409, str(error))
-        except CommandRefused as error:
-            return problem(400, str(error))
+        issued, new = bulk.issue(
+            wanted,
+            data["command"],
+            data["parameters"],
+            by=person,
+            deadline=data.get("deadline"),
+            idempotency_key=key,
+        )
         return Response(_issued(request, issued), status=202 if new else 200)
 
 
@@ -119,10 +113,7 @@ class RetryBulkView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """A new bulk command to the devices on which this one failed or expired."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
-        try:
-            again = bulk.retry(found, by=access.person_of(request))
-        except CommandConflict as error:
-            return problem(409, str(error))
+        again = bulk.retry(found, by=access.person_of(request))
         return Response(_issued(request, again), status=202)
 
 

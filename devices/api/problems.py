@@ -9,6 +9,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from devices.errors import CommandConflict, CommandRefused
 from natsbridge.errors import DependencyAway
 from tenants.errors import CredentialRefused, LimitRefused, RotationRefused
 
@@ -41,9 +42,9 @@ def problem_details(exception: Exception, context: dict[str, Any]) -> Response |
     if isinstance(exception, DependencyAway | OperationalError):
         log.warning("a server is away", error=str(exception).strip())
         return problem(503, "A server that this needs does not answer; try again in a moment.")
-    if isinstance(exception, CredentialRefused | RotationRefused):
+    if isinstance(exception, CredentialRefused | RotationRefused | CommandConflict):
         return problem(409, str(exception))
-    if isinstance(exception, LimitRefused):
+    if isinstance(exception, LimitRefused | CommandRefused):
         return problem(400, str(exception))
     answer = exception_handler(exception, context)
     if answer is None:

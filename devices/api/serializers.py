@@ -1,6 +1,5 @@
 """What the endpoints take; every limit here is that of the column or of the broker."""
 
-import json
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -9,30 +8,25 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from devices import json_values
+from devices.errors import UnfitJson
 from natsbridge.claims import is_public_user_key
 from tenants.durations import USUAL_OVERLAP, parse_overlap
 from tenants.forms import REASON_MAX
 from tenants.models import Credential
 
-# The broker carries 1 MiB a message, and the wrapper wants some of it.
-MAX_JSON_BYTES = 512 * 1024
 UNKNOWN_NAMED = 20
 
 
 class JsonObjectField(serializers.DictField):
-    """A JSON object of limited size, without what Postgres cannot store: NUL, half a surrogate
-    pair, a number that is not finite."""
+    """A JSON object that can be stored and sent on; see `devices.json_values`."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         value: dict[str, Any] = super().to_internal_value(data)
         try:
-            encoded = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-        except ValueError as error:
-            raise serializers.ValidationError(f"Cannot be stored: {error}") from error
-        if len(encoded) > MAX_JSON_BYTES:
-            raise serializers.ValidationError(f"Larger than {MAX_JSON_BYTES} bytes.")
-        if b"\\u0000" in encoded:
-            raise serializers.ValidationError("NUL characters are not allowed.")
+            json_values.check(value)
+        except UnfitJson as error:
+            raise serializers.ValidationError(str(error)) from error
         return value
 
 
@@ -166,3 +160,4 @@ class LimitsSerializer(StrictSerializer):
     max_subscriptions = LimitField(2**31 - 1)
     max_payload_bytes = LimitField(2**31 - 1)
     storage_bytes = LimitField(2**63 - 1)
+    max_devices = LimitField(2**31 - 1)

@@ -22,9 +22,8 @@ from devices.api.serializers import (
 )
 from devices.errors import (
     AlreadyRegistered,
-    CommandConflict,
-    CommandRefused,
     RegistrationRefused,
+    TooManyDevices,
     UpgradeRefused,
 )
 from devices.models import Command, Device
@@ -41,6 +40,7 @@ class RegisterView(APIView):
 
     With `nkey_public` it logs in to the broker by a JWT; without, by a username and a password.
     A key pair is registered once: sent again, signed, it is the same device with a fresh token.
+    A signature is good once, so each needs a later timestamp than the one before.
     Without a key pair nothing could prove that, so each time is a new device and a use of the key.
     """
 
@@ -69,7 +69,7 @@ class RegisterView(APIView):
             )
         except (EnrollmentRefused, RegistrationRefused) as error:
             return problem(401, str(error))
-        except CredentialRefused as error:
+        except (CredentialRefused, TooManyDevices) as error:
             return problem(403, str(error))
         except AlreadyRegistered as error:
             return problem(409, str(error))
@@ -152,13 +152,7 @@ class DeviceCommandView(APIView):
         device = access.device_for(request, uuid, role=Role.OPERATOR)
         form = CommandSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        try:
-            command = commands.issue(device, by=person, **form.validated_data)
-        except CommandConflict as error:
-            return problem(409, str(error))
-        except CommandRefused as error:
-            return problem(400, str(error))
-        return _issued(request, command)
+        return _issued(request, commands.issue(device, by=person, **form.validated_data))
 
 
 class CommandView(APIView):
@@ -173,10 +167,7 @@ class CancelCommandView(APIView):
         """Only while it waits: what was sent cannot be called back."""
         person = access.person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
-        try:
-            commands.cancel(command, by=person)
-        except CommandConflict as error:
-            return problem(409, str(error))
+        commands.cancel(command, by=person)
         return _command(access.command_for(request, uuid))
 
 
@@ -186,10 +177,7 @@ class RetryCommandView(APIView):
         """A new command of the same content, once this one has ended."""
         person = access.person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
-        try:
-            return _issued(request, commands.retry(command, by=person))
-        except CommandConflict as error:
-            return problem(409, str(error))
+        return _issued(request, commands.retry(command, by=person))
 
 
 class DeviceStatusView(APIView):

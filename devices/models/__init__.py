@@ -8,7 +8,7 @@ from devices.models.connectivity import (
     PresenceChange,
     RealtimeData,
 )
-from devices.models.device import Device
+from devices.models.device import Device, RegistrationProof
 from devices.presence import Presence, Reporter
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Presence",
     "PresenceChange",
     "RealtimeData",
+    "RegistrationProof",
     "Reporter",
 ]

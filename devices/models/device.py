@@ -9,6 +9,17 @@ from devices.presence import Cutoffs, Presence, Status
 from tenants.models import Group, Person, Tenant, TenantOwnedQuerySet, User, hash_token
 
 
+class RegistrationProof(models.Model):
+    """The newest timestamp with which a key pair has signed a registration. It outlives the device:
+    were that deleted, a recorded registration would make it anew for whoever recorded it."""
+
+    nkey_public = models.CharField(max_length=56, primary_key=True)
+    timestamp = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.nkey_public} at {self.timestamp}"
+
+
 class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
     def holding_token(self, token: str) -> Self:
         """The device whose own token this is, if it is any's."""

@@ -17,7 +17,7 @@ from devices.actions.credentials import rotate_all
 from devices.views.controls import Question, ask, require_admin
 from devices.views.one_time import secret_gone
 from devices.views.page import PersonRequest, page
-from tenants.actions import credentials, keep_secret, reveal_secret
+from tenants.actions import credentials, keep_secret, limits, reveal_secret
 from tenants.forms import IssueForm, OverlapForm, ReasonForm, RotateForm
 from tenants.models import Credential, Tenant
 
@@ -67,6 +67,7 @@ def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
         "in_use": own.live().exists(),
         "username": f"tenant_{found.pk}",
         "device_count": found.devices.count(),
+        "most_devices": limits.of(found)["max_devices"]["value"],
         "revoked_count": found.devices.exclude(revoked_at=None).count(),
     }
     return render(request, "tenants/tenant.html", context)

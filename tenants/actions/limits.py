@@ -1,4 +1,4 @@
-"""What a tenant may take of the broker.
+"""How much a tenant may have, of the broker and of devices.
 
 nats-server 2.15 limits connections, subscriptions, the size of a message and storage for each
 account. It has no limit on an account's rate of messages: what a device may pour into the platform
@@ -22,6 +22,7 @@ LIMITS = {
     "max_subscriptions": ("TENANT_MAX_SUBSCRIPTIONS", 2**31 - 1),
     "max_payload_bytes": ("TENANT_MAX_PAYLOAD_BYTES", 2**31 - 1),
     "storage_bytes": ("TENANT_STORAGE_BYTES", MAX_FILE_STORE),
+    "max_devices": ("TENANT_MAX_DEVICES", 2**31 - 1),
 }
 UNLIMITED = -1
 # A stream smaller than this holds next to nothing.

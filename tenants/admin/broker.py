@@ -110,6 +110,7 @@ class TenantForm(forms.ModelForm):
     max_subscriptions = _limit_field("Subscriptions of one connection")
     max_payload_bytes = _limit_field("Bytes of one message")
     storage_bytes = _limit_field("Bytes of storage")
+    max_devices = _limit_field("Devices")
 
     class Meta:
         model = Tenant

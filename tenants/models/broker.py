@@ -32,6 +32,8 @@ class BrokerAccount(models.Model):
     max_subscriptions = models.IntegerField(null=True, blank=True)
     max_payload_bytes = models.IntegerField(null=True, blank=True)
     storage_bytes = models.BigIntegerField(null=True, blank=True)
+    # Held by ourselves, as the broker knows no devices.
+    max_devices = models.IntegerField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"account of {self.tenant}"

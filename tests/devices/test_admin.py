@@ -10,6 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from devices.actions import commands, enrolment
 from devices.errors import DeviceCannotMove
@@ -233,7 +234,7 @@ def test_a_device_does_not_move_to_another_tenant(
 
 
 def test_a_device_that_is_registered_elsewhere_is_put_on_record(
-    client: Client, staff: User, group_a: Group
+    client: Client, staff: User, group_a: Group, settings: Settings
 ) -> None:
     uuid = uuid4()
     form = {"group": group_a.pk, "name": "old-pi", "connection_type": "node-red"}
@@ -246,6 +247,9 @@ def test_a_device_that_is_registered_elsewhere_is_put_on_record(
     again = client.post(add, {**form, "device_uuid": uuid})
     assert again.context["adminform"].form.errors.keys() == {"device_uuid"}
     assert client.post(add, {**form, "connection_type": "x" * 21}).status_code == 200
+    settings.TENANT_MAX_DEVICES = 1
+    full = client.post(add, form)
+    assert "limit of devices, 1." in full.context["adminform"].form.errors["group"][0]
     log_in_with(client, "view_device", "change_device")
     assert client.post(add, form).status_code == 403
     assert Device.objects.count() == 1

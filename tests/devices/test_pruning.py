@@ -18,6 +18,7 @@ from devices.models import (
     Device,
     Presence,
     PresenceChange,
+    RegistrationProof,
     Reporter,
 )
 from natsbridge.models import ParkedMessage, SubscriberStatus
@@ -68,6 +69,14 @@ def test_final_commands_go_after_their_days(device_a: Device) -> None:
     assert pruned("commands") == 2
     assert left(Command, "command") == {"again", "still open", "waits"}
     assert Command.objects.get(command="again").repeats is None
+
+
+def test_a_signature_is_remembered_for_longer_than_it_is_good(db: None) -> None:
+    for name, days in (("old", 1.1), ("young", 0.9)):
+        moment = int(ago(days).timestamp())
+        RegistrationProof.objects.create(nkey_public=name, timestamp=moment)
+    assert pruned("registration proofs") == 1
+    assert left(RegistrationProof, "nkey_public") == {"young"}
 
 
 def test_a_bulk_command_goes_as_a_whole(device_a: Device, tenant_a: Tenant) -> None:

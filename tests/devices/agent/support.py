@@ -68,6 +68,7 @@ class FakeServer:
     refusals: list[tuple[int, JsonObject]] = field(default_factory=list)
     on_register: Callable[[], None] = lambda: None
     devices: dict[str, Registration] = field(default_factory=dict)
+    proofs: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     last_issued: int = 0
     group: UUID = field(default_factory=uuid4)
@@ -122,6 +123,9 @@ class FakeServer:
         fresh = isinstance(timestamp, int) and abs(time.time() - timestamp) < 300
         if not fresh or not claims.verify(public, proof, signature):
             return 401, {"title": "Unauthorized", "detail": "The signature is wrong."}
+        if timestamp <= self.proofs.get(public, 0):
+            return 401, {"title": "Unauthorized", "detail": "The signature was used before."}
+        self.proofs[public] = timestamp
         known = self.devices.get(public)
         registration = Registration(known.uuid if known else uuid4(), public, str(uuid4()), body)
         self.devices[public] = registration

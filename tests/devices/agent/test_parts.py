@@ -175,6 +175,16 @@ def test_the_agent_takes_all_addresses_of_the_broker_where_it_is_told_them(
     assert configuration.nats_url == taken
 
 
+def test_no_two_registrations_are_signed_with_one_timestamp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent.time, "time", lambda: 1000.9)
+    assert agent.later_timestamp(0) == 1000
+    assert agent.later_timestamp(1000) == 1001
+    assert agent.later_timestamp(1200) == 1201, "the clock was set back a little"
+    assert agent.later_timestamp(2000) == 1000, "no server took that one"
+
+
 async def test_answers_keep_their_order_through_a_restart(tmp_path: Path) -> None:
     journal = await loaded(tmp_path / "journal")
     for command_id in "abc":

@@ -1,5 +1,6 @@
 """Commands to many devices over the API, and cancelling and repeating single ones."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -143,6 +144,40 @@ def test_what_cannot_be_issued_is_refused(
         assert answer.status_code == status, answer.json()
         assert answer["Content-Type"] == "application/problem+json"
     assert not BulkCommand.objects.exists()
+
+
+def test_parameters_that_no_agent_could_read_are_refused_wherever_they_enter(
+    api: APIClient, device: Device, group_a: Group, alice: User
+) -> None:
+    deep: Any = 1
+    for _ in range(600):
+        deep = {"a": deep}
+    single = {"command": "ping", "parameters": deep}
+    for path, body in (
+        (f"/api/nats/device/{device.pk}/command", single),
+        (ADDRESS, to(group_a, parameters=deep)),
+        (f"{ADDRESS}/preview", to(group_a, parameters=deep)),
+    ):
+        answer = post(api, alice, body, path)
+        assert answer.status_code == 400, path
+        assert answer.json()["errors"] == [
+            {"field": "parameters", "detail": "Nested more than 64 levels deep."}
+        ]
+    assert not Command.objects.exists()
+
+
+def test_what_was_issued_before_there_was_a_limit_is_not_repeated(
+    api: APIClient, device: Device, group_a: Group, alice: User
+) -> None:
+    single = failed(commands.issue(device, "ping", {}, by=alice))
+    row, _ = bulk.issue(recipients.of_group(alice, group_a.pk), "ping", {}, by=alice)
+    failed(row.commands.get())
+    deep = {"a": json.loads("[" * 64 + "]" * 64)}
+    Command.objects.update(parameters=deep)
+    BulkCommand.objects.update(parameters=deep)
+    for path in (f"/api/nats/command/{single.uuid}/retry", f"{ADDRESS}/{row.uuid}/retry"):
+        answer = post(api, alice, None, path)
+        assert (answer.status_code, "64 levels" in answer.json()["detail"]) == (400, True), path
 
 
 def test_only_operators_of_the_tenant_reach_it(

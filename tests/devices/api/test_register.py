@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
+from devices.actions.credentials import delete_devices
 from devices.models import Device
 from natsbridge import claims
 from natsbridge.claims import KeyPair
 from tenants import actions
-from tenants.models import EnrollmentKey, Group, Tenant
+from tenants.actions import limits
+from tenants.models import EnrollmentKey, Group, Tenant, User
 
 URL = "/api/nats/agent/register"
 
@@ -31,6 +34,11 @@ def platform_keys(db: None) -> None:
 def key(group_a: Group) -> str:
     _, plain = actions.create_enrollment_key(group_a, name="office", max_uses=2)
     return plain
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    return User.objects.create_superuser("root")
 
 
 @pytest.fixture
@@ -131,7 +139,108 @@ def test_a_used_up_key_still_serves_an_agent_that_missed_the_first_answer(
     again = register(api, body(group_a, once, pair, **signed(group_a, pair)))
     assert (first.status_code, again.status_code) == (201, 200)
     actions.revoke_enrollment_key(EnrollmentKey.objects.get(name="once"))
-    assert register(api, body(group_a, once, pair, **signed(group_a, pair))).status_code == 401
+    later = signed(group_a, pair, int(time.time()) + 5)
+    revoked = register(api, body(group_a, once, pair, **later))
+    assert (revoked.status_code, "revoked" in revoked.json()["detail"]) == (401, True)
+
+
+def test_who_recorded_a_registration_and_repeats_it_gets_nothing_and_the_agent_keeps_its_token(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    moment = int(time.time())
+    recorded = body(group_a, key, pair, **signed(group_a, pair, moment))
+    registered = register(api, recorded)
+    assert registered.status_code == 201
+    earlier = body(group_a, key, pair, **signed(group_a, pair, moment - 1))
+    for again in (recorded, earlier):
+        refused = register(api, again)
+        assert refused.status_code == 401
+        assert f"after {moment}" in refused.json()["detail"]
+    device, token = registered.json()["deviceuuid"], registered.json()["device_token"]
+    path = f"/api/nats/device/{device}/status"
+    assert api.get(path, HTTP_AUTHORIZATION=f"Bearer {token}").status_code == 200
+    later = body(group_a, key, pair, **signed(group_a, pair, moment + 1))
+    assert register(api, later).status_code == 200
+
+
+def test_a_recorded_registration_does_not_bring_a_deleted_device_back(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair, alice: User
+) -> None:
+    recorded = body(group_a, key, pair, **signed(group_a, pair))
+    register(api, recorded)
+    delete_devices(list(Device.objects.all()), by=alice)
+    assert register(api, recorded).status_code == 401
+    assert not Device.objects.exists()
+
+
+def test_a_signature_that_opened_nothing_is_not_used_up(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    proof = signed(group_a, pair)
+    assert register(api, body(group_a, "wge_wrong", pair, **proof)).status_code == 401
+    assert register(api, body(group_a, key, pair, **proof)).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_one_signature_sent_many_times_at_once_one_is_taken(
+    group_a: Group, key: str, pair: KeyPair
+) -> None:
+    sent = body(group_a, key, pair, **signed(group_a, pair))
+
+    def once(_: int) -> int:
+        try:
+            return register(APIClient(), sent).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(once, range(4))) == [201, 401, 401, 401]
+
+
+def test_a_tenant_with_as_many_devices_as_it_may_have_gets_no_more_and_keeps_those(
+    api: APIClient, group_a: Group, alice: User, staff: User, settings: Settings
+) -> None:
+    settings.TENANT_MAX_DEVICES = 1
+    _, key = actions.create_enrollment_key(group_a, name="office", max_uses=None)
+    pair = claims.generate("user")
+    first = register(api, body(group_a, key, pair)).json()
+    for more in ({}, {"nkey_public": claims.generate("user").public}):
+        wanted = body(group_a, key, pair) | more
+        if not more:
+            del wanted["nkey_public"]
+        refused = register(api, wanted)
+        assert (refused.status_code, refused["Content-Type"]) == (403, "application/problem+json")
+        assert "limit of devices, 1." in refused.json()["detail"]
+    assert EnrollmentKey.objects.get().uses == 1, "a refusal is no use of the key"
+    headers = {"HTTP_AUTHORIZATION": f"Bearer {first['device_token']}"}
+    path = f"/api/nats/device/{first['deviceuuid']}/credentials"
+    assert api.get(path, **headers).status_code == 200
+    again = register(api, body(group_a, key, pair, **signed(group_a, pair)))
+    assert again.status_code == 200, "it is there already"
+    limits.set_limits(group_a.tenant, by=staff, max_devices=2)
+    second = body(group_a, key, claims.generate("user"))
+    assert register(api, second).status_code == 201
+    assert register(api, body(group_a, key, claims.generate("user"))).status_code == 403
+    limits.set_limits(group_a.tenant, by=staff, max_devices=-1)
+    assert register(api, body(group_a, key, claims.generate("user"))).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_registrations_at_once_do_not_get_past_the_limit(
+    group_a: Group, settings: Settings
+) -> None:
+    settings.TENANT_MAX_DEVICES = 2
+    keys = [actions.create_enrollment_key(group_a, name=name)[1] for name in "abcd"]
+
+    def once(key: str) -> int:
+        try:
+            wanted = body(group_a, key, claims.generate("user"))
+            return register(APIClient(), wanted).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(once, keys)) == [201, 201, 403, 403]
 
 
 @pytest.mark.parametrize("spoil", ["wrong", "expired", "revoked", "used up", "other group"])

@@ -270,6 +270,7 @@ def test_put_sets_all_limits_and_patch_those_named(
     actions.record_provisioned(tenant_a, tenant_a.broker_account.wanted_at)
     address, key = path(tenant_a, "limits"), authorization(staff)
     api.put(address, {"max_connections": 7, "max_subscriptions": 8}, "json", **key)
+    assert "max_devices" in api.get(path(tenant_a, ""), **key).json()["limits"]
     answer = api.patch(address, {"max_subscriptions": -1}, "json", **key).json()
     assert answer["limits"]["max_connections"] == {"value": 7, "default": 99, "own": 7}
     assert answer["limits"]["max_subscriptions"]["value"] == -1

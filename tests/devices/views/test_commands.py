@@ -137,6 +137,9 @@ def test_tools_are_offered_by_name_where_that_is_all_there_is(
         '{"a": "\\u0000"}',
         pytest.param("[" * 100_000, id="deep"),
         pytest.param('{"a":' * 100_000, id="deep objects"),
+        pytest.param('{"a":' * 65 + "1" + "}" * 65, id="too deep for an agent"),
+        pytest.param('{"a": "%s"}' % ("x" * 600_000), id="larger than the broker carries"),
+        '{"a": 1e308}',
     ],
 )
 def test_bad_json_is_refused_at_the_field(

@@ -2,6 +2,7 @@
 
 import pytest
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from devices.models import Device
 from tenants import actions
@@ -48,6 +49,15 @@ def test_a_tenants_page_is_for_its_admins(
             assert other.post(address, body).status_code == status
     assert as_alice.get(address).status_code == 200
     assert not Credential.objects.exists()
+
+
+def test_the_page_says_how_many_devices_there_may_be(
+    as_alice: Client, device_a: Device, settings: Settings
+) -> None:
+    settings.TENANT_MAX_DEVICES = 1234
+    assert "of at most 1,234" in as_alice.get(path(device_a.tenant)).content.decode()
+    settings.TENANT_MAX_DEVICES = -1
+    assert "of at most" not in as_alice.get(path(device_a.tenant)).content.decode()
 
 
 def test_admins_find_the_page_from_the_fleet_and_others_do_not(
