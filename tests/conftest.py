@@ -19,6 +19,7 @@ from tests import emptying
 from tests.broker import StartNats
 from tests.people import enrol, person
 from tests.system import LoopThread, System
+from tests.web import Web
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -119,3 +120,13 @@ def system(
     whole = System(start_nats, tmp_path, loop_thread)
     yield whole
     whole.close()
+
+
+@pytest.fixture(scope="session")
+def web(django_db_setup: None, redis_server: object) -> Iterator[Web]:
+    web = Web()
+    try:
+        web.start()
+        yield web
+    finally:
+        web.stop()

@@ -1,4 +1,4 @@
-"""Pages in a real Chromium, served by a daphne process on the test's database.
+"""Pages in a real Chromium, served by a web process on the test's database.
 
 Playwright's synchronous API keeps an event loop running in the test's thread, where Django
 refuses to touch the database: once a page is open, the test does that with `backend(...)`.
@@ -6,11 +6,8 @@ refuses to touch the database: once a page is open, the test does that with `bac
 
 import os
 import shutil
-import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,8 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from devices.redis import client
 from natsbridge.models import Coverage
 from tenants.models import User
-from tests.plugin import HOME, POSTGRES, allot_port
-from wegweiser.quickstart.processes import Child, Directories, spawn
+from tests.web import Web
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,46 +37,6 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-
-
-class Web:
-    """A daphne process; started again, it has the same port."""
-
-    def __init__(self) -> None:
-        self.port = allot_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.child: Child | None = None
-
-    def start(self) -> None:
-        database = POSTGRES.url.rpartition("/")[0] + f"/{connection.settings_dict['NAME']}"
-        daphne = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port)]
-        self.child = spawn(
-            "web",
-            [*daphne, "wegweiser.asgi:application"],
-            Directories(HOME),
-            environment=os.environ | {"DATABASE_URL": database, "PUBLIC_URL": self.url},
-            working_directory=settings.BASE_DIR,
-        )
-        self.child.wait_until(self._answers, 60)
-
-    def stop(self) -> None:
-        if self.child is not None:
-            self.child.stop()
-
-    def _answers(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{self.url}/login/", timeout=2) as answer:
-            return bool(answer.status == 200)
-        return False
-
-
-@pytest.fixture(scope="session")
-def web(django_db_setup: None, redis_server: object) -> Iterator[Web]:
-    web = Web()
-    try:
-        web.start()
-        yield web
-    finally:
-        web.stop()
 
 
 @pytest.fixture(scope="session")

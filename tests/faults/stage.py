@@ -255,9 +255,9 @@ class Stage:
         return [self._spawn("subscriber", command, self._seen_by("subscriber"), stop_limit=15.0)]
 
     def _launch_web(self) -> list[Child]:
-        command = [sys.executable, "-m", "daphne", "-b", LOOPBACK, "-p", str(self._web_port)]
+        command = [*MANAGE, "web", f"--bind={LOOPBACK}", f"--port={self._web_port}"]
         environment = self._seen_by("web") | {"DATABASE_POOL_MAX": "10"}
-        return [self._spawn("web", [*command, "wegweiser.asgi:application"], environment)]
+        return [self._spawn("web", command, environment)]
 
     def _launch_agents(self) -> list[Child]:
         return [self._launch_agent(number) for number in range(self._agents)]

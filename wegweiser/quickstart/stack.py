@@ -178,10 +178,10 @@ class Stack:
         self._running.append(child)
 
     def _start_web(self, port: int) -> None:
-        command = [sys.executable, "-m", "daphne", "-b", LOOPBACK, "-p", str(port)]
+        command = [*MANAGE, "web", f"--bind={LOOPBACK}", f"--port={port}"]
         with self.display.step("Starting the web"):
             environment = {"DATABASE_POOL_MAX": "10", **self.environment}
-            child = self._spawn("web", [*command, "wegweiser.asgi:application"], environment)
+            child = self._spawn("web", command, environment)
             child.wait_until(lambda: web_is_healthy(port), START_LIMIT, self.check, interval=0.1)
         self._running.append(child)
 
