@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import nats.errors
@@ -19,6 +20,7 @@ from nats.aio.subscription import Subscription
 from natsbridge.broker_events import ConnectionList, read_listing
 from natsbridge.claims import decode
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused
+from natsbridge.streams import Found
 
 _ANSWER_SECONDS = 5.0
 _NO_RESPONDERS = "503"
@@ -100,13 +102,16 @@ async def streams(system: Client, account_public: str) -> dict[str, dict[str, An
     return {each["name"]: each["config"] for each in details}
 
 
-async def consumers(system: Client, account_public: str) -> dict[str, list[str]]:
-    """The names of each stream's consumers, by the stream's name, without a login to it."""
-    details = await _stream_details(system, account_public, {"consumer": True})
-    return {
-        each["name"]: sorted(one["name"] for one in each.get("consumer_detail") or [])
-        for each in details
-    }
+async def held(system: Client, account_public: str) -> list[Found]:
+    """Each stream of the account and each of its consumers, declared or not, with the messages it
+    holds; without a login to it."""
+    found: list[Found] = []
+    for each in await _stream_details(system, account_public, {"consumer": True}):
+        found.append(Found(each["name"], None, each["state"]["messages"]))
+        for one in sorted(each.get("consumer_detail") or [], key=itemgetter("name")):
+            waiting = one.get("num_pending", 0) + one.get("num_ack_pending", 0)
+            found.append(Found(each["name"], one["name"], waiting))
+    return found
 
 
 async def _stream_details(

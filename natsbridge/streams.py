@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, TypeVar, cast
 
@@ -29,6 +29,7 @@ __all__ = [
     "BROKER",
     "DEAD_LETTER_MIRROR",
     "DLQ",
+    "Found",
     "INGEST",
     "INGEST_WRITER",
     "LATEST",
@@ -39,6 +40,7 @@ __all__ = [
     "ensure",
     "platform_streams",
     "recreate",
+    "remove",
     "tenant_stream",
     "undeclared",
     "verify",
@@ -100,22 +102,55 @@ def compare(found: dict[str, Any] | None, declaration: StreamDeclaration) -> lis
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stream at the server, or one of its consumers; `messages` counts those that the stream
+    holds, or that the consumer has not finished with."""
+
+    stream: str
+    consumer: str | None = None
+    messages: int = 0
+
+    @property
+    def path(self) -> str:
+        return self.stream if self.consumer is None else f"{self.stream}/{self.consumer}"
+
+    def __str__(self) -> str:
+        name = self.stream
+        return f"stream {name}" if self.consumer is None else f"consumer {self.consumer} of {name}"
+
+
 async def undeclared(
     js: JetStreamContext, declarations: Collection[StreamDeclaration]
-) -> list[str]:
+) -> list[Found]:
     """What the account has besides."""
     declared = {
         each.name: {consumer.durable_name for consumer in each.consumers} for each in declarations
     }
-    found: list[str] = []
-    for name in await _stream_names(js):
+    found: list[Found] = []
+    for name, messages in await _streams_held(js):
         if name not in declared:
-            found.append(f"stream {name} is not declared")
+            found.append(Found(name, None, messages))
             continue
-        for consumer in await _consumer_names(js, name):
-            if consumer not in declared[name]:
-                found.append(f"consumer {consumer} of {name} is not declared")
+        for consumer in await _consumers(js, name):
+            if consumer.name not in declared[name]:
+                waiting = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
+                found.append(Found(name, consumer.name, waiting))
     return found
+
+
+async def remove(js: JetStreamContext, stream: str, consumer: str | None) -> None:
+    """Delete the stream with all it holds, or only the consumer; one that is gone is as good.
+    Raises StreamRefused with the server's words."""
+    try:
+        if consumer is None:
+            await js.delete_stream(stream)
+        else:
+            await js.delete_consumer(stream, consumer)
+    except NotFoundError:
+        pass
+    except APIError as error:
+        raise StreamRefused(f"stream {stream}: {error.description}") from error
 
 
 async def recreate(
@@ -124,31 +159,24 @@ async def recreate(
     """Delete the stream with all it holds, or only how far the consumer has read, and make it
     anew."""
     name = declaration.name
-    try:
-        if consumer is None:
-            await js.delete_stream(name)
-        else:
-            await js.delete_consumer(name, consumer)
-    except NotFoundError:
-        pass
-    except APIError as error:
-        raise StreamRefused(f"stream {name}: {error.description}") from error
+    await remove(js, name, consumer)
     what = f"stream {name}" if consumer is None else f"consumer {consumer} of {name}"
     return [f"{what} deleted", *await ensure(js, declaration)]
 
 
-async def _stream_names(js: JetStreamContext) -> list[str]:
-    names: list[str] = []
-    while page := await js.streams_info(offset=len(names)):
-        names += [cast(str, info.config.name) for info in page]
-    return sorted(names)
+async def _streams_held(js: JetStreamContext) -> list[tuple[str, int]]:
+    """The names of all streams, each with how many messages it holds."""
+    found: list[tuple[str, int]] = []
+    while page := await js.streams_info(offset=len(found)):
+        found += [(cast(str, info.config.name), info.state.messages) for info in page]
+    return sorted(found)
 
 
-async def _consumer_names(js: JetStreamContext, stream: str) -> list[str]:
-    names: list[str] = []
-    while page := await js.consumers_info(stream, offset=len(names)):
-        names += [info.name for info in page]
-    return sorted(names)
+async def _consumers(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
+    found: list[ConsumerInfo] = []
+    while page := await js.consumers_info(stream, offset=len(found)):
+        found += page
+    return sorted(found, key=lambda info: info.name)
 
 
 async def _ensure_consumer(

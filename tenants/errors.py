@@ -18,7 +18,7 @@ class NotProvisioned(TenantsError):
 
 
 class StillInUse(TenantsError):
-    """What should go still holds devices."""
+    """What should go still holds devices, or messages."""
 
 
 class CredentialRefused(TenantsError):

@@ -12,8 +12,9 @@ from nats.js import JetStreamContext
 from natsbridge import accounts, declared, streams
 from natsbridge.declarations import StreamDeclaration
 from natsbridge.errors import BrokerUnavailable, StreamRefused
+from natsbridge.streams import Found
 from tenants import broker, provisioning
-from tenants.errors import NoSuchStream
+from tenants.errors import NoSuchStream, StillInUse
 from tenants.models import BrokerAccount, Tenant
 from tenants.provisioning import PATIENCE_SECONDS, REFUSALS
 
@@ -28,6 +29,23 @@ class TenantStream:
     declaration: StreamDeclaration
 
 
+@dataclass(frozen=True)
+class Undeclared:
+    """What nobody declared, in the platform's account or in a tenant's."""
+
+    found: Found
+    tenant: Tenant | None = None
+
+    @property
+    def name(self) -> str:
+        """What `remove` knows it by."""
+        return f"{self.tenant.pk}:{self.found.path}" if self.tenant else self.found.path
+
+    def __str__(self) -> str:
+        whose = f" of tenant {self.tenant}" if self.tenant else ""
+        return f"{self.found}{whose}"
+
+
 def verify() -> list[str]:
     """How the server differs from the declarations, fit to be printed. Changes nothing. Raises
     one of REFUSALS."""
@@ -35,6 +53,16 @@ def verify() -> list[str]:
         *_run(broker.inspector_login(), lambda client: _platform_differences(client.jetstream())),
         *(text for _, found in _tenants_differences(tenant_streams()) for text in found),
     ]
+
+
+def undeclared() -> list[Undeclared]:
+    """What the server has besides. Raises one of REFUSALS."""
+
+    async def of_platform(client: Client) -> list[Found]:
+        return await streams.undeclared(client.jetstream(), declared.all_streams())
+
+    found = [Undeclared(each) for each in _run(broker.inspector_login(), of_platform)]
+    return found + _tenants_undeclared(tenant_streams())
 
 
 def init(say: Say) -> list[str]:
@@ -52,7 +80,7 @@ def init(say: Say) -> list[str]:
 
     _run(broker.stream_maker_login(), ensure_platform)
     for each, found in _tenants_differences(tenant_streams()):
-        if not any("is not declared" not in text for text in found):
+        if not found:
             continue
         try:
             for change in provisioning.provision(each.tenant):
@@ -62,6 +90,26 @@ def init(say: Say) -> list[str]:
         except REFUSALS as error:
             refused.append(f"tenant {each.tenant}: {error}")
     return refused
+
+
+def remove(name: str, *, with_messages: bool = False) -> str:
+    """Deletes what nobody declared, by the name that `undeclared` gives it; what was done. Raises
+    NoSuchStream, StillInUse where it holds messages unless `with_messages`, and one of REFUSALS."""
+    each = next((each for each in undeclared() if each.name == name), None)
+    if each is None:
+        raise NoSuchStream(
+            f"There is nothing undeclared called {name}: jetstream_verify names what there is. "
+            "What is declared is never removed."
+        )
+    found = each.found
+    if found.messages and not with_messages:
+        raise StillInUse(
+            f"{each} holds {found.messages} messages. --with-messages removes them with it."
+        )
+    tenant = each.tenant.pk if each.tenant else None
+    login = broker.recreating_login(found.stream, found.consumer, tenant)
+    _run(login, lambda client: streams.remove(client.jetstream(), found.stream, found.consumer))
+    return f"{each} removed, with {found.messages} messages"
 
 
 def recreate(name: str) -> list[str]:
@@ -96,31 +144,43 @@ def _recreate(
 
 
 async def _platform_differences(jetstream: JetStreamContext) -> list[str]:
-    declarations = declared.all_streams()
-    found = [text for each in declarations for text in await streams.verify(jetstream, each)]
-    return found + await streams.undeclared(jetstream, declarations)
+    return [
+        text for each in declared.all_streams() for text in await streams.verify(jetstream, each)
+    ]
 
 
 def _tenants_differences(
     tenants: Sequence[TenantStream],
 ) -> Iterator[tuple[TenantStream, list[str]]]:
-    async def compare(system: Client) -> list[list[str]]:
-        return [await _tenant_differences(system, each) for each in tenants]
+    async def compare(system: Client, tenant: TenantStream) -> list[str]:
+        configurations = await accounts.streams(system, tenant.account)
+        name = tenant.declaration.name
+        return streams.compare(configurations.get(name), tenant.declaration)
+
+    return _of_each(tenants, compare)
+
+
+def _tenants_undeclared(tenants: Sequence[TenantStream]) -> list[Undeclared]:
+    async def held(system: Client, tenant: TenantStream) -> list[Found]:
+        return await accounts.held(system, tenant.account)
+
+    return [
+        Undeclared(found, each.tenant)
+        for each, all_found in _of_each(tenants, held)
+        for found in all_found
+        if (found.stream, found.consumer) != (each.declaration.name, None)
+    ]
+
+
+def _of_each(
+    tenants: Sequence[TenantStream], ask: Callable[[Client, TenantStream], Awaitable[R]]
+) -> Iterator[tuple[TenantStream, R]]:
+    async def ask_all(system: Client) -> list[R]:
+        return [await ask(system, each) for each in tenants]
 
     if tenants:
-        found = _run(broker.system_login(), compare, patience=PATIENCE_SECONDS + len(tenants))
+        found = _run(broker.system_login(), ask_all, patience=PATIENCE_SECONDS + len(tenants))
         yield from zip(tenants, found, strict=True)
-
-
-async def _tenant_differences(system: Client, tenant: TenantStream) -> list[str]:
-    declaration = tenant.declaration
-    configurations = await accounts.streams(system, tenant.account)
-    found = streams.compare(configurations.get(declaration.name), declaration)
-    for stream, consumers in (await accounts.consumers(system, tenant.account)).items():
-        if stream != declaration.name:
-            found.append(f"stream {stream} of {tenant.tenant} is not declared")
-        found += [f"consumer {consumer} of {stream} is not declared" for consumer in consumers]
-    return found
 
 
 def _run(

@@ -86,15 +86,63 @@ def test_what_is_missing_and_what_nobody_declared_is_named(
             await connection.client.jetstream().add_consumer(name, extra)
 
     system.thread.run(change_the_tenants())
+    tenants = f"{tenant_a.pk}:{name}/mine"
+    order = "is not declared: manage.py jetstream_init --remove"
     extra = [
-        "stream EXTRA is not declared",
-        "consumer mine of DLQ is not declared",
-        f"consumer mine of {name} is not declared",
+        f"stream EXTRA {order} EXTRA",
+        f"consumer mine of DLQ {order} DLQ/mine",
+        f"consumer mine of {name} of tenant Acme {order} {tenants}",
     ]
     found = differences()
     assert sorted(found) == sorted(["consumer latest-writer of LATEST does not exist", *extra])
     assert init() == ["consumer latest-writer of LATEST created"]
     assert sorted(differences()) == sorted(extra), "left alone: it may be somebody's"
+    removed = init("--remove", "EXTRA", "--remove", "DLQ/mine", "--remove", tenants)
+    assert removed == [
+        "stream EXTRA removed, with 0 messages",
+        "consumer mine of DLQ removed, with 0 messages",
+        f"consumer mine of {name} of tenant Acme removed, with 0 messages",
+    ]
+    assert differences() == []
+
+
+def test_an_undeclared_stream_goes_with_its_messages_only_where_told_so(system: System) -> None:
+    init()
+
+    async def make_it(js: JetStreamContext) -> None:
+        await js.add_stream(StreamConfig(name="EXTRA", subjects=["extra"]))
+        await js.add_consumer("EXTRA", ConsumerConfig(durable_name="mine", name="mine"))
+        await js.publish("extra", b"somebody's")
+
+    by_hand(system, make_it)
+    assert differences() == [
+        "stream EXTRA is not declared: manage.py jetstream_init --remove EXTRA --with-messages "
+        "(it holds 1 messages)"
+    ]
+    with pytest.raises(CommandError, match="EXTRA holds 1 messages. --with-messages"):
+        init("--remove", "EXTRA")
+    assert differences()
+    assert init("--remove", "EXTRA", "--with-messages") == ["stream EXTRA removed, with 1 messages"]
+    assert differences() == []
+
+
+def test_what_is_declared_is_never_removed(system: System, tenant_a: Tenant) -> None:
+    init()
+    stream = tenant_stream_name(tenant_a.pk)
+    for name in ("INGEST", "DLQ/dead-letter-mirror", f"{tenant_a.pk}:{stream}", stream, "*", ">"):
+        with pytest.raises(CommandError, match="What is declared is never removed"):
+            init("--remove", name, "--with-messages")
+    assert differences() == []
+
+
+def test_init_says_what_nobody_declared(system: System) -> None:
+    async def make_it(js: JetStreamContext) -> None:
+        await js.add_stream(StreamConfig(name="EXTRA", subjects=["extra"]))
+
+    by_hand(system, make_it)
+    said = io.StringIO()
+    call_command("jetstream_init", stdout=io.StringIO(), stderr=said)
+    assert "not declared, and left as it is: stream EXTRA (--remove EXTRA)" in said.getvalue()
 
 
 def test_a_change_that_would_lose_messages_is_refused_unless_told_to_recreate(

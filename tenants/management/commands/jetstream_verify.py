@@ -18,10 +18,26 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             found = jetstream.verify()
+            besides = jetstream.undeclared()
         except (*REFUSALS, TenantsError) as error:
             raise CommandError(str(error)) from error
         for difference in found:
             self.stdout.write(difference)
+        for each in besides:
+            self.stdout.write(f"{each} is not declared: {_how_to_remove(each)}")
+        cures = []
         if found:
-            raise CommandError(f"{len(found)} differences; manage.py jetstream_init mends them.")
+            cures.append(f"{len(found)} differences: manage.py jetstream_init mends them.")
+        if besides:
+            cures.append(f"{len(besides)} not declared: remove them as said above.")
+        if cures:
+            raise CommandError(" ".join(cures))
         self.stderr.write("All as declared.")
+
+
+def _how_to_remove(each: jetstream.Undeclared) -> str:
+    """What to type, and what it costs."""
+    order = f"manage.py jetstream_init --remove {each.name}"
+    if each.found.messages:
+        return f"{order} --with-messages (it holds {each.found.messages} messages)"
+    return order
