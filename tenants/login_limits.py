@@ -11,11 +11,27 @@ from django.conf import settings
 from django.db.models import Sum
 from django.http import HttpRequest
 
+from tenants.actions import sign_ins
+
 
 class LoginHandler(AxesDatabaseHandler):
     """Beside a name from one address, which axes locks by itself, an address is locked from which
     failures under many names come. Not this computer's own, which may stand for a proxy, and so
     for everybody."""
+
+    def user_login_failed(
+        self,
+        sender: object,
+        credentials: dict[str, Any],
+        request: HttpRequest | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Also fill the admin's list of failed sign-ins: one row for each password that was
+        looked at. Who is locked is not listed again with each attempt; the audit counts those."""
+        refused_unseen = request is None or self.is_locked(request, credentials)
+        super().user_login_failed(sender, credentials, request, **kwargs)
+        if not refused_unseen:
+            sign_ins.list_failure(request, str(credentials.get("username", "")))
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
         failures: int = super().get_failures(request, credentials)

@@ -3,8 +3,10 @@
 import time
 from dataclasses import dataclass
 from threading import Lock, Timer
+from typing import Any
 
 import structlog
+from axes.models import AccessFailureLog
 from django.db import Error as AnyDatabaseError
 from django.db import connection
 
@@ -84,10 +86,29 @@ def record_login(person: User) -> None:
 
 
 def record_failed_login(typed: str, *, locked_out: bool) -> None:
-    known = "\0" not in typed and User.objects.filter(username=typed).exists()
     now = origin.current()
-    failure = _Failure(typed if known else "", now.address, now.via, locked_out)
-    _failures.record(failure)
+    _failures.record(_Failure(_known(typed), now.address, now.via, locked_out))
+
+
+def list_failure(request: Any, typed: str) -> None:
+    """Write a row of the admin's list of failed sign-ins; `request` is one that axes has seen.
+
+    Axes can do so itself, but keeps any name typed, and of more than 1,000 rows of a name it
+    removes the newest.
+    """
+    AccessFailureLog.objects.create(
+        username=_known(typed),
+        ip_address=request.axes_ip_address,
+        user_agent=request.axes_user_agent,
+        http_accept=request.axes_http_accept,
+        path_info=request.axes_path_info,
+        locked_out=request.axes_locked_out,
+    )
+
+
+def _known(typed: str) -> str:
+    """Return a person's username; empty for any other, which may be a mistyped password."""
+    return typed if "\0" not in typed and User.objects.filter(username=typed).exists() else ""
 
 
 def _event(failure: _Failure, count: int) -> Event:
