@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from devices import delivery_task, presence_task, refusals_task, renewal_task
-from devices.actions import ingest, live_metrics, presence
+from devices.actions import heartbeats, ingest, live_metrics, presence
 from devices.actions.commands import COMMANDS_CHANNEL
 from devices.actions.sessions import PRESENCE_CHANNEL
 from natsbridge import streams
@@ -16,8 +16,8 @@ from tenants.actions.credentials import RENEWALS_CHANNEL
 
 
 @registry.handler("heartbeat")
-def heartbeats(messages: Sequence[Message]) -> list[Rejection]:
-    return ingest.record_heartbeats(messages)
+def signs_of_life(messages: Sequence[Message]) -> list[Rejection]:
+    return heartbeats.record_heartbeats(messages)
 
 
 @registry.handler("status", "monitoring", "sysinfo")

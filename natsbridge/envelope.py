@@ -47,13 +47,15 @@ class RawMessage(NamedTuple):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    agent_version: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    session_id: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    """None is what it does not name."""
+
+    agent_version: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    session_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     timestamp: float | None = None
     timestamp_ms: float | None = None
-    capabilities: JsonObject = {}
-    system_info: JsonObject = {}
-    status: JsonObject | str = {}
+    capabilities: JsonObject | None = None
+    system_info: JsonObject | None = None
+    status: JsonObject | str | None = None
 
 
 class CommandResult(msgspec.Struct, frozen=True):

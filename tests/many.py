@@ -24,6 +24,7 @@ def many_devices(group: Group, count: int) -> list[Device]:
             last_seen_online=timezone.now(),
             presence=Presence.ONLINE,
             capabilities=RECEIPTS,
+            capabilities_at=timezone.now(),
         )
         for device in devices
     )
@@ -47,5 +48,6 @@ def online(device: Device, capabilities: dict[str, Any] = RECEIPTS) -> None:
             "presence": Presence.ONLINE,
             "last_seen_online": timezone.now(),
             "capabilities": capabilities,
+            "capabilities_at": timezone.now(),
         },
     )

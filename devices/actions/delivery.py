@@ -107,7 +107,9 @@ def _sweep_some() -> bool:
         expired = [row for row in late if row.state == CommandState.QUEUED]
         unanswered = [row for row in late if row.state != CommandState.QUEUED]
         sent = open_rows.filter(state=CommandState.SENT, deadline__gt=now)
-        silent = sent.filter(~_gives_receipts(), sent_at__lte=silent_since).order_by("sent_at")
+        silent = sent.filter(
+            ~_gives_receipts(), ~_may_claim_receipts_again(now), sent_at__lte=silent_since
+        ).order_by("sent_at")
         unanswered += silent[:SWEPT_AT_ONCE]
         by_reason: dict[str, list[Command]] = {}
         for row in expired:
@@ -121,9 +123,14 @@ def _sweep_some() -> bool:
 
 def _gives_receipts() -> Exists:
     """The device's agent; also where it says nothing of it, which a comparison would leave open."""
-    return Exists(
-        Connectivity.objects.filter(device=OuterRef("device"), capabilities__receipts=True)
-    )
+    return Exists(Connectivity.objects.giving_receipts().filter(device=OuterRef("device")))
+
+
+def _may_claim_receipts_again(now: datetime) -> Exists:
+    """The device's agent is back, or has been replaced; its first heartbeat tells."""
+    since = now - timedelta(seconds=settings.ONLINE_SECONDS)
+    known = Connectivity.objects.filter(device=OuterRef("device"))
+    return Exists(known.that_may_claim_receipts_again(since=since))
 
 
 def _due() -> QuerySet[Command]:
@@ -139,7 +146,7 @@ def _due() -> QuerySet[Command]:
     queued = Q(state=CommandState.QUEUED) & (~receipts | ~Exists(unreceipted_before))
     again = Q(sent_at__lt=now - F("sends") * Value(timedelta(seconds=RESEND_SECONDS))) | Q(
         sent_at__lt=now - timedelta(seconds=MISSED_SECONDS),
-        device__connectivity__last_heartbeat__gt=F("sent_at"),
+        device__connectivity__capabilities_at__gt=F("sent_at"),
     )
     unreceipted = Q(receipts, again, state=CommandState.SENT)
     return (

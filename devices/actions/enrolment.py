@@ -146,7 +146,7 @@ def record_existing(
 
 @transaction.atomic
 def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgraded:
-    """A device that was registered by other means speaks NATS from now on. `by=None` is the device
+    """Let a device that was registered by other means speak NATS. `by=None` is the device
     itself, which keeps its token.
 
     Raises UpgradeRefused when its agent has logged in already or it is revoked, AlreadyRegistered
@@ -168,12 +168,13 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
     if issued_before.exists():
         reason = "upgraded again"
         credentials.revoke_device(row.tenant_id, row.pk, row.nkey_public, by=by, reason=reason)
-    before = _set_connection_type(row)
     row.nkey_public = nkey_public
     row.save(update_fields=["nkey_public"])
     token = _fresh_token(row) if by else None
     actor = by or audit.device_actor(row.pk)
-    _record(Action.DEVICE_UPGRADED, row, actor, connection_type={"from": before, "to": "nats"})
+    # Which stays what it was until the agent speaks NATS.
+    known = Connectivity.objects.filter(device=row).values_list("connection_type", flat=True)
+    _record(Action.DEVICE_UPGRADED, row, actor, connection_type=known.first())
     return Upgraded(issue_credential(row), token)
 
 
@@ -183,14 +184,6 @@ def issue_credential(device: Device) -> credentials.Issued:
     if device.nkey_public:
         return credentials.issue_device_jwt(device.tenant_id, device.pk, device.nkey_public)
     return credentials.issue_device_password(device.tenant_id, device.pk)
-
-
-def _set_connection_type(device: Device) -> str:
-    """What it was."""
-    connectivity, _ = Connectivity.objects.select_for_update().get_or_create(device=device)
-    before, connectivity.connection_type = connectivity.connection_type, "nats"
-    connectivity.save(update_fields=["connection_type"])
-    return before
 
 
 def _refuse_suspended(tenant: Tenant) -> None:

@@ -1,4 +1,4 @@
-"""What devices report, from a batch of messages to rows, in one transaction.
+"""What devices report besides heartbeats, from a batch of messages to rows, in one transaction.
 
 Every write is idempotent and none goes back in time, so redelivery, and several subscribers with
 one device's messages, do no harm. Upserts go in the order of their keys, so that two subscribers
@@ -9,42 +9,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from devices import live
 from devices.actions.commands import wake_delivery
 from devices.actions.ownership import reject_foreign
+from devices.actions.statements import as_json, execute_many
 from devices.command_states import COMMAND_STATES
 from devices.models import Command, CommandState, RealtimeData
 from devices.models.command import NO_RESPONSE
-from devices.presence import LAST_WORDS, Presence, Reporter
-from devices.results import members_within, within
-from natsbridge import envelope
-from natsbridge.envelope import Heartbeat, Message, Response
-from natsbridge.errors import MalformedMessage
+from devices.results import within
+from natsbridge.envelope import Message, Response
 from natsbridge.registry import Rejection
 
 # How many kinds of data one device may have: each is a row.
 MAX_KINDS = 100
-
-
-def record_heartbeats(messages: Sequence[Message]) -> list[Rejection]:
-    accepted, rejected = reject_foreign(messages)
-    rows: dict[UUID, tuple[Any, ...]] = {}
-    for message in sorted(accepted, key=lambda message: message.raw.received_at):
-        try:
-            rows[message.device] = _heartbeat_row(message)
-        except MalformedMessage as error:
-            rejected.append(Rejection(message.raw, error.reason, str(error)))
-    with transaction.atomic():
-        came = _execute_many(_UPSERT_HEARTBEAT, [rows[device] for device in sorted(rows)])
-        if Command.objects.filter(device__in=rows, state=CommandState.QUEUED).exists():
-            wake_delivery()
-    live.push_connectivity(rows)
-    live.push_fleets(device for (device,) in came)
-    return rejected
 
 
 def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
@@ -63,10 +43,10 @@ def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
             rejected.append(Rejection(message.raw, "too_many_kinds", detail))
             continue
         known.add(kind)
-        rows[message.device, kind] = (message.device, kind, _json(message.body), received_at)
+        rows[message.device, kind] = (message.device, kind, as_json(message.body), received_at)
     with transaction.atomic():
-        _execute_many(_UPSERT_SEEN, [seen[device] for device in sorted(seen)])
-        _execute_many(_UPSERT_REALTIME, [rows[key] for key in sorted(rows)])
+        execute_many(_UPSERT_SEEN, [seen[device] for device in sorted(seen)])
+        execute_many(_UPSERT_REALTIME, [rows[key] for key in sorted(rows)])
     return rejected
 
 
@@ -91,8 +71,8 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
         else:
             results.setdefault(body.command_id, _result_row(message, body))
     with transaction.atomic():
-        changed = _execute_many(_RECORD_RECEIPT, [receipts[key] for key in sorted(receipts)])
-        changed += _execute_many(_RECORD_RESULT, [results[key] for key in sorted(results)])
+        changed = execute_many(_RECORD_RECEIPT, [receipts[key] for key in sorted(receipts)])
+        changed += execute_many(_RECORD_RESULT, [results[key] for key in sorted(results)])
         _send_the_next(known[uuid] for (uuid,) in changed)
     if changed:
         live.push_commands(list(Command.objects.filter(uuid__in={row[0] for row in changed})))
@@ -117,30 +97,6 @@ def _refusal(known: dict[UUID, UUID], message: Message, body: Response) -> tuple
     return None
 
 
-def _heartbeat_row(message: Message) -> tuple[Any, ...]:
-    body = message.body
-    assert isinstance(body, Heartbeat)  # noqa: S101 (the decoder of this kind makes no other)
-    received_at = message.raw.received_at
-    own_clock = envelope.timestamp(body.timestamp, body.timestamp_ms)
-    offset = (own_clock - received_at).total_seconds() if own_clock else None
-    return (
-        message.device,
-        received_at,
-        body.agent_version,
-        body.session_id,
-        _json({"system_info": _limited(body.system_info), "status": _limited(body.status)}),
-        _json(_limited(body.capabilities)),
-        offset,
-    )
-
-
-def _limited(part: dict[str, Any] | str) -> dict[str, Any] | str:
-    limit: int = settings.DEVICE_INFO_MAX_BYTES
-    if isinstance(part, str):
-        return str(within(part, limit).value)
-    return members_within(part, limit)
-
-
 def _response(message: Message) -> Response:
     body = message.body
     assert isinstance(body, Response)  # noqa: S101 (the decoder of this kind makes no other)
@@ -155,7 +111,7 @@ def _result_row(message: Message, body: Response) -> tuple[Any, ...]:
     return (
         body.command_id,
         CommandState.SUCCEEDED if succeeded else CommandState.FAILED,
-        _json(result.value),
+        as_json(result.value),
         # Where the agent has cut it already, the agent knows what it was.
         _size(body.result.cut_from) or result.cut_from,
         within(error, limit).value,
@@ -186,59 +142,8 @@ def _realtime_kind(message: Message) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else _json(value)
+    return value if isinstance(value, str) else as_json(value)
 
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _execute_many(statement: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """`statement` takes one array a column. Returns what it returns."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    if not columns:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(statement, columns)
-        return cursor.fetchall() if cursor.description else []
-
-
-_IS_BACK = (
-    f"(known.presence <> '{Presence.ONLINE}' AND (known.presence_at IS NULL OR "
-    "EXCLUDED.last_heartbeat > known.presence_at"
-    f" + interval '{LAST_WORDS.total_seconds()} seconds'))"
-)
-
-# One that is newer than the device's going says that it is back; returned are those that came so.
-_UPSERT_HEARTBEAT = f"""
-    WITH written AS (
-    INSERT INTO devices_connectivity AS known (
-        device_id, connection_type, last_heartbeat, last_seen_online, agent_version, session_id,
-        connection_info, capabilities, clock_offset_seconds, presence, presence_at, presence_by)
-    SELECT device, 'nats', at, at, version, session, info, capabilities, clock,
-        '{Presence.ONLINE}', at, '{Reporter.HEARTBEAT}'
-    FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[],
-        %s::float8[]) AS beat (device, at, version, session, info, capabilities, clock)
-    ON CONFLICT (device_id) DO UPDATE SET
-        connection_type = 'nats',
-        last_heartbeat = EXCLUDED.last_heartbeat,
-        last_seen_online = GREATEST(known.last_seen_online, EXCLUDED.last_seen_online),
-        agent_version = EXCLUDED.agent_version,
-        session_id = EXCLUDED.session_id,
-        connection_info = EXCLUDED.connection_info,
-        capabilities = EXCLUDED.capabilities,
-        clock_offset_seconds = EXCLUDED.clock_offset_seconds,
-        presence = CASE WHEN {_IS_BACK} THEN EXCLUDED.presence ELSE known.presence END,
-        presence_at = CASE WHEN {_IS_BACK} THEN EXCLUDED.presence_at ELSE known.presence_at END,
-        presence_by = CASE WHEN {_IS_BACK} THEN EXCLUDED.presence_by ELSE known.presence_by END
-    WHERE known.last_heartbeat IS NULL OR known.last_heartbeat < EXCLUDED.last_heartbeat
-    RETURNING device_id, presence_at, presence_by, last_heartbeat
-    )
-    INSERT INTO devices_presencechange (device_id, presence, at, reported_by, reason)
-    SELECT device_id, '{Presence.ONLINE}', presence_at, presence_by, ''
-    FROM written WHERE presence_by = '{Reporter.HEARTBEAT}' AND presence_at = last_heartbeat
-    RETURNING device_id
-"""  # noqa: S608 (made of this package's own constants)
 
 _UPSERT_SEEN = """
     INSERT INTO devices_connectivity AS known (
@@ -246,7 +151,8 @@ _UPSERT_SEEN = """
         connection_info, capabilities)
     SELECT device, 'nats', at, '', '', '{}', '{}'
     FROM unnest(%s::uuid[], %s::timestamptz[]) AS sign (device, at)
-    ON CONFLICT (device_id) DO UPDATE SET last_seen_online = EXCLUDED.last_seen_online
+    ON CONFLICT (device_id) DO UPDATE SET
+        connection_type = 'nats', last_seen_online = EXCLUDED.last_seen_online
     WHERE known.last_seen_online IS NULL OR known.last_seen_online < EXCLUDED.last_seen_online
 """
 

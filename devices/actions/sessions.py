@@ -33,7 +33,7 @@ PRESENCE_CHANNEL = "wegweiser_presence"
 _SERVER_ENDS = [SERVER_SHUTDOWN, BrokerSession.SERVER_GONE]
 # These say nothing of the device's link.
 _NOT_ITS_OWN = [*_SERVER_ENDS, *ORDERED_ENDS]
-_UNANNOUNCED = [BrokerSession.UNLISTED, BrokerSession.SERVER_GONE]
+_UNANNOUNCED = list(BrokerSession.UNANNOUNCED)
 _SWEPT_AT_ONCE = 1000
 
 
@@ -268,7 +268,7 @@ _UPDATE = """
     UPDATE devices_connectivity AS known SET
         presence = now.presence, presence_at = now.at, presence_by = now.by,
         last_seen_online = GREATEST(known.last_seen_online, now.seen),
-        offline_due_at = now.due, unstable_until = now.unstable
+        offline_due_at = now.due, unstable_until = now.unstable, connection_type = 'nats'
     FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[],
         %s::timestamptz[], %s::timestamptz[])
         AS now (device, presence, at, by, seen, due, unstable)

@@ -957,6 +957,8 @@ class Link:
                 else:
                     await connection.retire()
                     connection = successor
+                    # While there were two, nobody could tell which one a heartbeat came over.
+                    self._on_open()
             await set_within(self._news, 1)
             self._news.clear()
         self._connection = None

@@ -1,4 +1,8 @@
+from datetime import datetime
+from typing import Self
+
 from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from devices.models.device import Device
@@ -12,10 +16,45 @@ REPORTERS = [(each.value, each.spelt_out) for each in Reporter]
 class ConnectivityQuerySet(TenantOwnedQuerySet["Connectivity"]):
     tenant_path = "device__tenant"
 
+    def giving_receipts(self) -> Self:
+        """Return those whose agent gives receipts over the connection that it has now.
+
+        A heartbeat claims them for the connection it came over, which it does not name. So nothing
+        is sure once another connection has begun, where two were open when it came, or where a
+        heartbeat that says nothing of receipts came after the claimant's connection had ended.
+        """
+        claimed_at = OuterRef("capabilities_at")
+        connections = BrokerSession.objects.filter(device=OuterRef("device"))
+        begun_since = connections.filter(started_at__gt=claimed_at)
+        open_then = connections.filter(
+            Q(ended_at=None) | Q(ended_at__gt=claimed_at), started_at__lte=claimed_at
+        )
+        # When one ended that nobody announced is not known; it was before it was missed.
+        doubtful = open_then.exclude(end_reason__in=BrokerSession.UNANNOUNCED)[1:2]
+        spoke_last = open_then.filter(
+            Q(ended_at=None) | Q(ended_at__gte=OuterRef("last_heartbeat"))
+        )
+        return self.filter(
+            ~Exists(begun_since),
+            ~Exists(doubtful),
+            Q(last_heartbeat=None)
+            | Q(last_heartbeat__lte=F("capabilities_at"))
+            | Exists(spoke_last),
+            capabilities__receipts=True,
+            capabilities_at__isnull=False,
+        )
+
+    def that_may_claim_receipts_again(self, *, since: datetime) -> Self:
+        """Return those that gave receipts before, and have a connection so young that its first
+        heartbeat may still be on its way."""
+        young = BrokerSession.objects.filter(device=OuterRef("device"), started_at__gte=since)
+        return self.filter(Exists(young), capabilities__receipts=True)
+
 
 class Connectivity(models.Model):
-    """What the last heartbeat said. Written once a minute for each device, so kept apart from
-    Device, with room on each page (fillfactor 70) and no index on what a heartbeat writes."""
+    """What heartbeats have said: of each part, the last that named it. Written once a minute for
+    each device, so kept apart from Device, with room on each page (fillfactor 70) and no index on
+    what a heartbeat writes."""
 
     device = models.OneToOneField(
         Device, primary_key=True, on_delete=models.CASCADE, related_name="connectivity"
@@ -29,6 +68,8 @@ class Connectivity(models.Model):
     # The body's `system_info` and `status`, as the agent sent them.
     connection_info = models.JSONField(default=dict)
     capabilities = models.JSONField(default=dict)
+    # When the heartbeat came that named them; others leave them as they are.
+    capabilities_at = models.DateTimeField(null=True)
     # The device's clock minus the server's.
     clock_offset_seconds = models.FloatField(null=True)
     # Whether it is connected as far as anybody has said, since when, and who said so last. Empty
@@ -64,10 +105,6 @@ class Connectivity(models.Model):
     def is_unstable(self) -> bool:
         return self.unstable_until is not None and self.unstable_until > timezone.now()
 
-    @property
-    def gives_receipts(self) -> bool:
-        return self.capabilities.get("receipts") is True
-
 
 class RealtimeDataQuerySet(TenantOwnedQuerySet["RealtimeData"]):
     tenant_path = "device__tenant"
@@ -102,6 +139,7 @@ class BrokerSession(models.Model):
     # take their place when they come.
     UNLISTED = "no longer among the broker's connections"
     SERVER_GONE = "its server went away"
+    UNANNOUNCED = (UNLISTED, SERVER_GONE)
 
     # The server's id changes at each of its starts, so `client_id` never means two clients.
     server_id = models.CharField(max_length=56)

@@ -37,6 +37,7 @@ def answer(api: APIClient, enrolled: Enrolled) -> tuple[int, str]:
 def offers_renewal(device: Device) -> None:
     Connectivity.objects.filter(device=device).update(
         capabilities={"receipts": True, "commands": [{"name": credentials.RENEW}]},
+        capabilities_at=timezone.now(),
         last_seen_online=timezone.now(),
     )
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -26,7 +27,9 @@ def listening(db: None, redis_server: object) -> None:
 def online(device: Device) -> None:
     """With an agent that gives receipts."""
     Connectivity.objects.filter(device=device).update(
-        last_seen_online=timezone.now(), capabilities={"receipts": True}
+        last_seen_online=timezone.now(),
+        capabilities={"receipts": True},
+        capabilities_at=timezone.now() - timedelta(hours=1),
     )
 
 
@@ -101,7 +104,7 @@ def test_it_is_sent_again_at_once_to_a_device_that_has_spoken_since(
     assert len(delivery.claim_due()) == 1
     age(row, sent_at=timedelta(seconds=2))
     assert delivery.claim_due() == []
-    Connectivity.objects.update(last_heartbeat=timezone.now())
+    Connectivity.objects.update(last_heartbeat=timezone.now(), capabilities_at=timezone.now())
     assert len(delivery.claim_due()) == 1
     assert delivery.claim_due() == []
 
@@ -186,7 +189,9 @@ def test_in_the_grace_after_its_disconnect_an_agent_without_receipts_is_sent_not
     row = commands.issue(device_a, "ping", {}, by=alice)
     assert Connectivity.objects.get(device=device_a).presence == Presence.ONLINE
     assert delivery.claim_due() == []
-    Connectivity.objects.update(capabilities={"receipts": True})
+    Connectivity.objects.update(
+        capabilities={"receipts": True}, capabilities_at=F("last_heartbeat")
+    )
     assert [each.command for each in delivery.claim_due()] == [row.pk], "it would be sent again"
 
 

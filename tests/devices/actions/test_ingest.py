@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from devices.actions import commands, ingest
+from devices.actions import commands, heartbeats, ingest
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge import envelope
 from natsbridge.envelope import Message, RawMessage
@@ -31,7 +31,7 @@ def report(device: Device, kind: str, body: Any) -> list[Rejection]:
     account, tenant = device.tenant.broker_account.public_key, device.tenant_id
     raw = RawMessage(f"ingest.{account}.{kind}", data, {}, timezone.now())
     decoded = envelope.decode(kind, data, tenant=tenant, device=device.pk)
-    record = ingest.record_responses if kind == "response" else ingest.record_heartbeats
+    record = ingest.record_responses if kind == "response" else heartbeats.record_heartbeats
     return record([Message(account, tenant, device.pk, kind, decoded, raw)])
 
 

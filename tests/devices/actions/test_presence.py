@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from devices.actions import delivery, presence, sessions
+from devices.actions import delivery, enrolment, presence, sessions
 from devices.actions.commands import issue
 from devices.models import (
     BrokerSession,
@@ -27,7 +27,7 @@ from natsbridge.envelope import RawMessage
 from natsbridge.models import Coverage
 from natsbridge.registry import registry
 from tenants.broker import Purpose, key_pair
-from tenants.models import Action, AuditEntry, Tenant, User
+from tenants.models import Action, AuditEntry, Group, Tenant, User
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -207,3 +207,14 @@ def test_a_command_goes_to_whom_the_broker_has_and_not_to_whom_it_has_lost(
     assert delivery.claim_due() == []  # it gives no receipts and has not spoken yet
     row.update(last_heartbeat=timezone.now())
     assert len(delivery.claim_due()) == 1
+
+
+def test_a_device_that_was_upgraded_counts_as_moved_from_its_first_connection_on(
+    group_a: Group, tenant_a: Tenant, alice: User
+) -> None:
+    device = enrolment.record_existing(group_a, "old-one", by=alice)
+    moved = Connectivity.objects.filter(device=device, connection_type="nats")
+    enrolment.upgrade(device, nkey_public=None, by=alice)
+    assert not moved.exists()
+    presence.record_events([event(tenant_a, device.pk, began=1)])
+    assert moved.exists()

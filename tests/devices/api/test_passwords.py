@@ -145,12 +145,12 @@ def test_an_admin_moves_a_device_over_and_its_agent_goes_on_with_the_token(
     assert answer["Cache-Control"] == "no-store"
     body = answer.json()
     assert body["nats_credentials"]["username"] == f"device_{old_device.pk}"
-    assert Connectivity.objects.get().connection_type == "nats"
+    assert Connectivity.objects.get().connection_type == "node-red"
     path = f"/api/nats/device/{old_device.pk}/credentials"
     assert api.get(path, **bearer(body["device_token"])).status_code == 200
     entry = AuditEntry.objects.get(action=Action.DEVICE_UPGRADED)
     assert (entry.actor, entry.tenant_uuid) == ("alice", old_device.tenant_id)
-    assert entry.detail == {"connection_type": {"from": "node-red", "to": "nats"}}
+    assert entry.detail == {"connection_type": "node-red"}
 
 
 def test_a_device_with_a_key_pair_moves_over_to_a_jwt(
