@@ -85,12 +85,18 @@ COMMAND_STATES = StateGraph(
     edges={
         # A message may have left although it seemed not to, so its answer is taken here too.
         "queued": ("sent", "delivered", "succeeded", "failed", "expired", "cancelled"),
+        # Failed for want of a response, or because a person gave it up.
         "sent": ("queued", "delivered", "succeeded", "failed"),
         "delivered": ("succeeded", "failed"),
     },
     corrections={
         "expired": ("succeeded", "failed"),
-        # Only what failed for want of a response.
+        # Only what failed without a response.
         "failed": ("succeeded", "failed"),
     },
 )
+
+# A waiting command can be cancelled. What was handed to the broker cannot be called back, only
+# given up.
+WAITING = COMMAND_STATES.sources_of("cancelled")
+HANDED_OVER = tuple(state for state in COMMAND_STATES.open if state not in WAITING)

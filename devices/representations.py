@@ -72,8 +72,8 @@ def command_summary(row: Command) -> dict[str, Any]:
     }
 
 
-def bulk(row: BulkCommand, counts: dict[str, int]) -> dict[str, Any]:
-    """`counts`: its commands by state."""
+def bulk(row: BulkCommand, counts: dict[str, int], to_give_up: int) -> dict[str, Any]:
+    """`counts`: its commands by state; `to_give_up`: those sent to devices that are offline now."""
     return {
         "bulk_id": str(row.uuid),
         "tenant_uuid": str(row.tenant_id),
@@ -89,6 +89,7 @@ def bulk(row: BulkCommand, counts: dict[str, int]) -> dict[str, Any]:
         "left_out": row.left_out,
         "counts": counts,
         "open": sum(counts[state] for state in COMMAND_STATES.open),
+        "to_give_up": to_give_up,
     }
 
 

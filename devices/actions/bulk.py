@@ -3,25 +3,26 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
 from devices.actions import filling
 from devices.actions.commands import (
+    KEY_OF_ANOTHER,
     allowed_time,
-    cancelled_by,
+    end_by_person,
     latest,
     refuse_if_suspended,
     refuse_unfit,
 )
-from devices.command_states import COMMAND_STATES
+from devices.command_states import COMMAND_STATES, WAITING
 from devices.errors import CommandConflict, CommandRefused
 from devices.models import BulkCommand, Command, CommandState
 from devices.models.device import DeviceQuerySet
-from devices.presence import Status
+from devices.presence import Cutoffs, Status
 from devices.watch import current_cutoffs
 from tenants.actions import audit
 from tenants.models import Action, Tenant, User
@@ -85,7 +86,7 @@ def issue(
     known = _issued_with(idempotency_key, by)
     if known is not None:
         if not known.says(command, parameters, dict(recipients.selection)):
-            raise CommandConflict("This idempotency key was used for another command.")
+            raise CommandConflict(KEY_OF_ANOTHER)
         return known, False
     refuse_if_suspended(recipients.tenant)
     refuse_unfit(parameters)
@@ -112,8 +113,15 @@ def issue(
     return bulk, True
 
 
-def cancel(bulk: BulkCommand, *, by: User) -> int:
-    """All of it that waits; how many commands those were. What was sent cannot be called back."""
+class Ended(NamedTuple):
+    """How many commands of a bulk command were cancelled, and how many given up."""
+
+    cancelled: int
+    given_up: int
+
+
+def cancel(bulk: BulkCommand, *, by: User) -> Ended:
+    """Cancel all of it that waits, and give up what was sent to devices that are offline now."""
     with transaction.atomic():
         row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
         rest = len(row.waiting)
@@ -122,12 +130,18 @@ def cancel(bulk: BulkCommand, *, by: User) -> int:
         row.waiting, row.cancelled_at = [], timezone.now()
         row.filled_at = row.filled_at or row.cancelled_at
         row.save(update_fields=["waiting", "cancelled_at", "filled_at", "left_out"])
-    cancelled = rest
-    while some := _cancel_some(row, by):
-        cancelled += some
+    ended = Ended(rest, 0)
+    cutoffs = current_cutoffs()
+    while sum(some := _end_some(row, by, cutoffs)):
+        ended = Ended(ended.cancelled + some.cancelled, ended.given_up + some.given_up)
     with transaction.atomic():
-        _record(Action.BULK_CANCELLED, row, by, cancelled=cancelled)
-    return cancelled
+        _record(Action.BULK_CANCELLED, row, by, **ended._asdict())
+    return ended
+
+
+def to_give_up(bulk: BulkCommand) -> int:
+    """How many of its commands `cancel` would give up."""
+    return Command.objects.filter(bulk=bulk).handed_to_offline_devices(current_cutoffs()).count()
 
 
 def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
@@ -230,19 +244,16 @@ def _insert(bulk: BulkCommand) -> bool:
 
 
 @transaction.atomic
-def _cancel_some(bulk: BulkCommand, by: User) -> int:
-    rows = list(
-        Command.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(bulk=bulk)
-        .that_may_become(CommandState.CANCELLED)[: filling.BATCH]
+def _end_some(bulk: BulkCommand, by: User, cutoffs: Cutoffs) -> Ended:
+    own = Command.objects.filter(bulk=bulk)
+    ending = own.filter(
+        Q(state__in=WAITING) | Q(pk__in=own.handed_to_offline_devices(cutoffs).values("pk"))
     )
-    for row in rows:
-        row.become(CommandState.CANCELLED)
-    Command.objects.filter(pk__in=[row.pk for row in rows]).update(
-        state=CommandState.CANCELLED, finished_at=timezone.now(), error=cancelled_by(by)
-    )
+    locked = ending.select_for_update(skip_locked=True, of=("self",))
+    rows = list(locked.defer("parameters", "result")[: filling.BATCH])
+    given_up = end_by_person(rows, by)
     transaction.on_commit(lambda: filling.push([row.uuid for row in rows]))
-    return len(rows)
+    return Ended(len(rows) - given_up, given_up)
 
 
 def _record(action: Action, bulk: BulkCommand, by: User | None, **detail: Any) -> None:

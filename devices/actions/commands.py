@@ -1,15 +1,16 @@
 """What people do with commands. Delivery is the subscriber's, see `delivery`."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from devices import json_values, live
 from devices.errors import CommandConflict, CommandRefused, UnfitJson
-from devices.models import Command, CommandState, Device
+from devices.models import OPEN_STATES, Command, CommandState, Device
 from tenants.actions import audit
 from tenants.models import Action, Tenant, User
 
@@ -17,6 +18,8 @@ from tenants.models import Action, Tenant, User
 COMMANDS_CHANNEL = "wegweiser_commands"
 
 MAX_DEADLINE = timedelta(days=30)
+
+KEY_OF_ANOTHER = "This idempotency key was used for another command."
 
 
 @transaction.atomic
@@ -33,24 +36,42 @@ def issue(
     The caller has checked that `by` may command the device; it is checked again when it is sent.
     Raises CommandRefused.
     """
-    return _issue(
-        Action.COMMAND_ISSUED,
-        Command(
-            device=device,
-            command=command,
-            parameters=parameters,
-            created_by=by,
-            deadline=latest(deadline),
-        ),
-        by,
-    )
+    return issue_once("", device, command, parameters, by=by, deadline=deadline)[0]
 
 
 @transaction.atomic
+def issue_once(
+    key: str,
+    device: Device,
+    command: str,
+    parameters: dict[str, Any],
+    *,
+    by: User,
+    deadline: datetime | None = None,
+) -> tuple[Command, bool]:
+    """Issue a command as `issue` does; return it, and whether it is new. The same key of the same
+    person brings the command that it brought before."""
+    row = Command(
+        device=device,
+        command=command,
+        parameters=parameters,
+        created_by=by,
+        deadline=latest(deadline),
+        idempotency_key=key,
+    )
+    return _issue(Action.COMMAND_ISSUED, row, by)
+
+
 def retry(command: Command, *, by: User) -> Command:
     """A new command of the same content, with as much time as the first had. The caller has
     checked that `by` may command the device. Raises CommandRefused; CommandConflict while the first
     is open."""
+    return retry_once("", command, by=by)[0]
+
+
+@transaction.atomic
+def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
+    """Retry as `retry` does; `key` and answer are those of `issue_once`."""
     if command.is_open:
         state = command.get_state_display().lower()
         raise CommandConflict(f"The command is {state}; only one that has ended can be repeated.")
@@ -61,28 +82,36 @@ def retry(command: Command, *, by: User) -> Command:
         created_by=by,
         deadline=timezone.now() + allowed_time(command),
         repeats=command,
+        idempotency_key=key,
     )
     return _issue(Action.COMMAND_RETRIED, again, by, repeats=str(command.uuid))
 
 
 @transaction.atomic
 def cancel(command: Command, *, by: User) -> None:
-    """Only what waits can be cancelled: what was sent cannot be called back."""
+    """Cancel a command that waits; give up one that was sent. Raises CommandConflict."""
     rows = Command.objects.select_for_update(of=("self",)).select_related("device")
-    row = rows.that_may_become(CommandState.CANCELLED).filter(pk=command.pk).first()
+    row = rows.filter(pk=command.pk, state__in=OPEN_STATES).first()
     if row is None:
         command.refresh_from_db(fields=["state"])
         raise CommandConflict(f"The command is {command.get_state_display().lower()} already.")
-    row.become(CommandState.CANCELLED)
-    row.finished_at = timezone.now()
-    row.error = cancelled_by(by)
-    row.save(update_fields=["state", "finished_at", "error"])
-    _record(Action.COMMAND_CANCELLED, row, by)
+    given_up = end_by_person([row], by)
+    _record(Action.COMMAND_CANCELLED, row, by, **({"given_up": True} if given_up else {}))
     transaction.on_commit(lambda: live.push_commands([row]))
 
 
-def cancelled_by(person: User) -> str:
-    return f"cancelled by {person.get_username()}"
+def end_by_person(rows: Sequence[Command], by: User) -> int:
+    """End open commands, which the caller has locked; return how many of them were given up. Those
+    have failed, and a result that comes late corrects that."""
+    now, given_up = timezone.now(), 0
+    for row in rows:
+        row.unanswered = row.is_handed_over
+        row.error = f"{'given up' if row.unanswered else 'cancelled'} by {by.get_username()}"
+        row.become(CommandState.FAILED if row.unanswered else CommandState.CANCELLED)
+        row.finished_at = now
+        given_up += row.unanswered
+    Command.objects.bulk_update(rows, ["state", "unanswered", "error", "finished_at"])
+    return given_up
 
 
 def latest(deadline: datetime | None) -> datetime:
@@ -120,19 +149,39 @@ def wake_delivery() -> None:
         cursor.execute("SELECT pg_notify(%s, '')", [COMMANDS_CHANNEL])
 
 
-def _issue(action: Action, row: Command, by: User, **detail: str) -> Command:
+def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Command, bool]:
+    if known := _issued_before(row):
+        return known, False
     if row.device.revoked_at is not None:
         raise CommandConflict("The device is revoked: it takes no command until it is reinstated.")
     refuse_if_suspended(row.device.tenant)
     refuse_unfit(row.parameters)
-    row.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        # Another request with its key was quicker.
+        if known := _issued_before(row):
+            return known, False
+        raise
     _record(action, row, by, **detail)
     wake_delivery()
     transaction.on_commit(lambda: live.push_commands([row]))
-    return row
+    return row, True
 
 
-def _record(action: Action, command: Command, by: User | None, **detail: str) -> None:
+def _issued_before(row: Command) -> Command | None:
+    """The command that its key has brought before. Raises CommandConflict where it is another."""
+    if not row.idempotency_key:
+        return None
+    found = Command.objects.filter(created_by=row.created_by, idempotency_key=row.idempotency_key)
+    known = found.first()
+    if known and not known.says(row):
+        raise CommandConflict(KEY_OF_ANOTHER)
+    return known
+
+
+def _record(action: Action, command: Command, by: User | None, **detail: Any) -> None:
     """Without the parameters, which may hold a secret; they stand in the command's own row."""
     device = command.device
     audit.record(

@@ -116,7 +116,7 @@ def _sweep_some() -> bool:
             by_reason.setdefault(_why_not_sent(row), []).append(row)
         for reason, rows in by_reason.items():
             _finish(rows, CommandState.EXPIRED, reason)
-        _finish(unanswered, CommandState.FAILED, NO_RESPONSE)
+        _finish(unanswered, CommandState.FAILED, NO_RESPONSE, unanswered=True)
     live.push_commands(expired + unanswered)
     return max(len(late), len(unanswered)) >= SWEPT_AT_ONCE
 
@@ -219,14 +219,16 @@ def _mark_sent(rows: Sequence[Command]) -> None:
     )
 
 
-def _finish(rows: Sequence[Command], state: CommandState, error: str) -> None:
+def _finish(
+    rows: Sequence[Command], state: CommandState, error: str, *, unanswered: bool = False
+) -> None:
     now = timezone.now()
     for row in rows:
         row.become(state)
         row.error = error
         row.finished_at = now
     Command.objects.filter(pk__in=[row.pk for row in rows]).update(
-        state=state, error=error, finished_at=now
+        state=state, error=error, finished_at=now, unanswered=unanswered
     )
 
 

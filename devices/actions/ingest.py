@@ -18,7 +18,6 @@ from devices.actions.ownership import reject_foreign
 from devices.actions.statements import as_json, execute_many
 from devices.command_states import COMMAND_STATES
 from devices.models import Command, CommandState, RealtimeData
-from devices.models.command import NO_RESPONSE
 from devices.results import within
 from natsbridge.envelope import Message, Response
 from natsbridge.registry import Rejection
@@ -183,16 +182,17 @@ _RECORD_RECEIPT = f"""
     RETURNING devices_command.uuid
 """  # noqa: S608 (made of this package's own constants)
 
-# What has failed is corrected only where it was for want of a response.
+# What has failed is corrected only where nothing was answered.
 _RECORD_RESULT = f"""
     UPDATE devices_command SET state = answer.state, result = NULLIF(answer.result, 'null'),
-        result_cut_from = answer.cut_from, error = answer.error, finished_at = answer.at
+        result_cut_from = answer.cut_from, error = answer.error, finished_at = answer.at,
+        unanswered = false
     FROM unnest(%s::uuid[], %s::text[], %s::jsonb[], %s::bigint[], %s::text[], %s::timestamptz[])
         AS answer (uuid, state, result, cut_from, error, at)
     WHERE devices_command.uuid = answer.uuid
         AND (devices_command.state IN ({_states(_ANSWERED_FROM)})
              OR devices_command.state IN ({_states(sorted(_CORRECTED_FROM))})
                 AND (devices_command.state <> '{CommandState.FAILED}'
-                     OR devices_command.error = '{NO_RESPONSE}'))
+                     OR devices_command.unanswered))
     RETURNING devices_command.uuid
 """  # noqa: S608 (made of this package's own constants)

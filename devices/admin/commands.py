@@ -1,5 +1,6 @@
 """What devices were told to do, and what came of it."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +21,9 @@ from unfold.decorators import action
 from unfold.paginator import InfinitePaginator
 
 from devices.actions import commands
-from devices.command_states import COMMAND_STATES
 from devices.errors import CommandRefused, DevicesError
 from devices.models import Command, CommandState
+from devices.watch import current_cutoffs
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
 from tenants.admin.asking import Question, admin_name, ask
 from tenants.admin.writing import person_of
@@ -44,6 +45,14 @@ CANCEL = Question(
     "It waits for its device, and will not be sent.",
     "Cancel the command",
     "Cancelled.",
+    (DevicesError,),
+)
+GIVE_UP = Question(
+    "Give up?",
+    "It was sent and cannot be called back. It counts as failed, until a late result says "
+    "otherwise.",
+    "Give the command up",
+    "Given up.",
     (DevicesError,),
 )
 REPEAT = Question(
@@ -83,6 +92,7 @@ class CommandAdmin(ReadOnlyAdmin):
                     "command",
                     "state_label",
                     "device",
+                    "device_offline_since",
                     "author",
                     "pretty_error",
                     "bulk",
@@ -111,12 +121,13 @@ class CommandAdmin(ReadOnlyAdmin):
     )
     readonly_fields = (
         "state_label",
+        "device_offline_since",
         "author",
         "pretty_error",
         "pretty_parameters",
         "pretty_result",
     )
-    actions_detail = ("cancel", "repeat")
+    actions_detail = ("cancel", "give_up", "repeat")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Without what makes no sense for this command just now."""
@@ -124,19 +135,26 @@ class CommandAdmin(ReadOnlyAdmin):
         rows = Command.objects.select_related("device__tenant").defer("result")
         command = rows.filter(pk=object_id).first()
         sensible = {"repeat"} if command and _may_be_repeated(command) else set()
-        if command and command.state in COMMAND_STATES.sources_of(CommandState.CANCELLED):
-            sensible.add("cancel")
+        if command and command.is_open:
+            sensible.add("give_up" if command.is_handed_over else "cancel")
         names = {f"devices_command_{name}" for name in sensible}
         return [each for each in offered if each.action_name in names]
 
     @action(description="Cancel", permissions=["view"], icon="block")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._end(request, object_id, CANCEL)
+
+    @action(description="Give up", permissions=["view"], icon="block")
+    def give_up(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._end(request, object_id, GIVE_UP)
+
+    def _end(self, request: HttpRequest, object_id: str, question: Question) -> HttpResponse:
         command = get_object_or_404(Command.objects.select_related("device"), pk=object_id)
 
         def act(form: forms.Form) -> None:
             commands.cancel(command, by=_operator(request, command))
 
-        return ask(self, request, command, CANCEL, act)
+        return ask(self, request, command, question, act)
 
     @action(description="Repeat", permissions=["view"], icon="replay")
     def repeat(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -166,6 +184,10 @@ class CommandAdmin(ReadOnlyAdmin):
     @admin.display(description="State")
     def state_label(self, command: Command) -> SafeString:
         return label(command.get_state_display(), STATE_KINDS[CommandState(command.state)])
+
+    @admin.display(description="Device offline since")
+    def device_offline_since(self, command: Command) -> datetime | None:
+        return command.device.offline_since(current_cutoffs()) if command.is_open else None
 
     @admin.display(description="Tenant")
     def tenant(self, command: Command) -> str:

@@ -45,7 +45,11 @@ def command_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Co
     commands = Command.objects.none()
     if not isinstance(request.user, DevicePrincipal):
         commands = Command.objects.visible_to(request.user)
-    command = commands.filter(uuid=uuid).select_related("device", "repeats", "bulk").first()
+    command = (
+        commands.filter(uuid=uuid)
+        .select_related("device__connectivity", "device__tenant", "repeats", "bulk")
+        .first()
+    )
     if command is None:
         raise NotFound(f"There is no command {uuid}.")
     require(request, command.device.tenant_id, role)

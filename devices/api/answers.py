@@ -102,6 +102,11 @@ class CommandAnswer(serializers.Serializer[Any]):
     error = serializers.CharField(allow_null=True)
     repeats = serializers.UUIDField(allow_null=True, help_text="The command that it tries again.")
     bulk_id = serializers.UUIDField(allow_null=True)
+    device_offline_since = serializers.FloatField(
+        allow_null=True,
+        help_text="Of a command that has not ended: since when its device is offline; null where "
+        "it is not.",
+    )
 
 
 class BulkIssuedAnswer(serializers.Serializer[Any]):
@@ -140,11 +145,18 @@ class BulkAnswer(serializers.Serializer[Any]):
     left_out = serializers.DictField(child=serializers.IntegerField())
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="By state.")
     open = serializers.IntegerField(help_text="Those that have not ended yet.")
+    to_give_up = serializers.IntegerField(
+        help_text="Sent to devices that are offline now, and not ended: cancelling gives them up."
+    )
 
 
 class CancelledAnswer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
-    cancelled = serializers.IntegerField(help_text="How many commands.")
+    cancelled = serializers.IntegerField(help_text="How many commands that waited.")
+    given_up = serializers.IntegerField(
+        help_text="How many that were sent to devices that are offline now. They have failed; a "
+        "result that comes late corrects that."
+    )
 
 
 class DeviceStatusAnswer(serializers.Serializer[Any]):

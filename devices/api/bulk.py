@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -16,6 +16,7 @@ from devices.actions import bulk
 from devices.actions.bulk import Recipients
 from devices.api import access
 from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
+from devices.api.idempotency import KEY, key_of
 from devices.api.serializers import CommandSerializer
 from devices.errors import CommandRefused
 from devices.models import BulkCommand
@@ -24,12 +25,6 @@ from devices.recipients import RoleMissing, UnknownTarget
 from tenants.models import Role, User
 
 MAX_LISTED = 10_000
-KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="Sent again with the same key, the same bulk command is answered.",
-)
 
 
 class FilterSerializer(serializers.Serializer[Any]):
@@ -69,16 +64,13 @@ class BulkCommandsView(APIView):
     def post(self, request: Request) -> Response:
         """202 for a new one, 200 for one that its Idempotency-Key has brought before."""
         person, wanted, data = _asked(request)
-        key = request.headers.get("Idempotency-Key", "")
-        if len(key) > 100:
-            raise ValidationError({"Idempotency-Key": "At most 100 characters."})
         issued, new = bulk.issue(
             wanted,
             data["command"],
             data["parameters"],
             by=person,
             deadline=data.get("deadline"),
-            idempotency_key=key,
+            idempotency_key=key_of(request),
         )
         return Response(_issued(request, issued), status=202 if new else 200)
 
@@ -96,16 +88,18 @@ class BulkCommandView(APIView):
     @extend_schema(responses=BulkAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         found = _bulk_for(request, uuid, Role.VIEWER)
-        return Response(representations.bulk(found, bulk.progress(found)))
+        counts, to_give_up = bulk.progress(found), bulk.to_give_up(found)
+        return Response(representations.bulk(found, counts, to_give_up))
 
 
 class CancelBulkView(APIView):
     @extend_schema(request=None, responses=CancelledAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """All of its commands that still wait."""
+        """Cancel its commands that still wait, and give up those that were sent to devices that
+        are offline now."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
-        cancelled = bulk.cancel(found, by=access.person_of(request))
-        return Response({"success": True, "cancelled": cancelled})
+        ended = bulk.cancel(found, by=access.person_of(request))
+        return Response({"success": True, **ended._asdict()})
 
 
 class RetryBulkView(APIView):

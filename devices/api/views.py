@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from devices import health, metrics, representations
 from devices.actions import commands, enrolment
 from devices.api import access, answers
+from devices.api.idempotency import KEY, key_of
 from devices.api.problems import problem
 from devices.api.serializers import (
     CommandSerializer,
@@ -146,13 +147,21 @@ class DeviceCredentialsView(APIView):
 
 
 class DeviceCommandView(APIView):
-    @extend_schema(request=CommandSerializer, responses={202: answers.IssuedAnswer})
+    @extend_schema(
+        request=CommandSerializer,
+        parameters=[KEY],
+        responses={202: answers.IssuedAnswer, 200: answers.IssuedAnswer},
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
+        """202 for a new one, 200 for one that its Idempotency-Key has brought before."""
         person = access.person_of(request)
         device = access.device_for(request, uuid, role=Role.OPERATOR)
         form = CommandSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        return _issued(request, commands.issue(device, by=person, **form.validated_data))
+        command, new = commands.issue_once(
+            key_of(request), device, by=person, **form.validated_data
+        )
+        return _issued(request, command, new)
 
 
 class CommandView(APIView):
@@ -164,7 +173,8 @@ class CommandView(APIView):
 class CancelCommandView(APIView):
     @extend_schema(request=None, responses=answers.CommandAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """Only while it waits: what was sent cannot be called back."""
+        """While it waits it is cancelled. What was sent cannot be called back: it is given up,
+        and a result that comes late corrects that."""
         person = access.person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
         commands.cancel(command, by=person)
@@ -172,12 +182,17 @@ class CancelCommandView(APIView):
 
 
 class RetryCommandView(APIView):
-    @extend_schema(request=None, responses={202: answers.IssuedAnswer})
+    @extend_schema(
+        request=None,
+        parameters=[KEY],
+        responses={202: answers.IssuedAnswer, 200: answers.IssuedAnswer},
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
-        """A new command of the same content, once this one has ended."""
+        """A new command of the same content, once this one has ended; 200 for one that its
+        Idempotency-Key has brought before."""
         person = access.person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
-        return _issued(request, commands.retry(command, by=person))
+        return _issued(request, *commands.retry_once(key_of(request), command, by=person))
 
 
 class DeviceStatusView(APIView):
@@ -229,22 +244,24 @@ class NoSuchEndpointView(APIView):
         raise NotFound("There is no such endpoint; see /api/docs/.")
 
 
-def _issued(request: Request, command: Command) -> Response:
+def _issued(request: Request, command: Command, new: bool) -> Response:
     path = reverse("api-command", args=[command.uuid])
     answer = {
         "success": True,
         "command_id": str(command.uuid),
         "status_url": request.build_absolute_uri(path),
     }
-    return Response(answer, status=202)
+    return Response(answer, status=202 if new else 200)
 
 
 def _command(command: Command) -> Response:
+    offline_since = command.device.offline_since(current_cutoffs()) if command.is_open else None
     return Response(
         representations.command(command)
         | {
             "repeats": str(command.repeats.uuid) if command.repeats else None,
             "bulk_id": str(command.bulk.uuid) if command.bulk else None,
+            "device_offline_since": representations.epoch(offline_since),
         }
     )
 

@@ -6,9 +6,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from devices.command_states import COMMAND_STATES, WrongGraph
+from devices.command_states import COMMAND_STATES, HANDED_OVER, WrongGraph
 from devices.models.bulk import BulkCommand
 from devices.models.device import Device
+from devices.presence import Cutoffs, Status
 from tenants.models import TenantOwnedQuerySet
 
 
@@ -35,6 +36,11 @@ class CommandQuerySet(TenantOwnedQuerySet["Command"]):
 
     def that_may_become(self, state: CommandState) -> Self:
         return self.filter(state__in=COMMAND_STATES.sources_of(state))
+
+    def handed_to_offline_devices(self, cutoffs: Cutoffs) -> Self:
+        """Those that were sent and have not ended, on devices that are offline now."""
+        offline = Device.objects.with_status(Status.OFFLINE, cutoffs)
+        return self.filter(state__in=HANDED_OVER, device__in=offline)
 
 
 class Command(models.Model):
@@ -76,6 +82,10 @@ class Command(models.Model):
     # How many bytes the result had, where it is larger than what is kept of it.
     result_cut_from = models.PositiveBigIntegerField(null=True)
     error = models.TextField(blank=True)
+    # It failed without a response, so one that comes late corrects it.
+    unanswered = models.BooleanField(default=False, db_default=False)
+    # Sent twice with the same key by the same person, it is issued once.
+    idempotency_key = models.CharField(max_length=100, blank=True, default="", db_default="")
 
     objects = CommandQuerySet.as_manager()
 
@@ -86,7 +96,12 @@ class Command(models.Model):
                 fields=["bulk", "device"],
                 name="one_command_of_bulk_on_device",
                 condition=Q(bulk__isnull=False),
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["created_by", "idempotency_key"],
+                name="command_issued_once",
+                condition=~Q(idempotency_key=""),
+            ),
         ]
         indexes = [
             models.Index(fields=["device", "-id"], name="command_history"),
@@ -120,6 +135,19 @@ class Command(models.Model):
     @property
     def is_open(self) -> bool:
         return self.state in OPEN_STATES
+
+    @property
+    def is_handed_over(self) -> bool:
+        return self.state in HANDED_OVER
+
+    def says(self, other: "Command") -> bool:
+        """Whether both tell the same device the same thing, for the same reason."""
+        return (self.device_id, self.command, self.parameters, self.repeats_id) == (
+            other.device_id,
+            other.command,
+            other.parameters,
+            other.repeats_id,
+        )
 
     def become(self, state: CommandState) -> None:
         """Without saving it. Raises NoSuchTransition."""

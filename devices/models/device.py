@@ -1,4 +1,5 @@
 import uuid
+from datetime import datetime
 from typing import Self
 
 from django.db import models
@@ -105,3 +106,20 @@ class Device(models.Model):
             return cutoffs.status_of(None)
         gone = self.revoked_at is not None or connectivity.presence == Presence.OFFLINE
         return cutoffs.status_of(connectivity.last_seen_online, gone=gone)
+
+    def is_connected(self, cutoffs: Cutoffs) -> bool:
+        """Online, and not in the grace after its disconnect. Expects what `status` expects."""
+        connectivity = getattr(self, "connectivity", None)
+        leaving = connectivity is not None and connectivity.offline_due_at is not None
+        return not leaving and self.status(cutoffs) is Status.ONLINE
+
+    def offline_since(self, cutoffs: Cutoffs) -> datetime | None:
+        """None unless it is offline. Expects what `status` expects."""
+        if self.status(cutoffs) is not Status.OFFLINE:
+            return None
+        connectivity = getattr(self, "connectivity", None)
+        if connectivity is not None and connectivity.presence == Presence.OFFLINE:
+            since: datetime | None = connectivity.presence_at
+        else:
+            since = self.revoked_at or (connectivity and connectivity.last_seen_online)
+        return since or self.created_at

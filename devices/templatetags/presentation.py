@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from devices.models import Command
-from devices.presence import Reporter
+from devices.presence import Cutoffs, Reporter
 from tenants.wording import in_words
 
 register = template.Library()
@@ -143,6 +143,12 @@ def took(command: Command) -> str:
         return ""
     seconds = max(0.0, (command.finished_at - command.sent_at).total_seconds())
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else duration(seconds)
+
+
+@register.filter
+def device_offline_since(command: Command, cutoffs: Cutoffs) -> datetime | None:
+    """Of a command that was sent and has not ended."""
+    return command.device.offline_since(cutoffs) if command.is_handed_over else None
 
 
 @register.filter

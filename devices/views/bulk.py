@@ -16,6 +16,7 @@ from devices.errors import CommandRefused
 from devices.forms import CommandForm
 from devices.models import BulkCommand, Command, CommandState
 from devices.views.page import PersonRequest, page, wants_fragment
+from devices.watch import current_cutoffs
 from tenants.models import Role, Tenant, role_in
 
 BULKS_PER_PAGE = 20
@@ -116,7 +117,8 @@ def _render(
     if chosen in counts:
         rows = rows.filter(state=chosen)
     shown = Paginator(
-        rows.select_related("device").defer("result", "parameters"), COMMANDS_PER_PAGE
+        rows.select_related("device__connectivity").defer("result", "parameters"),
+        COMMANDS_PER_PAGE,
     ).get_page(request.GET.get("page"))
     summary = _summary(counts)
     context = {
@@ -125,6 +127,8 @@ def _render(
         "chosen": chosen,
         "page": shown,
         "may_command": _is_operator(request, found),
+        "cutoffs": current_cutoffs(),
+        "to_give_up": bulk.to_give_up(found),
         "repeatable": bulk.failed(found).count(),
         "repetitions": found.repetitions.order_by("id"),
         **summary,
@@ -137,11 +141,11 @@ def _render(
 
 
 def _summary(counts: dict[str, int]) -> dict[str, Any]:
-    """`bar` are the parts of a bar of 1000, in the order in which commands end."""
+    """`bar` are the parts of a bar of 1000; only what has ended fills it."""
     total = sum(counts.values())
     ended = sum(counts[state] for state in COMMAND_STATES.final)
     bar, left = [], 0.0
-    for state in (*COMMAND_STATES.final, *reversed(COMMAND_STATES.open)):
+    for state in COMMAND_STATES.final:
         width = 1000 * counts[state] / total if total else 0
         label = CommandState(state).label
         if width:

@@ -20,7 +20,9 @@ from devices.views.parts import (
     history_of,
     may_command,
     offers_of,
+    row_context,
 )
+from devices.watch import current_cutoffs
 
 
 @page
@@ -40,10 +42,8 @@ def commands(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
         return _issue(request, found)
     if not wants_fragment(request):
         return redirect("device", device_uuid)
-    context = {
-        "device": found,
+    context = row_context(request, found) | {
         "history": history_of(request, found, request.GET.get("page")),
-        "may_command": may_command(request, found),
     }
     return render(request, "devices/_history.html", context)
 
@@ -69,7 +69,11 @@ def _issue(request: PersonRequest, found: Device) -> HttpResponse:
     if issued and not wants_fragment(request):
         return redirect(reverse("device", args=[found.pk]) + "#commands")
     context = form_context(request, found, CommandForm(name, offer) if issued else form)
-    context |= {"offer": offer, "issued": issued}
+    context |= {
+        "offer": offer,
+        "issued": issued,
+        "reachable": found.is_connected(current_cutoffs()),
+    }
     status = 200 if issued else 422
     if not wants_fragment(request):
         return render_device(request, found, context, status)
@@ -79,10 +83,8 @@ def _issue(request: PersonRequest, found: Device) -> HttpResponse:
 def _render_command(
     request: PersonRequest, found: Device, command_uuid: UUID, notice: str = "", status: int = 200
 ) -> HttpResponse:
-    context = {
-        "device": found,
+    context = row_context(request, found) | {
         "command": get_object_or_404(commands_of(request, found), uuid=command_uuid),
-        "may_command": may_command(request, found),
         "notice": notice,
         "open": True,
     }

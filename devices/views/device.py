@@ -11,7 +11,7 @@ from devices import metrics
 from devices.models import Device
 from devices.representations import status as status_representation
 from devices.views.page import PersonRequest, page
-from devices.views.parts import find_device, form_context, history_of
+from devices.views.parts import find_device, form_context, history_of, row_context
 from devices.views.presence import presence_context
 from devices.watch import current_cutoffs
 from natsbridge.errors import DependencyAway
@@ -38,7 +38,7 @@ def render_device(
     request: PersonRequest, found: Device, form: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     """The whole page; `form` is a `form_context`."""
-    context = form | _status_context(found)
+    context = form | _status_context(found) | row_context(request, found)
     points: dict[str, list[dict[str, Any]]] = {}
     try:
         points = metrics.recent(found.pk)

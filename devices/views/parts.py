@@ -13,6 +13,7 @@ from devices.models import Command, Device
 from devices.models.command import CommandQuerySet
 from devices.offers import Offer, offers
 from devices.views.page import PersonRequest
+from devices.watch import current_cutoffs
 from tenants.models import Role, User, role_in
 
 COMMANDS_PER_PAGE = 20
@@ -63,6 +64,15 @@ def form_context(
         "offer": offer,
         "form": form or CommandForm(chosen, offer),
         "may_command": may_command(request, found),
+    }
+
+
+def row_context(request: PersonRequest, found: Device) -> dict[str, Any]:
+    """What the rows of a device's commands say besides the command itself."""
+    return {
+        "device": found,
+        "may_command": may_command(request, found),
+        "offline_since": found.offline_since(current_cutoffs()),
     }
 
 

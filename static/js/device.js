@@ -40,9 +40,13 @@ function showState(state, text) {
 
 const presence = document.getElementById("presence");
 let known = null;
+let knownStatus = null;
 
 // Whoever looks at another range or page of the history keeps it.
 function refreshPresence(state) {
+  // The rows of commands that were sent say whether their device is gone.
+  if (knownStatus !== null && knownStatus !== state.status) history.markOpen();
+  knownStatus = state.status;
   const news = `${state.presence} ${state.presence_since}`;
   const first = !presence.querySelector("[rel=prev]") && presence.querySelector("#range-1[aria-current]");
   if (known !== null && known !== news && first) htmx.trigger(presence, "refresh");
@@ -69,9 +73,18 @@ const live = new Live(device.dataset.socket, {
   command: (frame) => history.mark(frame.command.command_id),
 });
 
+// What was said of the last command holds until it has ended, or another one is tried.
+const commandBox = document.getElementById("command-box");
+const lastIssued = () => commandBox.querySelector("[data-issued]");
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (commandBox.contains(event.detail.elt)) lastIssued()?.remove();
+});
 document.addEventListener("htmx:afterSwap", (event) => {
-  const issued = event.detail.target.querySelector?.("[data-issued]");
-  if (issued) history.mark(issued.dataset.issued);
+  const issued = lastIssued();
+  if (!issued) return;
+  if (event.detail.target === commandBox) history.mark(issued.dataset.issued);
+  else if (history.hasEnded(issued.dataset.issued)) issued.remove();
 });
 document.addEventListener("themechange", () => charts.forEach((chart) => chart.paint()));
 document.addEventListener("visibilitychange", draw);

@@ -22,6 +22,11 @@ export class History {
     return this.row(uuid)?.querySelector("details").open ?? true;
   }
 
+  hasEnded(uuid) {
+    const row = this.row(uuid);
+    return row !== null && !OPEN_STATES.includes(row.dataset.state);
+  }
+
   get onFirstPage() {
     return this.box.querySelector("[data-page]")?.dataset.page === "1";
   }

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from devices import live, metrics
 from devices.actions.commands import issue
 from devices.metrics import Point
-from devices.models import Command, CommandState, Connectivity, Device
+from devices.models import Command, CommandState, Connectivity, Device, Presence, Reporter
 from devices.redis import client
 from tenants.models import User
 from tests.browser.conftest import Backend, Open, Web
@@ -178,6 +178,60 @@ def test_a_waiting_command_is_cancelled(
     page.get_by_role("button", name="Cancel ping").click()
     expect(page.locator(".history li")).to_contain_text("Cancelled")
     expect(page.get_by_role("button", name="Cancel ping")).to_have_count(0)
+
+
+def fail(command: Command) -> None:
+    Command.objects.filter(pk=command.pk).update(
+        state=CommandState.FAILED, error="no such table", finished_at=timezone.now()
+    )
+    live.push_commands([Command.objects.get(pk=command.pk)])
+
+
+def test_the_banner_of_a_sent_command_does_not_outlive_its_failure(
+    alice: User, device: Device, open_page: Open, backend: Backend
+) -> None:
+    page = open_live(open_page, alice, device)
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("is on its way")).to_be_visible()
+    backend(fail, backend(Command.objects.get))
+    expect(page.locator(".history li").first).to_contain_text("no such table")
+    expect(page.get_by_text("is on its way")).to_have_count(0)
+
+
+def test_the_banner_of_a_sent_command_does_not_outlive_the_failure_to_send_the_next(
+    alice: User, device: Device, open_page: Open, complaints: list[str]
+) -> None:
+    page = open_live(open_page, alice, device)
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("is on its way")).to_be_visible()
+    page.route("**/commands/", lambda route: route.abort())
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("The server cannot be reached.")).to_be_visible()
+    expect(page.get_by_text("is on its way")).to_have_count(0)
+    complaints.clear()
+
+
+def leave(device: Device) -> None:
+    Connectivity.objects.filter(device=device).update(
+        presence=Presence.OFFLINE, presence_at=timezone.now(), presence_by=Reporter.DISCONNECT
+    )
+    live.push_presence([device.pk])
+
+
+def test_a_sent_commands_row_says_that_its_device_has_just_gone(
+    alice: User, device: Device, open_page: Open, backend: Backend
+) -> None:
+    command = backend(issue, device, "ping", {}, by=alice)
+    backend(Command.objects.filter(pk=command.pk).update, state=CommandState.SENT)
+    page = open_live(open_page, alice, device)
+    row = page.locator(".history li").first
+    expect(row).to_contain_text("Sent")
+    expect(row).not_to_contain_text("offline")
+    backend(leave, device)
+    expect(row).to_contain_text("device offline since")
+    page.get_by_role("button", name="Give up ping").click()
+    expect(row).to_contain_text("given up by alice")
+    expect(row).not_to_contain_text("offline")
 
 
 def test_the_page_reconnects_by_itself_and_catches_up(

@@ -317,6 +317,29 @@ def test_staff_who_are_operators_cancel_and_repeat_and_others_are_told_why_not(
     assert repeat not in client.get(page_of(command)).content.decode()
 
 
+def test_staff_see_that_a_sent_commands_device_is_gone_and_give_it_up(
+    client: Client,
+    staff: User,
+    tenant_a: Tenant,
+    device_a: Device,
+    redis_server: object,
+    listening: None,
+) -> None:
+    command = commands.issue(device_a, "ping", {}, by=staff)
+    Command.objects.update(state=CommandState.SENT, sent_at=timezone.now())
+    Connectivity.objects.update(presence="offline", presence_at=datetime(2026, 1, 2, tzinfo=UTC))
+    page = client.get(page_of(command)).content.decode()
+    give_up = reverse("admin:devices_command_give_up", args=[command.pk])
+    assert give_up in page
+    assert reverse("admin:devices_command_cancel", args=[command.pk]) not in page
+    assert "2026" in page.partition("Device offline since")[2][:600]
+    assert "needs the role operator" in client.post(give_up).content.decode()
+    actions.set_membership(staff, tenant_a, Role.OPERATOR)
+    client.post(give_up)
+    command.refresh_from_db()
+    assert (command.state, command.error) == (CommandState.FAILED, f"given up by {staff}")
+
+
 def test_a_command_names_its_author_or_the_platform(
     client: Client, staff: User, device_a: Device
 ) -> None:

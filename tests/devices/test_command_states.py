@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.command_states import COMMAND_STATES, StateGraph, WrongGraph
+from devices.command_states import COMMAND_STATES, HANDED_OVER, WAITING, StateGraph, WrongGraph
 from devices.errors import NoSuchTransition
 from devices.models import Command, CommandState
 
@@ -33,6 +33,12 @@ def test_a_transition_that_is_not_declared_is_refused() -> None:
     with pytest.raises(NoSuchTransition, match="no state lost"):
         COMMAND_STATES.sources_of("lost")
     assert COMMAND_STATES.sources_of("cancelled") == ("queued",)
+
+
+def test_what_waits_is_cancelled_and_what_was_handed_over_is_given_up() -> None:
+    assert sorted(WAITING + HANDED_OVER) == sorted(COMMAND_STATES.open)
+    for state in HANDED_OVER:
+        assert "failed" in COMMAND_STATES.edges[state]
 
 
 def test_what_has_ended_is_corrected_only_where_an_answer_came_late() -> None:

@@ -12,6 +12,7 @@ from devices.errors import CommandConflict
 from devices.models import BulkCommand, Command, CommandState, Device
 from devices.presence import Status
 from natsbridge import status
+from natsbridge.models import Coverage
 from tenants.actions import suspension
 from tenants.models import Action, AuditEntry, Group, Tenant, User
 from tests.many import many_devices, some_offline
@@ -48,7 +49,7 @@ def test_a_thousand_devices_a_third_of_them_offline_add_up(group_a: Group, alice
     assert bulk.progress(row) == dict.fromkeys(CommandState, 0) | {"queued": 333, "sent": 667}
     waiting = Command.objects.filter(state=CommandState.QUEUED)
     assert set(waiting.values_list("device", flat=True)) == {each.pk for each in offline}
-    assert bulk.cancel(row, by=alice) == 333
+    assert bulk.cancel(row, by=alice) == (333, 0)
     counts = bulk.progress(row)
     assert (counts["cancelled"], counts["sent"], sum(counts.values())) == (333, 667, 1000)
     assert set(Command.objects.exclude(error="").values_list("error", flat=True)) == {
@@ -58,6 +59,38 @@ def test_a_thousand_devices_a_third_of_them_offline_add_up(group_a: Group, alice
     assert entries.filter(action=Action.COMMAND_ISSUED, device_uuid__isnull=False).count() == 1000
     assert entries.get(action=Action.BULK_ISSUED).detail["devices"] == 1000
     assert entries.get(action=Action.BULK_CANCELLED).detail["cancelled"] == 333
+
+
+def test_what_was_sent_to_devices_that_went_away_is_given_up_and_the_rest_goes_on(
+    group_a: Group, alice: User
+) -> None:
+    devices = many_devices(group_a, 12)
+    some_offline(devices[:4], 4)
+    row = issue(group_a, alice)
+    assert send_all() == 8
+    Command.objects.filter(device=devices[4]).update(state=CommandState.DELIVERED)
+    some_offline(devices[4:7], 3)
+    assert bulk.to_give_up(row) == 3
+    assert bulk.cancel(row, by=alice) == (4, 3)
+    assert bulk.progress(row) == dict.fromkeys(CommandState, 0) | {
+        "cancelled": 4,
+        "failed": 3,
+        "sent": 5,
+    }
+    given_up = Command.objects.filter(state=CommandState.FAILED)
+    assert set(given_up.values_list("error", "unanswered")) == {("given up by alice", True)}
+    detail = AuditEntry.objects.get(action=Action.BULK_CANCELLED).detail
+    assert (detail["cancelled"], detail["given_up"]) == (4, 3)
+    assert bulk.cancel(row, by=alice) == (0, 0)
+
+
+def test_while_nobody_listens_no_device_is_taken_for_gone(group_a: Group, alice: User) -> None:
+    devices = many_devices(group_a, 2)
+    row = issue(group_a, alice)
+    assert send_all() == 2
+    some_offline(devices, 2)
+    Coverage.objects.update(last_beat=timezone.now() - timedelta(minutes=1))
+    assert bulk.cancel(row, by=alice) == (0, 0)
 
 
 def test_what_failed_is_repeated_once(group_a: Group, alice: User) -> None:

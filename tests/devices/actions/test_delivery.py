@@ -9,12 +9,12 @@ from pytest_django.fixtures import Settings
 
 from devices.actions import commands, delivery, sessions
 from devices.actions.sessions import Session
-from devices.errors import CommandRefused
+from devices.errors import CommandConflict, CommandRefused
 from devices.models import BrokerSession, Command, CommandState, Connectivity, Device
 from devices.presence import Presence, Reporter
 from natsbridge import status
 from tenants import actions
-from tenants.models import Group, Membership, Role, Tenant, User
+from tenants.models import Action, AuditEntry, Group, Membership, Role, Tenant, User
 from tests.people import Enrolled, enrol
 from tests.system import System, eventually
 
@@ -277,6 +277,40 @@ def test_only_what_waits_can_be_cancelled(device_a: Device, alice: User) -> None
     assert delivery.claim_due() == []
 
 
+@pytest.mark.parametrize("received", [False, True])
+def test_what_was_sent_is_given_up_and_not_sent_again(
+    device_a: Device, alice: User, received: bool
+) -> None:
+    row = commands.issue(device_a, "ping", {}, by=alice)
+    online(device_a)
+    (outgoing,) = delivery.claim_due()
+    if received:
+        Command.objects.update(state=CommandState.DELIVERED)
+    commands.cancel(row, by=alice)
+    row.refresh_from_db()
+    assert (row.state, row.error) == (CommandState.FAILED, "given up by alice")
+    assert row.finished_at
+    entry = AuditEntry.objects.get(action=Action.COMMAND_CANCELLED)
+    assert (entry.actor, entry.detail["given_up"]) == ("alice", True)
+    with pytest.raises(CommandConflict, match="failed already"):
+        commands.cancel(row, by=alice)
+    age(row, sent_at=timedelta(minutes=11))
+    delivery.settle([], [outgoing])
+    assert delivery.claim_due() == []
+    delivery.sweep()
+    assert Command.objects.get().error == "given up by alice"
+
+
+def test_two_requests_with_one_key_at_the_same_moment_are_one_command(
+    device_a: Device, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = commands.issue_once("key", device_a, "ping", {}, by=alice)
+    looks = iter([None, first])
+    monkeypatch.setattr(commands, "_issued_before", lambda row: next(looks))
+    assert commands.issue_once("key", device_a, "ping", {}, by=alice) == (first, False)
+    assert Command.objects.count() == 1
+
+
 def test_only_what_has_ended_is_repeated_and_the_new_one_names_the_old(
     device_a: Device, alice: User
 ) -> None:
@@ -342,10 +376,17 @@ class TestWithARunningSubscriber:
         self, system: System, enrolled: Enrolled, alice: User
     ) -> None:
         agent = system.running_agent(enrolled)
+        agent.heartbeat()
         row = commands.issue(enrolled.device, "ping", {}, by=alice)
-        Command.objects.update(state=CommandState.FAILED, error="no response")
+        eventually(lambda: agent.received)
+        eventually(lambda: state(row) == CommandState.SENT)
+        commands.cancel(row, by=alice)
+        row.refresh_from_db()
+        assert (row.state, row.error) == (CommandState.FAILED, "given up by alice")
         agent.answer(row.uuid)
         eventually(lambda: state(row) == CommandState.SUCCEEDED)
+        row.refresh_from_db()
+        assert row.error == ""
 
     def test_a_second_answer_changes_nothing(
         self, system: System, enrolled: Enrolled, alice: User

@@ -130,18 +130,27 @@ def test_what_a_device_said_before_its_tenant_was_suspended_is_stored(
 
 
 @pytest.mark.parametrize(
-    ("state", "error", "becomes"),
+    ("state", "unanswered", "becomes"),
     [
-        ("expired", "late", "succeeded"),
-        ("failed", "no response", "succeeded"),
-        ("failed", "no such table", "failed"),
-        ("cancelled", "cancelled by alice", "cancelled"),
+        ("expired", False, "succeeded"),
+        ("failed", True, "succeeded"),
+        ("failed", False, "failed"),
+        ("cancelled", False, "cancelled"),
     ],
 )
-def test_a_late_answer_corrects_only_what_was_given_up(
-    device_a: Device, command: Command, state: str, error: str, becomes: str
+def test_a_late_answer_corrects_only_what_ended_without_one(
+    device_a: Device, command: Command, state: str, unanswered: bool, becomes: str
 ) -> None:
-    Command.objects.update(state=state, error=error)
+    Command.objects.update(state=state, error="why", unanswered=unanswered)
     answer(device_a, command.uuid)
     command.refresh_from_db()
-    assert command.state == becomes
+    assert (command.state, command.error == "why") == (becomes, becomes == state)
+
+
+def test_an_agents_own_words_are_not_taken_for_its_silence(
+    device_a: Device, command: Command
+) -> None:
+    answer(device_a, command.uuid, status="error", error="no response")
+    answer(device_a, command.uuid, result="second")
+    command.refresh_from_db()
+    assert (command.state, command.error) == ("failed", "no response")

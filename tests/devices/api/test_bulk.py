@@ -12,15 +12,21 @@ from rest_framework.test import APIClient
 from devices import recipients
 from devices.actions import bulk, commands
 from devices.api import answers
-from devices.models import BulkCommand, Command, CommandState, Device
+from devices.models import BulkCommand, Command, CommandState, Connectivity, Device, Presence
+from natsbridge import status
 from tenants import actions
-from tenants.models import Group, Role, Tenant, User
+from tenants.models import Action, AuditEntry, Group, Role, Tenant, User
 from tests.many import online
-from tests.people import Enrolled, authorization, enrol
+from tests.people import Enrolled, authorization, enrol, person
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
 ADDRESS = "/api/nats/commands"
+
+
+@pytest.fixture
+def listening(db: None) -> None:
+    status.beat("test", started_at=timezone.now(), connected=True, details={})
 
 
 @pytest.fixture
@@ -57,7 +63,9 @@ def test_a_bulk_command_is_issued_followed_cancelled_and_repeated(
     assert status.keys() == answers.BulkAnswer().fields.keys()
     assert (status["total"], status["open"], status["counts"]["queued"]) == (1, 1, 1)
     assert status["deadline"] - status["created_at"] == pytest.approx(7 * 86_400, abs=5)
-    assert post(api, alice, None, f"{status_url}/cancel").json()["cancelled"] == 1
+    ended = post(api, alice, None, f"{status_url}/cancel").json()
+    assert ended.keys() == answers.CancelledAnswer().fields.keys()
+    assert (ended["cancelled"], ended["given_up"]) == (1, 0)
     assert post(api, alice, None, f"{status_url}/retry").status_code == 409
     failed(Command.objects.get())
     again = post(api, alice, None, f"{status_url}/retry")
@@ -218,6 +226,76 @@ def test_a_single_command_is_cancelled_while_it_waits_and_repeated_once_it_has_e
     repeated = api.get(again.json()["status_url"], **authorization(alice)).json()
     assert (repeated["repeats"], repeated["parameters"]) == (str(row.uuid), {"n": 1})
     assert repeated["deadline"] - repeated["created_at"] == pytest.approx(2 * 86_400, abs=5)
+
+
+def test_a_command_sent_to_a_device_that_went_away_says_so_and_is_given_up(
+    api: APIClient, device: Device, group_a: Group, alice: User, listening: None
+) -> None:
+    single = commands.issue(device, "ping", {}, by=alice)
+    row, _ = bulk.issue(recipients.of_group(alice, group_a.pk), "ping", {}, by=alice)
+    path, bulk_path = f"/api/nats/command/{single.uuid}", f"{ADDRESS}/{row.uuid}"
+
+    def get(address: str) -> Any:
+        return api.get(address, **authorization(alice)).json()
+
+    online(device)
+    Command.objects.update(state=CommandState.SENT, sent_at=timezone.now())
+    assert get(path)["device_offline_since"] is None
+    assert get(bulk_path)["to_give_up"] == 0
+    left = timezone.now() - timedelta(minutes=3)
+    Connectivity.objects.update(presence=Presence.OFFLINE, presence_at=left)
+    assert get(path)["device_offline_since"] == pytest.approx(left.timestamp(), abs=0.01)
+    assert get(bulk_path)["to_give_up"] == 1
+    ended = post(api, alice, None, f"{path}/cancel")
+    assert ended.status_code == 200
+    answer = ended.json()
+    assert (answer["state"], answer["error"]) == ("failed", "given up by alice")
+    assert answer["device_offline_since"] is None
+    assert post(api, alice, None, f"{path}/cancel").status_code == 409
+    ended = post(api, alice, None, f"{bulk_path}/cancel").json()
+    assert (ended["cancelled"], ended["given_up"]) == (0, 1)
+
+
+def test_the_same_key_brings_the_same_single_command_and_no_other(
+    api: APIClient, device: Device, group_a: Group, alice: User
+) -> None:
+    path, other = (
+        f"/api/nats/device/{each.pk}/command"
+        for each in (device, Device.objects.create(group=group_a, name="other"))
+    )
+    colleague = person("dora", group_a.tenant, Role.OPERATOR)
+    body = {"command": "ping", "parameters": {"n": 1.5}}
+    key = {"HTTP_IDEMPOTENCY_KEY": "one"}
+    first, second = (post(api, alice, body, path, **key) for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json() == second.json()
+    for address, changed in (
+        (path, {"command": "other"}),
+        (path, {"command": "ping", "parameters": {"n": 2}}),
+        (other, body),
+    ):
+        refused = post(api, alice, changed, address, **key)
+        assert refused.status_code == 409
+        assert refused.json()["detail"] == "This idempotency key was used for another command."
+    assert Command.objects.count() == 1
+    assert AuditEntry.objects.filter(action=Action.COMMAND_ISSUED).count() == 1
+    assert post(api, colleague, body, path, **key).status_code == 202, "a key is one person's"
+    assert post(api, alice, body, path).status_code == 202, "without a key each is a new one"
+    assert post(api, alice, body, path, HTTP_IDEMPOTENCY_KEY="x" * 101).status_code == 400
+
+
+def test_a_single_command_is_repeated_once_with_one_key(
+    api: APIClient, device: Device, alice: User
+) -> None:
+    row = failed(commands.issue(device, "ping", {}, by=alice))
+    key = {"HTTP_IDEMPOTENCY_KEY": "one"}
+    path = f"/api/nats/command/{row.uuid}/retry"
+    first, second = (post(api, alice, None, path, **key) for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json() == second.json()
+    issue = f"/api/nats/device/{device.pk}/command"
+    assert post(api, alice, {"command": "ping"}, issue, **key).status_code == 409
+    assert Command.objects.count() == 2
 
 
 def test_a_revoked_device_takes_no_command(api: APIClient, device: Device, alice: User) -> None:

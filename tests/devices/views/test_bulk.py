@@ -190,6 +190,39 @@ def test_a_thousand_devices_a_third_of_them_offline_add_up_on_the_page(
     assert as_alice.post(f"/commands/{row.uuid}/retry/").status_code == 409
 
 
+def test_only_what_has_ended_fills_the_bar(as_alice: Client, alice: User, group_a: Group) -> None:
+    many_devices(group_a, 4)
+    row = issued(group_a, alice)
+    first, *_ = Command.objects.values_list("pk", flat=True)
+    Command.objects.update(state=CommandState.SENT)
+    Command.objects.filter(pk=first).update(state=CommandState.SUCCEEDED)
+    for page in (shown(as_alice, row), as_alice.get("/commands/").content.decode()):
+        assert re.findall(r'<rect class="([\w-]+)" x="(\d+)" width="(\d+)"', page) == [
+            ("is-succeeded", "0", "250")
+        ]
+        assert 'aria-label="1 of 4 ended"' in page
+
+
+def test_the_button_says_what_is_cancelled_and_what_is_given_up(
+    as_alice: Client, alice: User, group_a: Group
+) -> None:
+    devices = many_devices(group_a, 5)
+    row = issued(group_a, alice)
+    assert "Cancel the 5 that wait</button>" in shown(as_alice, row)
+    sent = Command.objects.filter(device__in=devices[:3])
+    sent.update(state=CommandState.SENT, sent_at=timezone.now())
+    some_offline(devices, 2)
+    page = shown(as_alice, row)
+    assert "Cancel the 2 that wait, give up the 2 sent to devices that are offline<" in page
+    assert page.count("device offline since") == 2
+    as_alice.post(f"/commands/{row.uuid}/cancel/")
+    page = shown(as_alice, row)
+    assert [figure(page, state) for state in ("cancelled", "failed", "sent")] == [2, 2, 1]
+    assert 'id="cancel-bulk"' not in page
+    some_offline(devices, 3)
+    assert "Give up the 1 sent to devices that are offline<" in shown(as_alice, row)
+
+
 def test_a_page_on_which_nothing_is_open_asks_no_more(
     as_alice: Client, alice: User, device_a: Device, group_a: Group
 ) -> None:

@@ -1,5 +1,5 @@
 import json
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -8,8 +8,9 @@ from django.test import Client
 from django.utils import timezone
 
 from devices.actions.commands import issue
-from devices.models import Command, CommandState, Connectivity, Device
+from devices.models import Command, CommandState, Connectivity, Device, Presence, Reporter
 from tenants.models import User
+from tests.many import online
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
@@ -230,6 +231,58 @@ def test_a_waiting_command_can_be_cancelled(as_alice: Client, alice: User, devic
     again = as_alice.post(path, headers=FRAGMENT)
     assert again.status_code == 409
     assert "cancelled already" in again.content.decode()
+
+
+@pytest.mark.parametrize("state", [CommandState.SENT, CommandState.DELIVERED])
+def test_a_sent_commands_row_says_that_its_device_is_gone_and_it_can_be_given_up(
+    as_alice: Client,
+    as_bob: Client,
+    alice: User,
+    device: Device,
+    listening: None,
+    state: CommandState,
+) -> None:
+    command = issue(device, "ping", {}, by=alice)
+    Command.objects.update(state=state, sent_at=timezone.now())
+    online(device)
+    assert "device offline since" not in shown(as_alice, command)
+    left = timezone.now() - timedelta(minutes=3)
+    Connectivity.objects.update(
+        presence=Presence.OFFLINE, presence_at=left, presence_by=Reporter.DISCONNECT
+    )
+    for client in (as_alice, as_bob):
+        page = shown(client, command)
+        assert "device offline since" in page
+        assert left.astimezone(UTC).strftime("%H:%M:%S UTC") in page
+        listed = client.get(f"/devices/{device.pk}/commands/", headers=FRAGMENT).content.decode()
+        assert "device offline since" in listed
+        assert "device offline since" in client.get(f"/devices/{device.pk}/").content.decode()
+    assert "Give up" in shown(as_alice, command)
+    assert "Give up" not in shown(as_bob, command)
+    path = f"/devices/{device.pk}/commands/{command.uuid}/cancel/"
+    answer = as_alice.post(path, headers=FRAGMENT).content.decode()
+    assert "given up by alice" in answer
+    assert "device offline since" not in answer
+
+
+@pytest.mark.parametrize(
+    ("presence", "leaving", "waits"),
+    [("online", False, False), ("online", True, True), ("offline", False, True)],
+)
+def test_only_what_goes_to_a_connected_device_is_said_to_be_on_its_way(
+    as_alice: Client,
+    device: Device,
+    listening: None,
+    presence: str,
+    leaving: bool,
+    waits: bool,
+) -> None:
+    online(device, capabilities={"commands": OFFERED})
+    due = timezone.now() + timedelta(minutes=1) if leaving else None
+    Connectivity.objects.update(presence=presence, offline_due_at=due)
+    page = send(as_alice, device, command="ping").content.decode()
+    assert ("waits until the device is online" in page) is waits
+    assert ("is on its way" in page) is not waits
 
 
 def test_the_deadline_is_chosen_in_the_form(as_alice: Client, device: Device) -> None:
