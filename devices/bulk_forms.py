@@ -8,7 +8,7 @@ from django import forms
 
 from devices import recipients
 from devices.actions.bulk import Recipients
-from devices.forms import GroupChoice
+from devices.forms import GroupChoice, SelectOfTenant
 from devices.models import Device
 from devices.offers import Offer, offers
 from devices.presence import Status
@@ -54,7 +54,11 @@ class RecipientsForm(forms.Form):
         Tenant.objects.none(), label="Tenant", required=False, empty_label="All tenants"
     )
     group = GroupChoice(
-        Group.objects.none(), label="In group", required=False, empty_label="All groups"
+        Group.objects.none(),
+        label="In group",
+        required=False,
+        empty_label="All groups",
+        widget=SelectOfTenant,
     )
     devices = forms.CharField(
         label="Devices",

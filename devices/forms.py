@@ -32,13 +32,28 @@ class GroupChoice(forms.ModelChoiceField):
         return f"{group.tenant.name} / {group.organisation.name} / {group.name}"
 
 
+class SelectOfTenant(forms.Select):
+    """Names the tenant of each option, so that the page offers those of the chosen tenant only."""
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"data-narrowed-by": "tenant"})
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
+        if instance := getattr(value, "instance", None):
+            option["attrs"]["data-tenant"] = str(instance.tenant_id)
+        return option
+
+
 class FleetFilters(forms.Form):
     """The fleet page's query string."""
 
     q = forms.CharField(required=False, max_length=200)
     status = forms.ChoiceField(required=False, choices=[(each, each) for each in Status])
     tenant = forms.ModelChoiceField(Tenant.objects.none(), required=False)
-    group = GroupChoice(Group.objects.none(), required=False)
+    group = GroupChoice(
+        Group.objects.none(), required=False, empty_label="All groups", widget=SelectOfTenant
+    )
     sort = forms.ChoiceField(
         required=False, choices=[(key, key) for name in SORTS for key in (name, f"-{name}")]
     )
@@ -46,12 +61,25 @@ class FleetFilters(forms.Form):
     def __init__(self, data: Any, person: User) -> None:
         super().__init__(data)
         self.person = person
+        # Why no device can have all that is asked for.
+        self.contradiction = ""
         groups = Group.objects.visible_to(person).select_related("tenant", "organisation")
         tenants = Tenant.objects.visible_to(person)
         self.fields["tenant"].queryset = tenants  # type: ignore[attr-defined]
         self.fields["group"].queryset = groups.order_by(  # type: ignore[attr-defined]
             "tenant__name", "organisation__name", "name"
         )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        tenant, group = data.get("tenant"), data.get("group")
+        if tenant and group and group.tenant_id != tenant.pk:
+            self.contradiction = (
+                f"The group {group.organisation.name} / {group.name} belongs to "
+                f"{group.tenant.name}, not to {tenant.name}."
+            )
+            self.add_error("group", self.contradiction)
+        return data
 
     def matching(self) -> DeviceQuerySet:
         """The devices that all filters but the status leave; none where a value makes no sense."""

@@ -50,6 +50,8 @@ def of_filter(person: User, asked: Mapping[str, Any]) -> Recipients:
     wanted = {name: str(asked[name]) for name in FILTERS if asked.get(name)}
     filters = FleetFilters(wanted, person)
     if not filters.is_valid():
+        if filters.contradiction:
+            raise CommandRefused(filters.contradiction)
         wrong = ", ".join(filters.errors)
         raise UnknownTarget(f"There is nothing such as this filter names: {wrong}.")
     devices = filters.narrowed_and_sorted(filters.matching(), current_cutoffs())

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -40,6 +41,10 @@ STATUS_KINDS = {
 }
 
 
+# What the filter by tenant is called in an address.
+CHOSEN_TENANT = "tenant__uuid__exact"
+
+
 class StatusFilter(DropdownFilter):
     title = "status"
     parameter_name = "status"
@@ -48,8 +53,10 @@ class StatusFilter(DropdownFilter):
         return [(status.value, status.value) for status in Status]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Device]) -> QuerySet[Device]:
-        if self.value() not in list(Status):
+        if self.value() is None:
             return queryset
+        if self.value() not in list(Status):
+            return queryset.none()
         wanted = Device.objects.with_status(Status(self.value()), current_cutoffs())
         return queryset.filter(pk__in=wanted.values("pk"))
 
@@ -59,11 +66,20 @@ class GroupFilter(DropdownFilter):
     parameter_name = "group"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        return [(str(group.pk), full_name(group)) for group in groups_to_choose()]
+        """Those of the chosen tenant, and the chosen one, whose it is stands before its name."""
+        chosen = request.GET.get(self.parameter_name, "")
+        tenant = request.GET.get(CHOSEN_TENANT, "")
+        return [
+            (str(group.pk), full_name(group))
+            for group in groups_to_choose()
+            if not tenant or tenant == str(group.tenant_id) or chosen == str(group.pk)
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Device]) -> QuerySet[Device]:
+        if self.value() is None:
+            return queryset
         known = self.value() in dict(self.lookup_choices)
-        return queryset.filter(group=self.value()) if known else queryset
+        return queryset.filter(group=self.value()) if known else queryset.none()
 
 
 class DeviceForm(forms.ModelForm):
@@ -154,6 +170,14 @@ class DeviceAdmin(AddingAdmin, AccessAdmin):
             "live_page",
         )
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if request.method == "GET" and (words := _contradiction(request)):
+            self.message_user(request, words, messages.WARNING)
+        answer: HttpResponse = super().changelist_view(request, extra_context)
+        return answer
+
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return isinstance(request.user, User) and request.user.is_superuser
 
@@ -204,6 +228,17 @@ class DeviceAdmin(AddingAdmin, AccessAdmin):
         return format_html(
             '<a class="text-link" href="{}">Live page</a>', reverse("device", args=[device.pk])
         )
+
+
+def _contradiction(request: HttpRequest) -> str:
+    """Why no device can be of the chosen tenant and in the chosen group; empty if one can."""
+    try:
+        group = UUID(request.GET.get(GroupFilter.parameter_name, ""))
+        tenant = UUID(request.GET.get(CHOSEN_TENANT, ""))
+    except ValueError:
+        return ""
+    found = groups_to_choose().filter(pk=group).exclude(tenant=tenant).first()
+    return f"The group {full_name(found)} is not one of the chosen tenant's." if found else ""
 
 
 def status_column() -> Callable[[Device], SafeString]:

@@ -42,7 +42,8 @@ def moment(time: datetime | None, otherwise: str = "-") -> str:
 def preformatted(text: str) -> SafeString:
     """Escaped, with its line breaks; cut where a page would become too heavy."""
     shown = format_html(
-        '<pre class="font-mono text-xs whitespace-pre-wrap break-all">{}</pre>',
+        # Focusable, so that the keyboard can scroll what is long.
+        '<pre class="preformatted" tabindex="0">{}</pre>',
         text[:SHOWN_CHARACTERS],
     )
     if len(text) <= SHOWN_CHARACTERS:

@@ -89,7 +89,7 @@ export class MetricChart {
           y: {
             min: this.figure.dataset.unit === "seconds" ? undefined : 0,
             max: maximum,
-            suggestedMax: maximum ? undefined : 1000,
+            suggestedMax: maximum || this.figure.dataset.unit === "seconds" ? undefined : 1000,
             ticks: { callback: tickLabel(format), maxTicksLimit: 4, font: { size: 10 } },
             border: { display: false },
           },
@@ -156,7 +156,9 @@ export class MetricChart {
   }
 
   draw(edge, [width, tick]) {
-    const { x } = this.chart.options.scales;
+    const { x, y } = this.chart.options.scales;
+    // Of nothing there is no scale: its figures would be made up.
+    x.display = y.display = this.points.length > 0;
     this.breakAtGaps();
     this.tick = tick;
     x.max = edge;

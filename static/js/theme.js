@@ -1,35 +1,42 @@
-// Runs before the first paint, so that a chosen theme does not flash. A stylesheet follows
-// `data-theme`; without it, the system's preference.
+// Runs before the first paint, so that a chosen theme does not flash. Pages, admin and API docs share
+// one choice: the key, and JSON as its text, are those of the admin's own switch (Unfold).
 (() => {
-  const KEY = "wegweiser-theme";
+  const KEY = "adminTheme";
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
   const root = document.documentElement;
-  const chosen = localStorage.getItem(KEY);
-  if (chosen) root.dataset.theme = chosen;
 
-  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : prefersDark.matches);
+  // "light", "dark", or "auto": as the system has it.
+  function choice() {
+    try {
+      const chosen = JSON.parse(localStorage.getItem(KEY));
+      return ["light", "dark"].includes(chosen) ? chosen : "auto";
+    } catch {
+      return "auto";
+    }
+  }
 
-  function announce() {
-    document.querySelector("[data-theme-toggle]")?.setAttribute("aria-pressed", String(isDark()));
+  function apply() {
+    const chosen = choice();
+    if (chosen === "auto") delete root.dataset.theme;
+    else root.dataset.theme = chosen;
+    // The API docs (Swagger UI) ask for this class.
+    root.classList.toggle("dark-mode", chosen === "dark" || (chosen === "auto" && prefersDark.matches));
+    for (const button of document.querySelectorAll("[data-theme-choice]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.themeChoice === chosen));
+    }
     document.dispatchEvent(new Event("themechange"));
   }
 
-  function toggle() {
-    const theme = isDark() ? "light" : "dark";
-    if ((theme === "dark") === prefersDark.matches) {
-      // Back to what the system has, so that it is followed again.
-      delete root.dataset.theme;
-      localStorage.removeItem(KEY);
-    } else {
-      root.dataset.theme = theme;
-      localStorage.setItem(KEY, theme);
-    }
-    announce();
-  }
-
-  prefersDark.addEventListener("change", announce);
-  document.addEventListener("DOMContentLoaded", () => {
-    document.querySelector("[data-theme-toggle]").addEventListener("click", toggle);
-    announce();
+  apply();
+  prefersDark.addEventListener("change", apply);
+  // Chosen in another tab.
+  addEventListener("storage", apply);
+  document.addEventListener("DOMContentLoaded", apply);
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-theme-choice]");
+    if (!button) return;
+    localStorage.setItem(KEY, JSON.stringify(button.dataset.themeChoice));
+    apply();
+    button.closest("details").open = false;
   });
 })();

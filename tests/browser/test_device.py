@@ -97,6 +97,23 @@ def test_no_line_is_drawn_over_a_gap_and_a_point_alone_is_a_dot(
     assert drawn == [3, 20]
 
 
+def test_a_chart_without_data_has_no_made_up_scale(
+    bob: User, device: Device, open_page: Open, backend: Backend
+) -> None:
+    page = open_live(open_page, bob, device)
+    scales = """figures => figures.flatMap((figure) => {
+      const { scales } = Chart.getChart(figure.querySelector("canvas"));
+      return Object.values(scales).map((scale) => scale.options.display);
+    })"""
+    expect(page.locator("[data-metric][data-points='0']")).to_have_count(6)
+    assert set(page.locator("[data-metric]").evaluate_all(scales)) == {False}
+    expect(page.locator("[data-metric=uptime]")).to_contain_text("no data yet")
+    backend(stream, device, 10.0)
+    cpu = page.locator("[data-metric=cpu_percent]")
+    expect(cpu).to_have_attribute("data-points", "1")
+    assert set(cpu.evaluate_all(scales)) == {True}
+
+
 def test_a_lost_frame_is_made_good_by_a_snapshot(
     bob: User, device: Device, open_page: Open, backend: Backend
 ) -> None:

@@ -1,7 +1,9 @@
+import pytest
 from playwright.sync_api import Page, expect
 
 from devices.models import Device
-from tenants.models import Group, User
+from tenants import actions
+from tenants.models import Group, Role, Tenant, User
 from tests.browser.conftest import Backend, Open
 
 
@@ -112,3 +114,50 @@ def test_a_session_that_ends_leads_to_the_login_page(
     # The browser itself reports the 401.
     assert all("401" in complaint for complaint in complaints)
     complaints.clear()
+
+
+@pytest.fixture
+def of_both(alice: User, tenant_b: Tenant) -> User:
+    actions.set_membership(alice, tenant_b, Role.ADMIN)
+    return alice
+
+
+def test_choosing_a_tenant_leaves_its_groups_to_choose_from(
+    of_both: User,
+    group_a: Group,
+    group_b: Group,
+    open_page: Open,
+    backend: Backend,
+    complaints: list[str],
+) -> None:
+    for group, name in ((group_a, "laptop"), (group_b, "server")):
+        backend(Device.objects.create, group=group, name=name)
+    laptops, servers = "Acme / Acme Ltd / Laptops", "Beta / Beta GmbH / Servers"
+    for path, groups in (("/", "Group"), ("/commands/new/?target=filter", "In group")):
+        page = open_page(of_both, path)
+        tenant, group = page.get_by_label("Tenant"), page.get_by_label(groups, exact=True)
+        expect(group.locator("option")).to_have_text(["All groups", laptops, servers])
+        group.select_option(laptops)
+        tenant.select_option("Acme")
+        expect(group.locator("option")).to_have_text(["All groups", laptops])
+        expect(group).to_have_value(str(group_a.pk))
+        tenant.select_option("Beta")
+        expect(group.locator("option")).to_have_text(["All groups", servers])
+        expect(group).to_have_value("")
+        tenant.select_option("All tenants")
+        expect(group.locator("option")).to_have_text(["All groups", laptops, servers])
+    page = open_page(of_both, "/")
+    page.get_by_label("Group").select_option(laptops)
+    page.get_by_label("Tenant").select_option("Beta")
+    expect(page.locator("tbody th")).to_have_text(["server"])
+    # A choice ends the request for the one before it, which htmx calls an error.
+    complaints.clear()
+
+
+def test_an_address_that_contradicts_itself_shows_both_choices_and_says_so(
+    of_both: User, group_a: Group, group_b: Group, open_page: Open
+) -> None:
+    page = open_page(of_both, f"/?tenant={group_b.tenant_id}&group={group_a.pk}")
+    expect(page.locator("#fleet")).to_contain_text("belongs to Acme, not to Beta")
+    expect(page.get_by_label("Tenant")).to_have_value(str(group_b.tenant_id))
+    expect(page.get_by_label("Group")).to_have_value(str(group_a.pk))

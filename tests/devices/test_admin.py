@@ -1,6 +1,7 @@
 """The admin's pages of devices and commands, and its first page."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -142,10 +143,26 @@ def test_devices_are_filtered_by_tenant_group_and_version(
     assert set(listed(client, tenant__uuid__exact=device_a.tenant_id)) == {"anna-laptop"}
     assert set(listed(client, group=device_b.group_id)) == {"berta-server"}
     assert set(listed(client, connectivity__agent_version="2.0")) == {"berta-server"}
-    assert set(listed(client, group="nonsense", status="nonsense")) == {
-        "anna-laptop",
-        "berta-server",
-    }
+    assert not listed(client, group="nonsense")
+    assert not listed(client, status="nonsense")
+
+
+def test_the_chosen_tenant_narrows_the_groups_and_a_contradiction_says_so(
+    client: Client, staff: User, device_a: Device, device_b: Device
+) -> None:
+    def groups(answer: Any) -> list[str]:
+        [found] = [spec for spec in answer.context["cl"].filter_specs if spec.title == "group"]
+        return [name for _, name in found.lookup_choices]
+
+    laptops, servers = "Acme / Acme Ltd / Laptops", "Beta / Beta GmbH / Servers"
+    acme = {"tenant__uuid__exact": device_a.tenant_id}
+    assert groups(client.get(DEVICES)) == [laptops, servers]
+    assert groups(client.get(DEVICES, acme)) == [laptops]
+    contradicting = acme | {"group": device_b.group_id}
+    answer = client.get(DEVICES, contradicting)
+    assert groups(answer) == [laptops, servers], "the chosen one stays in sight"
+    assert answer.content.decode().count(f"The group {servers} is not one of the chosen") == 1
+    assert not listed(client, **contradicting)
 
 
 def test_devices_are_found_by_name_uuid_and_key(

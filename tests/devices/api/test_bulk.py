@@ -100,6 +100,17 @@ def test_each_way_to_name_devices_finds_them_and_no_others(
     assert set(Command.objects.values_list("device__name", flat=True)) == expected
 
 
+def test_a_filter_that_contradicts_itself_says_so(
+    api: APIClient, device: Device, device_b: Device, alice: User
+) -> None:
+    actions.set_membership(alice, device_b.tenant, Role.OPERATOR)
+    contradiction = {"tenant": str(device_b.tenant_id), "group": str(device.group_id)}
+    answer = post(api, alice, {"filter": contradiction, "command": "ping"})
+    assert answer.status_code == 400
+    assert "belongs to Acme, not to Beta" in str(answer.json())
+    assert not Command.objects.exists()
+
+
 def test_the_preview_counts_who_would_not_get_it_and_why(
     api: APIClient, device: Device, group_a: Group, alice: User
 ) -> None:

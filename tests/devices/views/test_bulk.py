@@ -93,6 +93,18 @@ def test_the_fleets_filters_lead_to_the_form_and_are_its_target(
     assert BulkCommand.objects.get().target == "devices that match “zeb”"
 
 
+def test_a_filter_that_contradicts_itself_says_so_and_sends_nothing(
+    as_alice: Client, alice: User, device_a: Device, device_b: Device
+) -> None:
+    actions.set_membership(alice, device_b.tenant, Role.OPERATOR)
+    fields = {"target": "filter", "tenant": device_b.tenant_id, "group": device_a.group_id}
+    words = "The group Acme Ltd / Laptops belongs to Acme, not to Beta."
+    assert words in as_alice.get("/commands/new/", fields).content.decode()
+    answer = as_alice.post("/commands/new/", fields | {"command": "ping"})
+    assert (answer.status_code, words in answer.content.decode()) == (422, True)
+    assert not BulkCommand.objects.exists()
+
+
 @pytest.mark.parametrize(
     "fields",
     [

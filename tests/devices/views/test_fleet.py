@@ -10,7 +10,7 @@ from django.utils import timezone
 from devices.models import Connectivity, Device
 from natsbridge.models import Coverage
 from tenants import actions
-from tenants.models import Group, User
+from tenants.models import Group, Role, User
 from tests.devices.views.conftest import logged_in
 
 FRAGMENT = {"HX-Request": "true"}
@@ -105,6 +105,20 @@ def test_the_group_and_the_tenant_filter(
     add(servers, "server")
     assert names(as_alice, f"?group={servers.pk}") == ["server"]
     assert names(as_alice, f"?tenant={group_a.tenant_id}") == ["laptop", "server"]
+
+
+def test_a_group_of_another_tenant_than_the_chosen_one_is_said_to_be_one(
+    as_alice: Client, alice: User, group_a: Group, group_b: Group
+) -> None:
+    actions.set_membership(alice, group_b.tenant, Role.VIEWER)
+    add(group_a, "laptop")
+    query = f"?tenant={group_b.tenant_id}&group={group_a.pk}"
+    assert names(as_alice, query) == []
+    for headers in ({}, FRAGMENT):
+        body = as_alice.get(f"/{query}", headers=headers).content.decode()
+        assert "The group Acme Ltd / Laptops belongs to Acme, not to Beta." in body
+    body = as_alice.get("/").content.decode()
+    assert f'value="{group_a.pk}" data-tenant="{group_a.tenant_id}"' in body
 
 
 @pytest.mark.parametrize(
