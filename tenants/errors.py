@@ -33,5 +33,9 @@ class LimitRefused(TenantsError):
     """A limit that no tenant can have."""
 
 
+class PowerMissing(TenantsError):
+    """Somebody would give or take what he has not."""
+
+
 class NoSuchStream(TenantsError):
     """No stream or consumer of that name is declared."""

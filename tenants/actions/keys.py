@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from tenants import secrets
-from tenants.actions import audit
+from tenants.actions import audit, powers
 from tenants.errors import EnrollmentRefused
 from tenants.models import Action, ApiToken, EnrollmentKey, Group, Role, User, hash_token
 
@@ -17,7 +17,8 @@ from tenants.models import Action, ApiToken, EnrollmentKey, Group, Role, User, h
 def create_api_token(
     user: User, *, name: str, role: Role, expires_at: datetime | None, by: User | None = None
 ) -> tuple[ApiToken, str]:
-    """The token in plain text is in this answer and nowhere else."""
+    """The token in plain text is in this answer and nowhere else. Raises PowerMissing."""
+    powers.require_cover(by, user)
     expiry = expires_at - timezone.now() if expires_at else None
     token, plain = ApiToken.objects.create(user=user, expiry=expiry, name=name, role=role)
     _record_token(Action.API_TOKEN_CREATED, token, by)
@@ -26,6 +27,8 @@ def create_api_token(
 
 @transaction.atomic
 def revoke_api_token(token: ApiToken, *, by: User | None = None) -> None:
+    """Raises PowerMissing."""
+    powers.require_cover(by, token.user)
     _record_token(Action.API_TOKEN_REVOKED, token, by)
     token.delete()
 

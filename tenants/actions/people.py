@@ -6,19 +6,22 @@ from typing import Any
 from django.contrib.auth.models import Group as StaffRole
 from django.db import transaction
 
-from tenants.actions import audit
+from tenants.actions import audit, powers
 from tenants.models import Action, Membership, Role, Tenant, User
 
+_POWERS = ("is_staff", "is_superuser")
 # Of a person: what stands in the audit with its value. Of the password, only that it changed.
-_SHOWN = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
+_SHOWN = ("username", "email", "first_name", "last_name", "is_active", *_POWERS)
 
 
 @transaction.atomic
 def create_person(person: User, *, by: User | None) -> User:
-    """Saves a new one, whose password has been set."""
+    """Saves a new one, whose password has been set. Raises PowerMissing."""
+    given = [name for name in _POWERS if getattr(person, name)]
+    if given:
+        powers.require_superuser(by)
     person.save(force_insert=True)
-    powers = [name for name in ("is_staff", "is_superuser") if getattr(person, name)]
-    _record(Action.PERSON_CREATED, person, by, {"powers": powers} if powers else {})
+    _record(Action.PERSON_CREATED, person, by, {"powers": given} if given else {})
     return person
 
 
@@ -26,8 +29,14 @@ def create_person(person: User, *, by: User | None) -> User:
 def change_person(
     person: User, *, by: User | None, staff_roles: Collection[StaffRole] | None = None
 ) -> None:
-    """Saves what was changed on the row, and puts it into these staff roles."""
+    """Saves what was changed on the row, and puts it into these staff roles.
+
+    Raises PowerMissing.
+    """
     known = User.objects.select_for_update().get(pk=person.pk)
+    powers.require_cover(by, known)
+    if any(getattr(known, name) != getattr(person, name) for name in _POWERS):
+        powers.require_superuser(by)
     detail: dict[str, Any] = {
         name: {"from": getattr(known, name), "to": getattr(person, name)}
         for name in _SHOWN
@@ -40,6 +49,7 @@ def change_person(
         before = sorted(known.groups.values_list("name", flat=True))
         after = sorted(role.name for role in staff_roles)
         if before != after:
+            powers.require_superuser(by)
             person.groups.set(staff_roles)
             detail["staff_roles"] = {"from": before, "to": after}
     if detail:
@@ -48,6 +58,8 @@ def change_person(
 
 @transaction.atomic
 def delete_person(person: User, *, by: User | None) -> None:
+    """Raises PowerMissing."""
+    powers.require_cover(by, person)
     for membership in person.memberships.select_related("user", "tenant"):
         remove_membership(membership, by=by)
     _record(Action.PERSON_DELETED, person, by)
@@ -56,9 +68,11 @@ def delete_person(person: User, *, by: User | None) -> None:
 
 @transaction.atomic
 def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = None) -> Membership:
+    """Raises PowerMissing."""
     known = Membership.objects.select_for_update().filter(user=user, tenant=tenant).first()
     if known and known.role == role:
         return known
+    powers.require_assignment(by, tenant.pk, role, *([Role(known.role)] if known else ()))
     membership, _ = Membership.objects.update_or_create(
         user=user, tenant=tenant, defaults={"role": role}
     )
@@ -74,6 +88,8 @@ def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = 
 
 @transaction.atomic
 def remove_membership(membership: Membership, *, by: User | None = None) -> None:
+    """Raises PowerMissing."""
+    powers.require_assignment(by, membership.tenant_id, Role(membership.role))
     audit.record(
         Action.MEMBERSHIP_REMOVED,
         tenant=membership.tenant_id,

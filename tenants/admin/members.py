@@ -1,9 +1,14 @@
 """Who may do what in which tenant; shown on the tenant's page and on the person's."""
 
+from typing import Any
+
 from django import forms
+from django.http import HttpRequest
 from unfold.admin import TabularInline
 
-from tenants.models import Membership
+from tenants.actions import powers
+from tenants.admin.writing import person_of
+from tenants.models import Membership, Role, User
 
 
 class MembershipForm(forms.ModelForm):
@@ -19,9 +24,35 @@ class MembershipForm(forms.ModelForm):
             self.fields[name].disabled = not self.instance._state.adding
 
 
+class MembershipFormSet(forms.BaseInlineFormSet):
+    """Refuses roles that `by` has not in the tenant, to be given or to be taken away."""
+
+    by: User
+
+    def clean(self) -> None:
+        super().clean()
+        for form in self.forms:
+            if form.is_valid() and form.has_changed():
+                self._check(form)
+
+    def _check(self, form: forms.BaseModelForm) -> None:
+        before, after = form.initial.get("role"), form.cleaned_data.get("role")
+        roles = {Role(role) for role in (before, after) if role}
+        tenant = form.instance.tenant
+        if not all(powers.assigns(self.by, tenant.pk, role) for role in roles):
+            form.add_error(
+                None, f"Only a superuser does this, or who has this role in {tenant.name} himself."
+            )
+            raise forms.ValidationError("You cannot give or take a role that you do not have.")
+
+
 class MembershipInline(TabularInline):
     model = Membership
     form = MembershipForm
     autocomplete_fields = ("user", "tenant")
     extra = 0
     tab = True
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        formset = type("FormSet", (MembershipFormSet,), {"by": person_of(request)})
+        return super().get_formset(request, obj, **{"formset": formset, **kwargs})

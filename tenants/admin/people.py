@@ -9,7 +9,6 @@ from django.contrib.auth import models as auth
 from django.contrib.auth.admin import GroupAdmin as AuthGroupAdmin
 from django.contrib.auth.admin import UserAdmin as AuthUserAdmin
 from django.contrib.auth.views import PasswordChangeView
-from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -28,9 +27,10 @@ from unfold.forms import (
 
 from natsbridge.admin.base import label, moment
 from tenants import actions
+from tenants.actions import powers
 from tenants.admin.issuing import IssuingAdmin
 from tenants.admin.members import MembershipInline
-from tenants.admin.writing import InlinesByAction, person_of
+from tenants.admin.writing import AsksForPowers, InlinesByAction, person_of, powers_needed
 from tenants.models import ApiToken, Role, User
 
 # What makes somebody powerful in this admin; only superusers hand it out.
@@ -106,7 +106,8 @@ class UserAdmin(AuthUserAdmin, InlinesByAction):
         # Django hands its form neither the request nor whoever sent it.
         mine = copy(self)
         mine.change_password_form = partial(PasswordForm, by=person_of(request))
-        answer: HttpResponse = AuthUserAdmin.user_change_password(mine, request, id, form_url)
+        with powers_needed():
+            answer: HttpResponse = AuthUserAdmin.user_change_password(mine, request, id, form_url)
         return answer
 
     @admin.display(description="Name", ordering="last_name")
@@ -147,8 +148,8 @@ def is_superuser(request: HttpRequest) -> bool:
 
 
 def may_touch(request: HttpRequest, user: User | None) -> bool:
-    """A superuser's password in other hands would be a superuser's power in other hands."""
-    return is_superuser(request) or user is None or not user.is_superuser
+    """A password in other hands is its owner's power in other hands."""
+    return user is None or powers.covers(person_of(request), user)
 
 
 admin.site.unregister(auth.Group)
@@ -171,7 +172,7 @@ class StaffRoleAdmin(AuthGroupAdmin, ModelAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(IssuingAdmin):
+class ApiTokenAdmin(AsksForPowers, IssuingAdmin):
     issued_model = ApiToken
     issued_title = "API token created"
     list_display = ("name", "start", "user", "role", "state", "expires", "created")
@@ -190,8 +191,6 @@ class ApiTokenAdmin(IssuingAdmin):
         return {"expiry": usual, **super().get_changeform_initial_data(request)}
 
     def issue(self, request: HttpRequest, draft: ApiToken) -> tuple[ApiToken, str]:
-        if not may_touch(request, draft.user):
-            raise PermissionDenied("Only a superuser makes tokens for a superuser.")
         return actions.create_api_token(
             draft.user,
             name=draft.name,
@@ -199,6 +198,10 @@ class ApiTokenAdmin(IssuingAdmin):
             expires_at=draft.expiry,
             by=person_of(request),
         )
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        allowed: bool = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or may_touch(request, obj.user))
 
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
         actions.revoke_api_token(obj, by=person_of(request))

@@ -1,17 +1,44 @@
 """From rows as forms and inlines leave them to the actions that write them."""
 
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.forms import BaseInlineFormSet, ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
 from tenants import actions
+from tenants.errors import PowerMissing
 from tenants.models import Group, Membership, Organisation, Role, Tenant, User
 
 
-class InlinesByAction(ModelAdmin):
+@contextmanager
+def powers_needed() -> Iterator[None]:
+    """Answers 403, with its words, to who would give or take what he has not."""
+    try:
+        yield
+    except PowerMissing as error:
+        raise PermissionDenied(str(error)) from error
+
+
+class AsksForPowers(ModelAdmin):
+    def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        with powers_needed():
+            return super().changeform_view(*args, **kwargs)
+
+    def delete_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        with powers_needed():
+            return super().delete_view(*args, **kwargs)
+
+    def changelist_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        with powers_needed():
+            return super().changelist_view(*args, **kwargs)
+
+
+class InlinesByAction(AsksForPowers):
     def save_formset(
         self,
         request: HttpRequest,

@@ -389,8 +389,9 @@ def test_a_person_is_added_with_a_password(client: Client, staff: User) -> None:
     assert User.objects.get(username="dora").check_password(password)
 
 
-def test_only_superusers_hand_out_power(client: Client, bob: User) -> None:
+def test_only_superusers_hand_out_power(client: Client, bob: User, tenant_a: Tenant) -> None:
     user = log_in_with(client, "tenants.view_user", "tenants.change_user")
+    actions.set_membership(user, tenant_a, Role.VIEWER)
     form = {"username": "bob", "is_active": "on", **SUPERUSER_ONLY, **inline("memberships")}
     assert client.post(page_of("user", bob), form).status_code == 302
     own = {**form, "username": "stella"}

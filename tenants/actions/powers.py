@@ -1,0 +1,64 @@
+"""What one person may do to the account of another: nobody gives or takes what he has not."""
+
+from uuid import UUID
+
+from django.contrib.auth.models import Permission
+from django.db.models import Q
+
+from tenants.errors import PowerMissing
+from tenants.models import Membership, Role, User
+
+
+def covers(by: User, person: User) -> bool:
+    """Return whether `by` may do all that `person` may do, or could do if let in again.
+
+    Whoever sets a password, makes a token or deactivates an account has the powers of its owner
+    in his hands, or takes them away.
+    """
+    if by.is_superuser or by.pk == person.pk:
+        return True
+    if person.is_superuser or (person.is_staff and not by.is_staff):
+        return False
+    if not _permissions(person) <= _permissions(by):
+        return False
+    own = _roles(by)
+    return all(
+        tenant in own and own[tenant].includes(role) for tenant, role in _roles(person).items()
+    )
+
+
+def assigns(by: User, tenant: UUID, role: Role) -> bool:
+    """Return whether `by` may give this role in the tenant, or take it away."""
+    if by.is_superuser:
+        return True
+    own = _roles(by).get(tenant)
+    return own is not None and own.includes(role)
+
+
+def require_cover(by: User | None, person: User) -> None:
+    """`by=None` is the platform or a command line. Raises PowerMissing."""
+    if by is not None and not covers(by, person):
+        raise PowerMissing(f"{person.get_username()} may do more than you may; ask a superuser.")
+
+
+def require_assignment(by: User | None, tenant: UUID, *roles: Role) -> None:
+    """Raises PowerMissing."""
+    if by is not None and not all(assigns(by, tenant, role) for role in roles):
+        raise PowerMissing("You cannot give or take a role that you do not have in this tenant.")
+
+
+def require_superuser(by: User | None) -> None:
+    """For staff status, superuser status and staff roles. Raises PowerMissing."""
+    if by is not None and not by.is_superuser:
+        raise PowerMissing("Only superusers make somebody staff, or change what staff may do.")
+
+
+def _permissions(person: User) -> set[int]:
+    """Also of somebody who is deactivated, to whom Django's own answer is none."""
+    held = Permission.objects.filter(Q(user=person) | Q(group__user=person))
+    return set(held.values_list("pk", flat=True))
+
+
+def _roles(person: User) -> dict[UUID, Role]:
+    memberships = Membership.objects.filter(user=person).values_list("tenant", "role")
+    return {tenant: Role(role) for tenant, role in memberships}
