@@ -17,9 +17,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from natsbridge.broker_events import ConnectionList, read_listing
+from natsbridge.broker_events import (
+    BrokerConnection,
+    ConnectionList,
+    read_listing,
+    read_traffic,
+)
 from natsbridge.claims import decode
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused
+from natsbridge.metering import ConnectionKey, Traffic
 from natsbridge.streams import Found
 
 _ANSWER_SECONDS = 5.0
@@ -28,6 +34,7 @@ _NO_RESPONDERS = "503"
 # As many as a server names in one answer.
 _CONNECTIONS_PAGE = 1024
 _OVERLAP = 24
+_OPEN_AND_CLOSED = 2
 
 Answer = dict[str, Any]
 
@@ -163,6 +170,32 @@ async def everybody(system: Client, *, page: int = _CONNECTIONS_PAGE) -> list[Co
             part = read_listing(await _ask_one(system, subject, body))
             parts.append(part)
     return parts
+
+
+async def received(system: Client) -> dict[str, tuple[int, int]]:
+    """How many messages and bytes each server has received since it began, by its id."""
+    counted = {
+        answer["server"]["id"]: answer["statsz"]["received"]
+        for answer in await _ask_all(system, "$SYS.REQ.SERVER.PING", "")
+    }
+    return {server: (each["msgs"], each["bytes"]) for server, each in counted.items()}
+
+
+async def traffic(system: Client, *, most: int = _CONNECTIONS_PAGE) -> list[Traffic]:
+    """What every server counts of its connections that were active last, those that have ended
+    since among them. Raises BrokerUnavailable and MalformedMessage."""
+    query = {"sort": "last", "limit": most, "state": _OPEN_AND_CLOSED}
+    answers = await _ask_all(system, "$SYS.REQ.SERVER.PING.CONNZ", json.dumps(query))
+    return [each for answer in answers for each in read_traffic(answer)]
+
+
+async def connection(system: Client, key: ConnectionKey) -> BrokerConnection | None:
+    """Whose connection it is, open or closed; None if that is not known any more."""
+    server, number = key
+    query = {"cid": number, "auth": True, "state": _OPEN_AND_CLOSED}
+    subject = f"$SYS.REQ.SERVER.{server}.CONNZ"
+    answer = await _ask_one(system, subject, json.dumps(query))
+    return next(iter(read_listing(answer).connections), None) if "data" in answer else None
 
 
 def _connection(server: str, said: dict[str, Any]) -> ClientConnection:

@@ -15,6 +15,7 @@ import msgspec
 from natsbridge.errors import InvalidClaims, InvalidSubject, MalformedMessage
 from natsbridge.jwt import decode as decode_jwt
 from natsbridge.keys import is_public_user_key
+from natsbridge.metering import Traffic
 from natsbridge.subjects import NOBODY, parse_broker
 
 # The server's words for the end of a connection: by its own stopping,
@@ -154,6 +155,24 @@ class _ListingAnswer(msgspec.Struct, frozen=True):
     data: _Listing
 
 
+class _Counted(msgspec.Struct, frozen=True):
+    cid: int
+    start: datetime
+    in_msgs: int
+    in_bytes: int
+    stop: datetime | None = None
+
+
+class _CountedListing(msgspec.Struct, frozen=True):
+    server_id: str
+    now: datetime
+    connections: tuple[_Counted, ...] = ()
+
+
+class _CountedAnswer(msgspec.Struct, frozen=True):
+    data: _CountedListing
+
+
 _event = msgspec.json.Decoder(_Event)
 
 
@@ -207,6 +226,23 @@ def read_listing(answer: Mapping[str, Any]) -> ConnectionList:
         frozenset(each.cid for each in body.connections),
         tuple(_listed(body)),
     )
+
+
+def read_traffic(answer: Mapping[str, Any]) -> list[Traffic]:
+    """An answer to CONNZ: what each connection has sent. Raises MalformedMessage."""
+    try:
+        body = msgspec.convert(answer, _CountedAnswer).data
+    except msgspec.ValidationError as error:
+        raise MalformedMessage(str(error), reason="wrong_type") from error
+    return [
+        Traffic(
+            (body.server_id[:56], each.cid),
+            ((each.stop or body.now) - each.start).total_seconds(),
+            each.in_msgs,
+            each.in_bytes,
+        )
+        for each in body.connections
+    ]
 
 
 def without_secrets(data: bytes) -> bytes:

@@ -26,13 +26,15 @@ from natsbridge.permissions import (
 )
 from natsbridge.server_config import ServerConfig
 from tenants.errors import NotProvisioned
-from tenants.models import BrokerAccount, BrokerKey, Credential, Tenant
+from tenants.models import BrokerAccount, BrokerKey, Credential, FloodBlock, Tenant
 
 Purpose = BrokerKey.Purpose
 
 # Claims that have grown beyond the server's `max_payload` could not be pushed any more, and nobody
 # of the tenant could be revoked. Each takes some 100 bytes of it.
 MOST_REVOCATIONS = 5_000
+# Of those that are shut out for a while; the others are disconnected whenever they flood.
+MOST_SHUT_OUT = 500
 # Between the clocks of those who make keys and issue JWTs.
 CLOCKS_APART = timedelta(minutes=5)
 
@@ -109,11 +111,28 @@ def _revocations(tenant: UUID) -> dict[str, int]:
     """For each user's key the newest of its JWTs that has ended; it and all before it are void."""
     newest = _voided(tenant).order_by().values_list("public_key").annotate(Max("issued_at"))
     found = {key: int(issued_at.timestamp()) for key, issued_at in newest}
+    found |= _shut_out(tenant)
     if len(found) <= MOST_REVOCATIONS:
         return found
     # Of all users, the tenant's own among them: only when `actions.rotation.make_room` could not
     # help, as so much was revoked within minutes of a new key.
     return {"*": max(found.values())}
+
+
+def _shut_out(tenant: UUID) -> dict[str, int]:
+    """The users' keys of those that have sent too much. The server compares with a JWT's `iat`, so
+    what they might have issued meanwhile is refused as well."""
+    blocks = FloodBlock.objects.filter(tenant=tenant).in_force()[:MOST_SHUT_OUT]
+    until = {block.device_uuid: int(block.until.timestamp()) for block in blocks if block.until}
+    devices = [device for device in until if device]
+    jwts = Credential.objects.filter(tenant=tenant, kind=Credential.Kind.JWT, ended_at=None)
+    of_devices = jwts.filter(device_uuid__in=devices).values_list("public_key", "device_uuid")
+    found = {key: until[device] for key, device in of_devices}
+    return found | {
+        block.public_key: int(block.until.timestamp())
+        for block in blocks
+        if block.public_key and block.until
+    }
 
 
 def is_crowded(tenant: UUID) -> bool:

@@ -7,7 +7,7 @@ password typed into the wrong field: it is written down nowhere.
 import hmac
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -20,7 +20,7 @@ from tenants.actions import audit
 from tenants.actions.audit import Actor
 from tenants.actions.credentials import record_password_use
 from tenants.actions.refusals import VIA, RefusedLogins
-from tenants.models import Action, ActorKind, Credential, Tenant, hash_token
+from tenants.models import Action, ActorKind, Credential, FloodBlock, Tenant, hash_token
 from tenants.refusals import Refusal
 
 ANONYMOUS, UNKNOWN_NAME, SERVER = "anonymous", "unknown name", "a question"
@@ -40,13 +40,14 @@ class Gatekeeper:
         """One verdict for each; who is let in is on record before anybody hears of it."""
         credentials = _credentials_of(logins)
         signers = broker.user_signers({each.tenant_id for each in credentials.values()})
+        shut_out = _shut_out({each.tenant_id for each in credentials.values()})
         verdicts: list[Verdict] = []
         admitted: list[tuple[Login, Credential]] = []
         refused: list[tuple[Login, str]] = []
         for login in logins:
             credential = credentials.get(login.password)
             signer = signers.get(_role(credential)) if credential else None
-            objection = _objection(login, credential)
+            objection = _objection(login, credential, shut_out)
             if credential is None or signer is None or objection:
                 reason = objection or "the tenant has no account at the broker yet"
                 verdicts.append(Refused(reason))
@@ -78,7 +79,20 @@ def _credentials_of(logins: Iterable[Login]) -> dict[str, Credential]:
     return {passwords[row.digest or ""]: row for row in rows.select_related("tenant")}
 
 
-def _objection(login: Login, credential: Credential | None) -> str:
+def _shut_out(tenants: Collection[UUID]) -> set[tuple[str, str]]:
+    """Usernames of those that have sent too much; a tenant's with the address that did."""
+    blocks = FloodBlock.objects.filter(tenant__in=tenants, public_key="").in_force()
+    return {
+        (f"device_{block.device_uuid}", "")
+        if block.device_uuid
+        else (f"tenant_{block.tenant_id}", block.address)
+        for block in blocks
+    }
+
+
+def _objection(
+    login: Login, credential: Credential | None, shut_out: Collection[tuple[str, str]]
+) -> str:
     """Why not, or nothing. Only who has the right password causes more than one answer."""
     if not login.username:
         return "neither a JWT nor a username"
@@ -89,6 +103,8 @@ def _objection(login: Login, credential: Credential | None) -> str:
         return "the password has ended"
     if credential.tenant.suspended_at:
         return "the tenant is suspended"
+    if {(login.username, ""), (login.username, login.address)}.intersection(shut_out):
+        return "it has sent too much, and is shut out for a while"
     if not login.is_by_a_client:
         return "a password opens the listeners for clients only"
     return ""

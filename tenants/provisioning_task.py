@@ -16,7 +16,7 @@ from natsbridge.connection import Connection
 from natsbridge.errors import BrokerUnavailable
 from natsbridge.runtime import Runtime, Worker
 from tenants import actions, broker, provisioning
-from tenants.actions import credentials
+from tenants.actions import credentials, floods
 from tenants.models import BrokerAccount, Credential, Tenant
 from tenants.provisioning import Plan
 
@@ -123,6 +123,7 @@ class _Keeper:
         if now >= self._next_ending:
             self._next_ending = now + ENDING_SECONDS
             await self._worker.run(credentials.end_due)
+            await self._worker.run(floods.lift_due)
         client = self._system.client
         if client is not self._reviewed[0] or now - self._reviewed[1] > REVIEW_SECONDS:
             self._reviewed = (client, now)

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from natsbridge.retention import Batches, retention
 from tenants.actions import audit
-from tenants.models import ApiToken, AuditEntry, EnrollmentKey, OneTimeSecret
+from tenants.models import ApiToken, AuditEntry, EnrollmentKey, FloodBlock, OneTimeSecret
 from tenants.models.one_time import LIFETIME
 
 
@@ -39,6 +39,11 @@ def api_tokens(now: datetime) -> QuerySet[ApiToken]:
 @retention.kind("secrets that were not shown")
 def unshown_secrets(now: datetime) -> QuerySet[OneTimeSecret]:
     return OneTimeSecret.objects.filter(created_at__lt=now - LIFETIME)
+
+
+@retention.kind("flood blocks")
+def flood_blocks(now: datetime) -> QuerySet[FloodBlock]:
+    return FloodBlock.objects.filter(at__lt=now - timedelta(days=settings.ENDED_DAYS))
 
 
 @retention.kind("sessions")

@@ -146,6 +146,13 @@ PARKED_BYTES_MAX = read.integer("PARKED_BYTES_MAX", 256 * 1024**2, minimum=1)
 # Not less than the dead-letter queue keeps them.
 PARKED_DAYS = read.integer("PARKED_DAYS", 30, minimum=30)
 DEVICE_JWT_SECONDS = read.integer("DEVICE_JWT_SECONDS", 7 * 86_400, minimum=60)
+# What one device, or one connection of a tenant credential, may send: a second, and at once. What
+# sends more is disconnected, and shut out so long (doubled each time; 0: never) if it goes on.
+DEVICE_MESSAGES_PER_SECOND = read.integer("DEVICE_MESSAGES_PER_SECOND", 500, minimum=1)
+DEVICE_MESSAGES_BURST = read.integer("DEVICE_MESSAGES_BURST", 20_000, minimum=100)
+DEVICE_BYTES_PER_SECOND = read.integer("DEVICE_BYTES_PER_SECOND", 4 * 1024**2, minimum=1024)
+DEVICE_BYTES_BURST = read.integer("DEVICE_BYTES_BURST", 64 * 1024**2, minimum=1024**2)
+FLOOD_BLOCK_SECONDS = read.integer("FLOOD_BLOCK_SECONDS", 30)
 # What a tenant may have, unless its own limits say otherwise; -1 is no limit.
 TENANT_MAX_CONNECTIONS = read.integer("TENANT_MAX_CONNECTIONS", 10_000, minimum=-1)
 TENANT_MAX_SUBSCRIPTIONS = read.integer("TENANT_MAX_SUBSCRIPTIONS", 1_000, minimum=-1)

@@ -2,6 +2,7 @@
 
 from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry, AuditFilter
 from tenants.models.broker import BrokerAccount, BrokerKey, Credential
+from tenants.models.floods import FloodBlock
 from tenants.models.keys import ApiToken, EnrollmentKey, hash_token
 from tenants.models.one_time import OneTimeSecret
 from tenants.models.owners import Group, Organisation, Tenant
@@ -25,6 +26,7 @@ __all__ = [
     "BrokerKey",
     "Credential",
     "EnrollmentKey",
+    "FloodBlock",
     "Group",
     "Membership",
     "OneTimeSecret",

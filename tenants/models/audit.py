@@ -18,6 +18,7 @@ class Action(models.TextChoices):
     BROKER_LOGIN = "broker.login", "Broker: logged in"
     BROKER_REFUSED = "broker.refused", "Broker: login refused"
     BROKER_DISCONNECTED = "broker.disconnected", "Broker: disconnected"
+    BROKER_FLOODED = "broker.flooded", "Broker: disconnected for sending too much"
     CALLOUT_REJECTED = "broker.callout_rejected", "Broker: callout request rejected"
     CREDENTIAL_ISSUED = "credential.issued", "Credential issued"
     CREDENTIAL_ROTATED = "credential.rotated", "Credential rotated"

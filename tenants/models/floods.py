@@ -1,0 +1,55 @@
+"""Who was disconnected from the broker for sending too much, and until when it is shut out."""
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from tenants.models.owners import Tenant
+from tenants.models.people import TenantOwnedQuerySet
+
+
+class FloodBlockQuerySet(TenantOwnedQuerySet["FloodBlock"]):
+    def in_force(self) -> Self:
+        return self.filter(until__gt=timezone.now())
+
+    def over(self) -> Self:
+        """Those whose time is up, while the broker has not been told yet."""
+        return self.filter(until__lte=timezone.now(), lifted_at=None)
+
+
+class FloodBlock(models.Model):
+    """One sender: a device, whatever it logs in with, or a tenant credential, which many machines
+    may share: by its key, and with a password by the address. Without `until` it may log in."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="flood_blocks")
+    device_uuid = models.UUIDField(null=True, blank=True)
+    public_key = models.CharField(max_length=56, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    at = models.DateTimeField()
+    until = models.DateTimeField(null=True, blank=True)
+    # The broker's claims no longer shut it out.
+    lifted_at = models.DateTimeField(null=True, blank=True)
+    # One soon after the other.
+    offences = models.PositiveIntegerField(default=1)
+    messages_per_second = models.PositiveIntegerField()
+    bytes_per_second = models.PositiveBigIntegerField()
+
+    objects = FloodBlockQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "device_uuid", "public_key", "address"],
+                name="one_flood_block_a_sender",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [
+            models.Index(fields=["until"], name="flood_block_ending", condition=Q(lifted_at=None))
+        ]
+
+    def __str__(self) -> str:
+        return f"flood by {self.device_uuid or self.public_key or self.address}"

@@ -1,0 +1,1 @@
+"""Devices that send far too much, and what becomes of their neighbours meanwhile."""
