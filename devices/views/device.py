@@ -1,10 +1,12 @@
 import time
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from devices import metrics
@@ -15,7 +17,9 @@ from devices.views.parts import find_device, form_context, history_of, row_conte
 from devices.views.presence import presence_context
 from devices.watch import current_cutoffs
 from natsbridge.errors import DependencyAway
+from tenants.models import FloodBlock
 
+FLOODS_SHOWN_FOR = timedelta(days=1)
 # Metric type, heading, unit as in templatetags/presentation.py, and the chart's fixed maximum.
 METRICS = (
     ("cpu_percent", "CPU", "percent", 100),
@@ -38,7 +42,7 @@ def render_device(
     request: PersonRequest, found: Device, form: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     """The whole page; `form` is a `form_context`."""
-    context = form | _status_context(found) | row_context(request, found)
+    context = form | _status_context(request, found) | row_context(request, found)
     points: dict[str, list[dict[str, Any]]] = {}
     try:
         points = metrics.recent(found.pk)
@@ -66,11 +70,11 @@ def render_device(
 @require_safe
 def device_status(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
     """The fragments that change with the device's connectivity."""
-    context = _status_context(find_device(request, device_uuid))
+    context = _status_context(request, find_device(request, device_uuid))
     return render(request, "devices/_status.html", context)
 
 
-def _status_context(found: Device) -> dict[str, Any]:
+def _status_context(request: PersonRequest, found: Device) -> dict[str, Any]:
     status = status_representation(found, current_cutoffs())
     information = status["connection_info"] or {}
     current = information.get("system_info") or {}
@@ -81,6 +85,14 @@ def _status_context(found: Device) -> dict[str, Any]:
         "different_at_enrolment": {
             name: value for name, value in found.hardware_info.items() if current.get(name) != value
         },
+        "flood": _flood_of(request, found),
+        "messages_allowed": settings.DEVICE_MESSAGES_PER_SECOND,
         "online_minutes": settings.ONLINE_SECONDS // 60,
         "stale_minutes": settings.STALE_SECONDS // 60,
     }
+
+
+def _flood_of(request: PersonRequest, found: Device) -> FloodBlock | None:
+    """Return what it was disconnected for lately, if it sent too much."""
+    rows = FloodBlock.objects.visible_to(request.user).filter(device_uuid=found.pk)
+    return rows.filter(at__gt=timezone.now() - FLOODS_SHOWN_FOR).first()

@@ -53,3 +53,7 @@ class FloodBlock(models.Model):
 
     def __str__(self) -> str:
         return f"flood by {self.device_uuid or self.public_key or self.address}"
+
+    @property
+    def is_in_force(self) -> bool:
+        return self.until is not None and self.until > timezone.now()

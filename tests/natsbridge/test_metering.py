@@ -12,7 +12,7 @@ class Sending:
         self.meter: Meter[str] = Meter(ALLOWANCE)
         self.owners = owners
         self.now = 1000.0
-        self.began = {number: self.now for number in owners}
+        self.began = dict.fromkeys(owners, self.now)
         self.sent: dict[int, float] = dict.fromkeys(owners, 0.0)
         self.asked: list[int] = []
 
@@ -81,7 +81,7 @@ def test_the_platforms_own_connections_may_send_as_much_as_they_like() -> None:
 def test_only_busy_connections_are_asked_for_their_owner() -> None:
     sending = Sending({number: f"device {number}" for number in range(100)})
     for _ in range(10):
-        sending.look({number: 3 for number in range(100)})
+        sending.look(dict.fromkeys(range(100), 3))
     assert not sending.asked
 
 
@@ -112,7 +112,7 @@ def test_one_that_was_disconnected_and_has_calmed_down_is_forgiven() -> None:
 
 def test_a_flood_over_connections_that_end_before_anybody_looks_is_found() -> None:
     """They are listed for a while after their end."""
-    sending = Sending({number: "flooder" for number in range(100)})
+    sending = Sending(dict.fromkeys(range(100), "flooder"))
     for start in range(0, 100, 10):
         for number in range(start, start + 10):
             sending.began[number] = sending.now

@@ -9,7 +9,10 @@ from pytest_django.fixtures import Settings
 from devices import metrics
 from devices.metrics import Point
 from devices.models import Connectivity, Device
+from natsbridge.metering import Excess
 from natsbridge.models import Coverage
+from tenants.actions import floods
+from tenants.actions.floods import Sender
 from tests.devices.views.conftest import logged_in
 from tests.plugin import allot_port
 
@@ -131,7 +134,7 @@ def test_system_information_is_laid_out_unknown_keys_too(
 def test_the_number_of_queries_is_bounded(
     as_alice: Client, device_a: Device, django_assert_max_num_queries: object
 ) -> None:
-    with django_assert_max_num_queries(12):  # type: ignore[operator]
+    with django_assert_max_num_queries(13):  # type: ignore[operator]
         page(as_alice, device_a)
 
 
@@ -147,3 +150,19 @@ def test_staff_find_the_admin_and_others_do_not(as_alice: Client, as_bob: Client
     alice.save()
     assert b'href="/admin/"' in logged_in(alice).get("/").content
     assert b'href="/admin/"' not in as_bob.get("/").content
+
+
+def test_the_page_says_that_the_device_was_disconnected_for_sending_too_much(
+    as_bob: Client, device_a: Device
+) -> None:
+    assert "sending too much" not in page(as_bob, device_a)
+    sender = Sender(device_a.tenant_id, device_a.pk)
+    row = floods.record(sender, Excess(54_321.0, 6_000_000.0, ()))
+    assert row
+    found = page(as_bob, device_a)
+    assert "for sending too much: 54321 messages" in found
+    assert "500 are allowed" in found
+    assert "shut out" not in found
+    row.until = timezone.now() + timedelta(minutes=1)
+    row.save()
+    assert "It is shut out until" in page(as_bob, device_a)
