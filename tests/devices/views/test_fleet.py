@@ -200,7 +200,7 @@ def test_of_what_a_device_says_of_itself_only_what_is_shown_is_read(
 def test_nothing_of_the_page_is_stored_or_run_from_elsewhere(as_alice: Client) -> None:
     answer = as_alice.get("/")
     assert "no-store" in answer["Cache-Control"]
-    assert "default-src 'self'" in answer["Content-Security-Policy"]
+    assert "script-src 'self';" in answer["Content-Security-Policy"]
     assert b"<script>" not in answer.content
     assert b" style=" not in answer.content
 
