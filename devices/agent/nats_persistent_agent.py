@@ -13,6 +13,9 @@ From then on it is started without arguments. Its configuration folder holds
     agent.json        identity, device token, private key and JWT (mode 0600)
     commands.journal  the commands it has run, and answers not yet known to be stored
     agent.lock        held while an agent runs on this configuration
+
+and belongs to the user that runs the agent; nobody else may write there. What is damaged is kept
+as NAME.damaged-..., and the agent starts afresh.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import binascii
 import contextlib
 import dataclasses
 import enum
+import errno
 import importlib.util
 import ipaddress
 import itertools
@@ -36,7 +40,9 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -45,11 +51,11 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeGuard, TypeVar
 
 try:
     import nats.errors
@@ -84,6 +90,17 @@ MAX_RESULT_BYTES = MAX_RESPONSE_BYTES - 2_000
 MAX_OUTPUT_BYTES = 8_388_608
 MAX_HTTP_BYTES = 1_048_576
 MAX_ID_LENGTH = 128
+# The server lets commands of depth 64 through. What writes and reads JSON calls itself at each
+# level, so far more than this is too much for it.
+MAX_DEPTH = 100
+MAX_COMMAND_BYTES = 1_048_576
+# Every system takes this much as an argument of a program.
+MAX_QUERY_BYTES = 30_000
+MAX_ERROR_LENGTH = 2_000
+MAX_CONFIGURATION_BYTES = 4_194_304
+# A journal of ours stays below half of this.
+MAX_JOURNAL_BYTES = 268_435_456
+MAX_LINE_BYTES = 4_194_304
 # The server takes timestamps that are off by 300 s at most.
 MAX_PROOF_LEAD = 240
 
@@ -113,6 +130,10 @@ class AgentError(Exception):
 
 class ConfigurationError(AgentError):
     """The configuration is missing, unreadable or in use by another agent."""
+
+
+class DamagedFileError(AgentError):
+    """What stands in place of a file of ours is none that the agent has written."""
 
 
 class RequestRefusedError(AgentError):
@@ -200,6 +221,50 @@ async def keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(5)
 
 
+async def unless_ended(
+    ended: "asyncio.Future[Outcome]", work: Coroutine[Any, Any, Result]
+) -> Result | None:
+    """Return what `work` does, or None when the agent has to end before that."""
+    task = asyncio.ensure_future(work)
+    either: set[asyncio.Future[Any]] = {task, ended}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    await cancelled([task])
+    return None
+
+
+def printable(text: str) -> str:
+    """Return it on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
+class Formatter(logging.Formatter):
+    """Writes what others have named, such as the server's reasons, as plain text."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+def nested_too_deep(value: object) -> bool:
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [member for each in level for member in members(each)]
+        if not level:
+            return False
+    return True
+
+
+def members(value: object) -> Collection[object]:
+    match value:
+        case dict():
+            return value.values()
+        case list() | tuple():
+            return value
+    return ()
+
+
 def clean(value: object) -> Any:
     """As JSON that every reader takes: no NaN, no lone surrogate, no NUL character."""
     match value:
@@ -254,7 +319,30 @@ class Configuration:
 
     @property
     def enrolled(self) -> bool:
-        return bool(self.device_uuid and self.device_token and self.jwt)
+        return bool(self.device_uuid and self.device_token and self.tenant_uuid)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Configuration":
+        """Raises DamagedFileError, also for a key or an address that nothing can be done with. Of
+        a JWT that cannot be used another is fetched."""
+        try:
+            entries = json.loads(content)
+            known = {field.name: field.type for field in dataclasses.fields(cls)}
+            configuration = cls(**{name: entries[name] for name in entries if name in known})
+            for name, value in vars(configuration).items():
+                check_type(name, value, known[name])
+            server_url(configuration.server_url)
+            Key(configuration.nkey_seed)
+            configuration.trust()
+            for identity in (configuration.device_uuid, configuration.tenant_uuid):
+                if identity and str(uuid.UUID(identity)) != identity:
+                    raise ValueError(f"{identity!r} is not a UUID as the agent writes it")
+        except (
+            *(ValueError, TypeError, OverflowError, RecursionError),
+            ConfigurationError,
+        ) as error:
+            raise DamagedFileError(f"cannot be used: {error}") from error
+        return configuration
 
     def trust(self) -> ssl.SSLContext:
         """Verifies certificate and name. Raises ConfigurationError."""
@@ -276,34 +364,48 @@ class Configuration:
         self.jwt_received_at = time.time()
 
 
+def check_type(name: str, value: object, expected: object) -> None:
+    """Raises ValueError. Numbers are finite, and true is none."""
+    good = type(value) is expected
+    if expected is float:
+        good = type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    if not good:
+        raise ValueError(f"{name} is not of the type {getattr(expected, '__name__', expected)}")
+
+
 class ConfigurationFolder:
-    """The folder with agent.json, the journal and the lock."""
+    """The folder with agent.json, the journal and the lock. Nobody else may write there: who can
+    write agent.json commands this computer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.journal = path / "commands.journal"
         self._file = path / "agent.json"
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
 
     def create(self) -> None:
-        """Raises ConfigurationError."""
+        """Raises ConfigurationError, also when somebody else could write there."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
+            refuse_foreign(self.path, self.path.stat())
+            for parent in self.path.parents:
+                refuse_unprotected(parent)
         except OSError as error:
-            raise ConfigurationError(f"cannot make {self.path}: {error}") from error
+            raise ConfigurationError(f"cannot use {self.path}: {error}") from error
 
     def lock(self) -> None:
         """Hold the folder until this process ends. Raises ConfigurationError."""
+        file = self.path / "agent.lock"
         try:
-            stream = (self.path / "agent.lock").open("a+")
-        except OSError as error:
-            raise ConfigurationError(f"cannot use {self.path}: {error}") from error
+            stream = open_own(file, "r+b", os.O_RDWR | os.O_CREAT)
+        except (OSError, DamagedFileError) as error:
+            raise ConfigurationError(f"cannot use {file}: {error}") from error
         try:
             lock_file(stream)
         except OSError as error:
             stream.seek(0)
-            pid = stream.read().strip() or "unknown"
+            pid = stream.read(20).decode("ascii", "replace").strip() or "unknown"
             stream.close()
             raise ConfigurationError(
                 f"another agent (process {pid}) runs on {self.path}; "
@@ -313,7 +415,8 @@ class ConfigurationFolder:
         # For whoever finds it locked; no reason not to start on a full disk.
         with contextlib.suppress(OSError):
             stream.truncate(0)
-            os.write(stream.fileno(), f"{os.getpid()}\n".encode())
+            stream.seek(0)
+            stream.write(f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         if self._lock is not None:
@@ -321,25 +424,118 @@ class ConfigurationFolder:
             self._lock = None
 
     def load(self) -> Configuration | None:
-        """Raises ConfigurationError."""
+        """What is damaged is set aside, and then there is none. Raises ConfigurationError."""
         try:
-            content = json.loads(self._file.read_text("utf-8"))
-            return Configuration(**content)
+            with open_own(self._file, "rb", os.O_RDONLY, MAX_CONFIGURATION_BYTES) as stream:
+                return Configuration.from_json(stream.read(MAX_CONFIGURATION_BYTES))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except DamagedFileError as error:
+            set_aside(self._file, error)
+            return None
+        except OSError as error:
             raise ConfigurationError(f"cannot read {self._file}: {error}") from error
+
+    def forget_journal(self) -> None:
+        """Raises ConfigurationError."""
+        try:
+            remove(self.journal)
+        except OSError as error:
+            raise ConfigurationError(f"cannot remove {self.journal}: {error}") from error
 
     def save(self, configuration: Configuration) -> None:
         """All or nothing, even if the power fails. Raises ConfigurationError."""
         content = json.dumps(dataclasses.asdict(configuration), indent=2)
         try:
             write_atomically(self._file, [content.encode()])
-        except OSError as error:
+        except (OSError, DamagedFileError) as error:
             raise ConfigurationError(f"cannot write {self._file}: {error}") from error
 
 
-def lock_file(stream: IO[str]) -> None:
+# What systems say of folders, sockets, FIFOs, and files that may not be read.
+NO_FILE = (errno.EACCES, errno.EPERM, errno.ENXIO, errno.EISDIR, errno.EOPNOTSUPP)
+
+
+def open_own(file: Path, mode: str, flags: int, largest: float = math.inf) -> IO[bytes]:
+    """Open a file that nobody else can write, through no symbolic link and without waiting.
+
+    Raises FileNotFoundError, DamagedFileError for what is no such file or larger than `largest`,
+    ConfigurationError for a link and for a file of somebody else, OSError."""
+    # Windows knows neither links that anybody may make nor FIFOs there.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(file, flags, 0o600)
+    except OSError as error:
+        if file.is_symlink():
+            raise ConfigurationError(
+                f"{file} is a symbolic link, which the agent does not follow; remove it"
+            ) from error
+        if error.errno in NO_FILE:
+            raise DamagedFileError(f"cannot be opened: {error.strerror}") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedFileError("is not a file")
+        refuse_foreign(file, status)
+        if status.st_size > largest:
+            raise DamagedFileError(f"is larger than {largest} bytes")
+        return os.fdopen(descriptor, mode, buffering=-1 if mode in ("rb", "wb") else 0)
+    except (AgentError, OSError):
+        os.close(descriptor)
+        raise
+
+
+def refuse_foreign(path: Path, status: os.stat_result) -> None:
+    """Raises ConfigurationError for what another user owns or may write."""
+    if os.name != "posix":
+        return
+    if status.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{path} belongs to the user {status.st_uid}, and this agent runs as {os.geteuid()}: "
+            "that user could command this computer. Change its owner, or use another --config-dir"
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigurationError(
+            f"{path} can be written by other users, who could command this computer; "
+            f"chmod go-w {path}"
+        )
+
+
+def refuse_unprotected(folder: Path) -> None:
+    """Raises ConfigurationError where anybody may rename what is in this folder; OSError."""
+    mode = folder.stat().st_mode
+    if os.name == "posix" and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise ConfigurationError(
+            f"{folder} can be written by everybody, so the configuration below it could be "
+            f"replaced; chmod o-w {folder}, or use another --config-dir"
+        )
+
+
+def set_aside(path: Path, reason: Exception) -> None:
+    """Keep what is damaged under another name. Raises ConfigurationError."""
+    kept = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
+    try:
+        path.rename(kept)
+    except OSError as error:
+        raise ConfigurationError(f"{path} {reason}; nor can it be renamed: {error}") from error
+    log.error("%s %s; it is kept as %s, and the agent starts afresh", path, reason, kept.name)
+
+
+def remove(path: Path) -> None:
+    """Whatever is there; a folder is set aside. Raises OSError, ConfigurationError."""
+    set_folder_aside(path)
+    path.unlink(missing_ok=True)
+
+
+def set_folder_aside(path: Path) -> None:
+    """Raises ConfigurationError."""
+    if path.is_dir() and not path.is_symlink():
+        set_aside(path, DamagedFileError("is a folder"))
+
+
+def lock_file(stream: IO[bytes]) -> None:
     """An exclusive lock that the system releases when this process dies. Raises OSError."""
     if sys.platform == "win32":
         import msvcrt
@@ -354,11 +550,13 @@ def lock_file(stream: IO[str]) -> None:
 
 
 def write_atomically(path: Path, parts: Sequence[bytes]) -> None:
-    """Replace a file, readable by its owner only. Raises OSError."""
+    """Replace a file, readable by its owner only. Raises OSError, DamagedFileError,
+    ConfigurationError."""
     new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
+    remove(new)
+    set_folder_aside(path)
     try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        with open_own(new, "wb", os.O_WRONLY | os.O_CREAT | os.O_EXCL) as stream:
             stream.writelines(parts)
             stream.flush()
             os.fsync(stream.fileno())
@@ -396,7 +594,7 @@ class Key:
         try:
             self._pair = nkeys.from_seed(bytearray(seed.encode()))
             self.public: str = self._pair.public_key.decode()
-        except (nkeys.NkeysError, ValueError) as error:
+        except (nkeys.NkeysError, ValueError, IndexError) as error:
             raise ConfigurationError("the private key in the configuration is damaged") from error
 
     @staticmethod
@@ -417,9 +615,15 @@ def jwt_lifetime(jwt: str) -> float | None:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         if not claims.get("exp"):
             return None
-        return float(claims["exp"] - claims["iat"])
-    except (IndexError, ValueError, AttributeError, KeyError, TypeError, binascii.Error) as error:
+        lifetime = float(claims["exp"] - claims["iat"])
+        if not 0 < lifetime < math.inf:
+            raise ValueError("it ends before it begins")
+    except (
+        *(IndexError, ValueError, AttributeError, KeyError, TypeError, binascii.Error),
+        *(RecursionError, OverflowError),
+    ) as error:
         raise ServerUnavailableError("the server's answer holds no JWT") from error
+    return lifetime
 
 
 def later_timestamp(before: int) -> int:
@@ -586,7 +790,12 @@ class CredentialKeeper:
         self._wanted = asyncio.Event()
         # Whoever waits for the next answer: empty when there is a fresh JWT, else why not.
         self._waiting: list[asyncio.Future[str]] = []
-        self._lifetime = jwt_lifetime(configuration.jwt)
+        self._lifetime: float | None
+        try:
+            self._lifetime = jwt_lifetime(configuration.jwt)
+        except ServerUnavailableError:
+            # None was kept that can be used; as with an expired one, another is fetched.
+            self._lifetime = 0.0
 
     def want(self) -> None:
         """Fetch a fresh JWT, and the broker's address, soon."""
@@ -1013,6 +1222,8 @@ class Journal:
         self._threads = Threads(1, "journal")
         self._states: dict[str, str] = {}
         self._received: dict[str, JsonObject] = {}
+        # As a set that keeps its order.
+        self._started: dict[str, None] = {}
         self._finished: dict[str, bytes] = {}
         # Of all that is received or finished.
         self._open_bytes = 0
@@ -1021,12 +1232,8 @@ class Journal:
         self.problem = ""
 
     async def load(self) -> None:
-        """Raises ConfigurationError."""
-        try:
-            for line in await self._threads.run(self._read):
-                self._replay(line)
-        except OSError as error:
-            raise ConfigurationError(f"cannot use {self._path}: {error}") from error
+        """What is damaged is passed over or set aside. Raises ConfigurationError."""
+        await self._threads.run(self._load)
         try:
             await self._compact()
         except OSError as error:
@@ -1043,7 +1250,7 @@ class Journal:
 
     @property
     def started(self) -> list[str]:
-        return [command_id for command_id, state in self._states.items() if state == "started"]
+        return list(self._started)
 
     @property
     def finished(self) -> list[tuple[str, bytes]]:
@@ -1057,9 +1264,10 @@ class Journal:
 
     async def receive(self, command_id: str, command: JsonObject) -> None:
         """Raises OSError, and then has not."""
+        line = to_json({"id": command_id, "state": "received", "command": command})
         self._set(command_id, "received", command=command)
         try:
-            await self._append(to_json({"id": command_id, "state": "received", "command": command}))
+            await self._append(line)
         except OSError:
             self._close(command_id)
             del self._states[command_id]
@@ -1092,6 +1300,8 @@ class Journal:
         if state == "received":
             self._received[command_id] = command or {}
             self._open_bytes += len(to_json(self._received[command_id]))
+        if state == "started":
+            self._started[command_id] = None
         if state == "finished":
             self._finished[command_id] = answer
             self._open_bytes += len(answer)
@@ -1099,6 +1309,7 @@ class Journal:
     def _close(self, command_id: str) -> None:
         if (command := self._received.pop(command_id, None)) is not None:
             self._open_bytes -= len(to_json(command))
+        self._started.pop(command_id, None)
         self._open_bytes -= len(self._finished.pop(command_id, b""))
 
     def _forget_oldest(self) -> None:
@@ -1117,14 +1328,10 @@ class Journal:
             await self._compact()
             return
         self._appended_bytes += len(line)
-        try:
-            await self._threads.run(self._write, line, sync)
-        except OSError as error:
-            self.problem = str(error)
-            raise
+        await self._to_disk(self._write, line, sync)
 
     def _write(self, line: bytes, sync: bool) -> None:
-        with self._path.open("ab", buffering=0) as stream:
+        with open_own(self._path, "ab", os.O_WRONLY | os.O_APPEND | os.O_CREAT) as stream:
             size = stream.tell()
             try:
                 text = line + b"\n"
@@ -1147,34 +1354,73 @@ class Journal:
         # Last and in their own order, which is the order in which they were finished.
         lines += [self._finished_line(*item) + b"\n" for item in self._finished.items()]
         self._appended_bytes = 0
-        try:
-            await self._threads.run(write_atomically, self._path, lines)
-        except OSError as error:
-            self.problem = str(error)
-            raise
+        await self._to_disk(write_atomically, self._path, lines)
         self.problem = ""
+
+    async def _to_disk(self, write: Callable[..., None], *arguments: object) -> None:
+        """Raises OSError; until the whole is written anew, the file is behind then."""
+        try:
+            await self._threads.run(write, *arguments)
+        except (OSError, AgentError) as error:
+            self.problem = str(error)
+            raise OSError(self.problem) from error
 
     def _command_of(self, command_id: str) -> JsonObject:
         command = self._received.get(command_id)
         return {} if command is None else {"command": command}
 
-    def _read(self) -> list[bytes]:
-        return self._path.read_bytes().splitlines() if self._path.exists() else []
-
-    def _replay(self, line: bytes) -> None:
-        if not line:
+    def _load(self) -> None:
+        """Raises ConfigurationError."""
+        damaged = 0
+        try:
+            with open_own(self._path, "rb", os.O_RDONLY, MAX_JOURNAL_BYTES) as stream:
+                for line in lines_of(stream):
+                    damaged += not self._replay(line)
+                    if len(self._states) > 2 * self.REMEMBERED:
+                        self._forget_oldest()
+        except FileNotFoundError:
             return
+        except DamagedFileError as error:
+            set_aside(self._path, error)
+        except OSError as error:
+            raise ConfigurationError(f"cannot use {self._path}: {error}") from error
+        self._forget_oldest()
+        if damaged:
+            log.warning("%d damaged lines in %s are passed over", damaged, self._path)
+
+    def _replay(self, line: bytes) -> bool:
+        """Whether the line is one of ours."""
         try:
             entry = json.loads(line)
-            command_id, state = str(entry["id"]), str(entry["state"])
-            command = dict(entry["command"]) if state == "received" else {}
-            answer = to_json(entry["answer"]) if state == "finished" else b""
-            if state not in self.STATES:
-                raise ValueError(state)
+            command_id, state = entry["id"], entry["state"]
+            if not is_command_id(command_id) or state not in self.STATES or nested_too_deep(entry):
+                return False
+            command = entry["command"] if state == "received" else {}
+            answer = entry["answer"] if state == "finished" else {}
+            if not isinstance(command, dict) or not isinstance(answer, dict):
+                return False
         except (ValueError, KeyError, TypeError, RecursionError):
-            log.warning("a damaged line in %s is passed over", self._path)
-            return
-        self._set(command_id, state, command=command, answer=answer)
+            return False
+        if state != "acknowledged" and self._overfull:
+            # More than it ever takes: not run, not answered, and not taken again.
+            self._set(command_id, "acknowledged")
+            return False
+        self._set(command_id, state, command=command, answer=to_json(answer))
+        return True
+
+    @property
+    def _overfull(self) -> bool:
+        count = len(self._received) + len(self._started) + len(self._finished)
+        return count >= 2 * self.MAX_OPEN or self._open_bytes >= 2 * self.MAX_OPEN_BYTES
+
+
+def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines that are not empty; of one that is too long the beginning, which is no JSON."""
+    whole = True
+    while line := stream.readline(MAX_LINE_BYTES):
+        if whole and line.strip():
+            yield line
+        whole = line.endswith(b"\n")
 
 
 class Outbox:
@@ -1490,7 +1736,9 @@ class Commands:
         return await self._threads.run(processes, parameters["sort_by"], parameters["limit"])
 
     async def _osquery(self, parameters: JsonObject) -> Any:
-        return await osquery(parameters["query"], parameters["timeout"])
+        query = await self._threads.run(single_select, parameters["query"])
+        output = await osquery(query, parameters["timeout"])
+        return await self._threads.run(rows_of, output)
 
     async def _renew_credentials(self, _: JsonObject) -> JsonObject:
         return await self._renew()
@@ -1565,17 +1813,20 @@ class CommandRunner:
         command: Command | None = None
         try:
             await self._start(command_id)
+            if "problem" in request:
+                raise CommandError(str(request["problem"]))
             command = self._commands.find(request.get("command"))
             result = await self._result(command, request.get("parameters"))
-            outcome = {"status": "success", **within_limit(result)}
+            outcome = {"status": "success", **await asyncio.to_thread(within_limit, result)}
         except asyncio.CancelledError:
             await self._interrupted(command_id)
             raise
         except CommandError as error:
-            outcome = {"status": "error", "error": str(error)}
+            outcome = {"status": "error", "error": str(error)[:MAX_ERROR_LENGTH]}
         except Exception as error:
             log.exception("command %s failed", command_id)
-            outcome = {"status": "error", "error": f"{type(error).__name__}: {error}"}
+            reason = f"{type(error).__name__}: {error}"
+            outcome = {"status": "error", "error": reason[:MAX_ERROR_LENGTH]}
         outcome["duration_ms"] = round((time.monotonic() - begun) * 1000, 1)
         # A stop must not tear an answer that is being written.
         await asyncio.shield(self._outbox.send_answer(command_id, outcome))
@@ -1605,40 +1856,70 @@ class CommandRunner:
 
 def parse_command(data: bytes) -> tuple[str, JsonObject] | None:
     """The id and `{command, parameters}`, from the bare payload or from its wrapper
-    `{tenant_uuid, device_uuid, message_type, payload, ...}`; None for anything else."""
+    `{tenant_uuid, device_uuid, message_type, payload, ...}`; of a command that nothing can be done
+    with, `{problem}`, which is its answer; None for anything else."""
+    if len(data) > MAX_COMMAND_BYTES:
+        return unusable(data, f"the command is larger than {MAX_COMMAND_BYTES} bytes")
     try:
         message = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
+    except ValueError:
+        return unusable(data, "the command is not JSON that can be read")
+    except RecursionError:
+        return unusable(data, TOO_DEEP)
     if isinstance(message, dict) and isinstance(message.get("payload"), dict):
         message = message["payload"]
     if not isinstance(message, dict):
         return None
     command_id = message.get("command_id")
-    if not isinstance(command_id, str) or not 0 < len(command_id) <= MAX_ID_LENGTH:
+    if not is_command_id(command_id):
         return None
-    return command_id, {name: message.get(name) for name in ("command", "parameters")}
+    request = {name: message.get(name) for name in ("command", "parameters")}
+    return command_id, {"problem": TOO_DEEP} if nested_too_deep(request) else request
+
+
+TOO_DEEP = f"the command is nested deeper than {MAX_DEPTH} levels"
+COMMAND_ID = re.compile(rb'"command_id"\s*:\s*"([\w.:-]{1,%d})"' % MAX_ID_LENGTH)
+
+
+def unusable(data: bytes, problem: str) -> tuple[str, JsonObject] | None:
+    """None unless it names one command, which can be answered then."""
+    named = set(COMMAND_ID.findall(data))
+    return (named.pop().decode(), {"problem": problem}) if len(named) == 1 else None
+
+
+def is_command_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
 
 
 # Where its installers put it; a service often has a shorter PATH.
 OSQUERY_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/osquery/bin", r"C:\Program Files\osquery")
-SQL_TOKEN = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | \[[^\]]*\]  # text and names in quotes
-      | --[^\n]* | /\*.*?\*/                                    # comments
-      | .""",
-    re.DOTALL | re.VERBOSE,
-)
+# Functions by which some builds of SQLite reach beyond the tables.
+FORBIDDEN_FUNCTION = re.compile("load_extension|readfile|writefile|fts3_tokenizer", re.IGNORECASE)
 
 
 def single_select(query: str) -> str:
-    """The query without its final semicolon. Raises CommandError unless it is one SELECT."""
+    """Return the query without its final semicolon. Raises CommandError unless it is one SELECT.
+
+    SQLite itself says so, as osquery is SQLite: what it takes for the text of a view is one SELECT
+    and nothing after it, whatever is in quotes, comments and names. A view is read without its
+    tables, and here only explained, so nothing is run.
+    """
+    if len(query.encode("utf-8", "surrogatepass")) > MAX_QUERY_BYTES:
+        raise CommandError(f"the query is larger than {MAX_QUERY_BYTES} bytes")
     query = query.strip().rstrip(";").rstrip()
-    if not re.match(r"select\b", query, re.IGNORECASE):
+    if not re.match(r"(select|with)\b", query, re.IGNORECASE):
         raise CommandError("only a SELECT statement is allowed")
-    if ";" in SQL_TOKEN.findall(query):
-        raise CommandError("only one statement is allowed")
     if "\0" in query:
         raise CommandError("the query holds a NUL character")
+    if forbidden := FORBIDDEN_FUNCTION.search(query):
+        raise CommandError(f"{forbidden.group()} is not allowed in a query")
+    try:
+        with contextlib.closing(sqlite3.connect(":memory:")) as database:
+            database.execute(f"EXPLAIN CREATE TEMP VIEW checked AS {query}")
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
+        if "one statement" in str(error):
+            raise CommandError("only one statement is allowed") from error
+        raise CommandError(f"the query is not one SELECT statement: {error}") from error
     return query
 
 
@@ -1647,21 +1928,23 @@ def find_osquery() -> str | None:
     return shutil.which("osqueryi") or shutil.which("osqueryi", path=search)
 
 
-async def osquery(query: str, seconds: float) -> Any:
-    """The rows, a list of objects. Raises CommandError."""
-    query = single_select(query)
+async def osquery(query: str, seconds: float) -> bytes:
+    """What it prints, of a query that `single_select` has checked. Raises CommandError."""
     program = find_osquery()
     if program is None:
         raise CommandError("osquery is not installed on this computer (osqueryi was not found)")
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "--json",
-        query,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "--json",
+            query,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandError(f"osquery cannot be started: {error}") from error
     try:
         async with asyncio.timeout(seconds):
             output, errors = await asyncio.gather(
@@ -1677,10 +1960,18 @@ async def osquery(query: str, seconds: float) -> Any:
     if status != 0:
         reason = errors.decode(errors="replace").strip()[-1000:]
         raise CommandError(f"osquery failed ({status}): {reason or 'it does not say why'}")
+    return output
+
+
+def rows_of(output: bytes) -> Any:
+    """A list of objects. Raises CommandError."""
     try:
-        return json.loads(output)
+        rows = json.loads(output)
     except (ValueError, RecursionError) as error:
         raise CommandError("osquery's answer cannot be read") from error
+    if nested_too_deep(rows):
+        raise CommandError(f"osquery's answer is nested deeper than {MAX_DEPTH} levels")
+    return rows
 
 
 async def read_limited(stream: asyncio.StreamReader | None) -> bytes:
@@ -2010,9 +2301,9 @@ class Agent:
 
     async def run(self) -> Outcome:
         """Raises ConfigurationError."""
-        await self._journal.load()
-        self._outbox.load()
-        await self._runner.load()
+        await unless_ended(self._ended, self._load())
+        if self._ended.done():
+            return self._ended.result()
         workers = [
             self._task(f"command worker {number}", self._runner.run)
             for number in range(1, COMMANDS_AT_ONCE + 1)
@@ -2035,6 +2326,12 @@ class Agent:
         await self._link.close()
         return outcome
 
+    async def _load(self) -> None:
+        """Raises ConfigurationError."""
+        await self._journal.load()
+        self._outbox.load()
+        await self._runner.load()
+
     @staticmethod
     def _task(name: str, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
         return asyncio.create_task(keep_running(name, work), name=name)
@@ -2056,7 +2353,7 @@ class Agent:
             self._ended.set_result(Outcome.RESTART)
 
 
-async def cancelled(tasks: "list[asyncio.Task[None]]") -> None:
+async def cancelled(tasks: "Sequence[asyncio.Task[Any]]") -> None:
     """Returns when they have ended, which none of them may put off for long."""
     for task in tasks:
         task.cancel()
@@ -2142,11 +2439,8 @@ def set_up_logging(file: Path | None, verbose: bool) -> None:
             handler = logging.handlers.RotatingFileHandler(file, maxBytes=5_000_000, backupCount=3)
         except OSError as error:
             raise ConfigurationError(f"cannot log to {file}: {error}") from error
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        handlers=[handler],
-    )
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     # The way nats-py begins TLS makes asyncio warn each time a connection ends.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 
@@ -2254,40 +2548,52 @@ async def run(options: argparse.Namespace, folder: ConfigurationFolder) -> Outco
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Outcome] = loop.create_future()
     stop_on_signals(loop, ended)
+    agent = await unless_ended(ended, prepare(options, folder, ended))
+    if ended.done():
+        return ended.result()
+    return await agent.run() if agent is not None else Outcome.STOPPED
+
+
+async def prepare(
+    options: argparse.Namespace,
+    folder: ConfigurationFolder,
+    ended: "asyncio.Future[Outcome]",
+) -> Agent | None:
+    """An enrolled agent; None when it was told to do no more than enrol. Raises AgentError."""
     threads = Threads(8, "blocking")
-    configuration = folder.load()
+    configuration = await threads.run(folder.load)
     if configuration is None or not configuration.enrolled:
-        fresh = initial_configuration(options, folder.path)
-        if configuration is not None:
-            # An enrolment was cut short: the server may know this key already.
-            fresh.nkey_seed = configuration.nkey_seed
-            fresh.proved_at = configuration.proved_at
-        else:
-            # Whatever was journalled here was another device's.
-            folder.journal.unlink(missing_ok=True)
-        configuration = fresh
-        folder.save(configuration)
-        enrolment = asyncio.create_task(
-            Enrolment(folder, configuration, threads).run(options.enrollment_key)
-        )
-        either: set[asyncio.Future[Any]] = {enrolment, ended}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not enrolment.done():
-            return ended.result()
-        enrolment.result()
+        configuration = await threads.run(begin_enrolment, options, folder, configuration)
+        await Enrolment(folder, configuration, threads).run(options.enrollment_key)
     if options.enroll_only:
         print(configuration.device_uuid, flush=True)
-        return Outcome.STOPPED
+        return None
     moved = bool(options.server) and server_url(options.server) != configuration.server_url
     if moved:
         configuration.server_url = server_url(options.server)
-    if take_trust(options, configuration) or moved:
-        folder.save(configuration)
+    if await threads.run(take_trust, options, configuration) or moved:
+        await threads.run(folder.save, configuration)
     agent = Agent(folder, configuration, threads, ended)
     if moved:
         # The broker may have moved along.
         agent.refresh_credentials()
-    return await agent.run()
+    return agent
+
+
+def begin_enrolment(
+    options: argparse.Namespace, folder: ConfigurationFolder, unfinished: Configuration | None
+) -> Configuration:
+    """What an enrolment starts from, on disk. Raises ConfigurationError."""
+    configuration = initial_configuration(options, folder.path)
+    if unfinished is not None:
+        # An enrolment was cut short: the server may know this key already.
+        configuration.nkey_seed = unfinished.nkey_seed
+        configuration.proved_at = unfinished.proved_at
+    else:
+        # What was journalled here was another device's.
+        folder.forget_journal()
+    folder.save(configuration)
+    return configuration
 
 
 def stop_on_signals(loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[Outcome]") -> None:
@@ -2323,7 +2629,8 @@ def end_process_now(status: int) -> NoReturn:
 
 def main() -> NoReturn:
     options = parse_options()
-    folder = ConfigurationFolder(options.config_dir.absolute())
+    # Where links lead is what is checked and used.
+    folder = ConfigurationFolder(Path(os.path.realpath(options.config_dir)))
     outcome = Outcome.STOPPED
     status = 0
     try:
@@ -2333,7 +2640,7 @@ def main() -> NoReturn:
         # Not asyncio.run, which waits for threads at its end.
         outcome = asyncio.Runner().run(run(options, folder))
     except AgentError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         status = 1
     if outcome is Outcome.RESTART:
         log.info("restarting")

@@ -213,7 +213,7 @@ class AgentProcess:
     def configuration(self) -> JsonObject:
         """What agent.json holds; empty before it is there."""
         file = self.folder / "agent.json"
-        content: JsonObject = json.loads(file.read_text()) if file.exists() else {}
+        content: JsonObject = json.loads(file.read_text()) if file.is_file() else {}
         return content
 
     @property

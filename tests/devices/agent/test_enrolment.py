@@ -127,16 +127,26 @@ def test_without_a_configuration_it_says_what_is_missing(new_agent: StartAgent) 
     assert "WEGWEISER_ENROLLMENT_KEY" in agent.log_text
 
 
-def test_a_damaged_configuration_is_named(new_agent: StartAgent) -> None:
+def test_a_damaged_configuration_is_named_and_kept_and_the_computer_enrols_anew(
+    new_agent: StartAgent, server: FakeServer
+) -> None:
     agent = new_agent()
-    agent.folder.mkdir(parents=True)
+    agent.folder.mkdir(0o700)
     (agent.folder / "agent.json").write_text("{")
-    agent.start()
+    agent.start(enrol=False)
 
     status, _ = agent.wait()
 
     assert status == 1
-    assert "agent.json" in agent.log_text
+    assert "agent.json cannot be used: " in agent.log_text
+    assert "WEGWEISER_ENROLLMENT_KEY" in agent.log_text
+    [kept] = agent.folder.glob("agent.json.damaged-*")
+    assert kept.read_text() == "{"
+
+    agent.start("--enroll-only")
+
+    assert agent.wait()[0] == 0
+    assert len(server.devices) == 1
 
 
 async def test_two_agents_cannot_run_on_one_configuration(
@@ -186,7 +196,7 @@ def test_a_new_device_does_not_answer_for_another_that_had_its_folder(
     new_agent: StartAgent,
 ) -> None:
     agent = new_agent()
-    agent.folder.mkdir(parents=True)
+    agent.folder.mkdir(0o700)
     journal = agent.folder / "commands.journal"
     journal.write_text('{"id": "a", "state": "received", "command": {"command": "restart"}}\n')
     agent.start("--enroll-only")

@@ -60,7 +60,6 @@ def test_one_select_is_allowed(query: str) -> None:
         "SELECT 'a'; SELECT 'b'",
         "SELECT 'open ; SELECT 1",
         "SELECT 1 -- one\n; SELECT 2",
-        "SELECT 1 /* open ; SELECT 2",
         "SELECT '\0'",
     ],
 )
