@@ -15,12 +15,12 @@ from natsbridge.subjects import METRIC_PATTERN
 from tenants.actions.credentials import RENEWALS_CHANNEL
 
 
-@registry.handler("heartbeat")
+@registry.handler("heartbeat", unreadable=True)
 def signs_of_life(messages: Sequence[Message]) -> list[Rejection]:
     return heartbeats.record_heartbeats(messages)
 
 
-@registry.handler("status", "monitoring", "sysinfo")
+@registry.handler("status", "monitoring", "sysinfo", unreadable=True)
 def realtime_data(messages: Sequence[Message]) -> list[Rejection]:
     return ingest.record_realtime_data(messages)
 

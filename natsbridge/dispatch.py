@@ -10,7 +10,7 @@ import structlog
 
 from natsbridge import envelope, subjects
 from natsbridge.declarations import Tries
-from natsbridge.envelope import Message, RawMessage
+from natsbridge.envelope import Body, Message, RawMessage, Unreadable
 from natsbridge.errors import DependencyAway, InvalidSubject, MalformedMessage
 from natsbridge.registry import Registry, Rejection, StreamSubscription
 from natsbridge.runtime import DATABASE_AWAY
@@ -46,7 +46,15 @@ def device_messages(registry: Registry) -> Reader:
         handler = registry.handlers.get(subject.kind)
         if handler is None:
             raise InvalidSubject(f"Nothing handles messages of kind {subject.kind!r}.")
-        body = envelope.decode(subject.kind, raw.data, tenant=subject.tenant, device=subject.device)
+        body: Body
+        try:
+            body = envelope.decode(
+                subject.kind, raw.data, tenant=subject.tenant, device=subject.device
+            )
+        except MalformedMessage as error:
+            if subject.kind not in registry.unreadable:
+                raise
+            body = Unreadable(error.reason, str(error))
         return handler, Message(
             subject.account, subject.tenant, subject.device, subject.kind, body, raw
         )

@@ -6,7 +6,7 @@ The body formats are those of the agents in use: bare, or wrapped as
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Annotated, Any, NamedTuple
@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from natsbridge import lenient
 from natsbridge.errors import MalformedMessage
 
 MAX_DEPTH = 100
@@ -46,11 +47,15 @@ class RawMessage(NamedTuple):
     sequence: int = 0
 
 
+# Of a heartbeat, in characters.
+MAX_VERSION, MAX_SESSION = 64, 128
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     """None is what it does not name."""
 
-    agent_version: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    session_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    agent_version: Annotated[str, msgspec.Meta(max_length=MAX_VERSION)] | None = None
+    session_id: Annotated[str, msgspec.Meta(max_length=MAX_SESSION)] | None = None
     timestamp: float | None = None
     timestamp_ms: float | None = None
     capabilities: JsonObject | None = None
@@ -72,7 +77,6 @@ class CommandResult(msgspec.Struct, frozen=True):
 class Response(msgspec.Struct, frozen=True):
     command_id: UUID
     result: CommandResult
-    timestamp: float | None = None
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -81,11 +85,19 @@ class Metric(msgspec.Struct, frozen=True):
     timestamp_ms: float | None = None
 
 
-Body = Heartbeat | Response | JsonObject
+class Unreadable(NamedTuple):
+    """In the place of a body that was refused: all that is left is who sent it, and when."""
+
+    reason: str
+    detail: str
+
+
+Body = Heartbeat | Response | JsonObject | Unreadable
 
 
 class Message(NamedTuple):
-    """A durable message whose subject and body could be read."""
+    """A durable message whose subject could be read, and its body, but where its handler takes
+    unreadable ones too."""
 
     account: str
     tenant: UUID
@@ -104,18 +116,44 @@ class _Claims(msgspec.Struct, frozen=True):
     device_uuid: str | None = None
 
 
+def _lenient_heartbeat(body: JsonObject) -> Heartbeat:
+    status = body.get("status")
+    return Heartbeat(
+        agent_version=lenient.text(body.get("agent_version"), MAX_VERSION),
+        session_id=lenient.text(body.get("session_id"), MAX_SESSION),
+        timestamp=lenient.number(body.get("timestamp")),
+        timestamp_ms=lenient.number(body.get("timestamp_ms")),
+        capabilities=lenient.capabilities(body.get("capabilities")),
+        system_info=lenient.members(body.get("system_info")),
+        status=status if isinstance(status, str) else lenient.members(status),
+    )
+
+
+def _lenient_metric(body: JsonObject) -> Metric:
+    times = {name: lenient.number(body.get(name)) for name in ("timestamp", "timestamp_ms")}
+    return msgspec.convert({"value": body.get("value")} | times, Metric)
+
+
+class _Reader(NamedTuple):
+    """Most messages are as they should be: `lenient` reads those that the decoder refuses."""
+
+    decoder: msgspec.json.Decoder[Any]
+    lenient: Callable[[JsonObject], Any] | None = None
+
+
 _claims = msgspec.json.Decoder(_Claims)
-_bodies: dict[str, msgspec.json.Decoder[Any]] = {
-    "heartbeat": msgspec.json.Decoder(Heartbeat),
-    "response": msgspec.json.Decoder(Response),
-}
 _object = msgspec.json.Decoder(JsonObject)
-_metric = msgspec.json.Decoder(Metric)
+_readers = {
+    "heartbeat": _Reader(msgspec.json.Decoder(Heartbeat), _lenient_heartbeat),
+    "response": _Reader(msgspec.json.Decoder(Response)),
+}
+_any_object = _Reader(_object)
+_metric = _Reader(msgspec.json.Decoder(Metric), _lenient_metric)
 
 
 def decode(kind: str, data: bytes, *, tenant: UUID, device: UUID) -> Body:
     """The body of a durable message. Raises MalformedMessage."""
-    body: Body = _decode(_bodies.get(kind, _object), data, tenant=tenant, device=device)
+    body: Body = _decode(_readers.get(kind, _any_object), data, tenant=tenant, device=device)
     if b"\\u0000" in data:
         # A JSON string may hold NUL, a Postgres one may not.
         body = msgspec.convert(_without_nul(msgspec.to_builtins(body)), type=type(body))
@@ -132,20 +170,16 @@ def decode_metric(data: bytes, *, device: UUID) -> tuple[float, int | None]:
 
 
 def timestamp(seconds: float | None, milliseconds: float | None = None) -> datetime | None:
-    """UTC, from epoch seconds or milliseconds in either field. Raises MalformedMessage."""
+    """UTC, from epoch seconds or milliseconds in either field; None for what is not a time."""
     value = seconds if milliseconds is None else milliseconds
     if value is None:
         return None
     if milliseconds is not None or value >= _SECONDS_BELOW:
         value /= 1000
-    if not 0 <= value <= _LATEST:
-        raise MalformedMessage(f"The timestamp {value} is not a time.", reason="wrong_type")
-    return datetime.fromtimestamp(value, UTC)
+    return datetime.fromtimestamp(value, UTC) if 0 <= value <= _LATEST else None
 
 
-def _decode(
-    decoder: msgspec.json.Decoder[Any], data: bytes, *, tenant: UUID | None, device: UUID
-) -> Any:
+def _decode(reader: _Reader, data: bytes, *, tenant: UUID | None, device: UUID) -> Any:
     _refuse_depth(data)
     try:
         claims = _claims.decode(data)
@@ -154,7 +188,7 @@ def _decode(
         if payload.startswith(b"{") and (claims.message_type or claims.device_uuid):
             data = payload
             _refuse_foreign(_claims.decode(data), tenant, device)
-        body = decoder.decode(data)
+        body = _read(reader, data)
     except msgspec.ValidationError as error:
         raise MalformedMessage(str(error), reason="wrong_type") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -166,16 +200,33 @@ def _decode(
     return body
 
 
+def _read(reader: _Reader, data: bytes) -> Any:
+    try:
+        return reader.decoder.decode(data)
+    except msgspec.ValidationError:
+        if reader.lenient is None:
+            raise
+        return reader.lenient(_object.decode(data))
+
+
 def _refuse_foreign(claims: _Claims, tenant: UUID | None, device: UUID) -> None:
     for name, claimed, proved in (
         ("tenant_uuid", claims.tenant_uuid, tenant),
         ("device_uuid", claims.device_uuid, device),
     ):
-        if claimed and proved and claimed.lower() != str(proved):
+        if claimed and proved and claimed != str(proved) and _uuid(claimed) != proved:
             raise MalformedMessage(
                 f"The body's {name} is {claimed[:64]!r}, the subject's is {proved}.",
                 reason="foreign_identity",
             )
+
+
+def _uuid(text: str) -> UUID | None:
+    """In any spelling."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _refuse_depth(data: bytes) -> None:

@@ -67,17 +67,25 @@ class LiveSubscription:
 @dataclass
 class Registry:
     handlers: dict[str, Handler] = field(default_factory=dict)
+    # Kinds whose handlers also take messages with an unreadable body.
+    unreadable: set[str] = field(default_factory=set)
     streams: dict[str, StreamSubscription] = field(default_factory=dict)
     live: dict[str, LiveSubscription] = field(default_factory=dict)
     side_tasks: dict[str, SideTask] = field(default_factory=dict)
     channels: set[str] = field(default_factory=set)
 
-    def handler(self, *kinds: str) -> Callable[[HandlerT], HandlerT]:
-        """Hand durable messages of these kinds to the function."""
+    def handler(self, *kinds: str, unreadable: bool = False) -> Callable[[HandlerT], HandlerT]:
+        """Hand durable messages of these kinds to the function.
+
+        `unreadable`: also those whose body was refused, an `Unreadable` in its place, for the
+        function to reject.
+        """
 
         def register(function: HandlerT) -> HandlerT:
             for kind in kinds:
                 _add(self.handlers, kind, function)
+            if unreadable:
+                self.unreadable.update(kinds)
             return function
 
         return register

@@ -14,12 +14,12 @@ from django.db import transaction
 
 from devices import live
 from devices.actions.commands import wake_delivery
-from devices.actions.ownership import reject_foreign
+from devices.actions.ownership import reject_foreign, reject_unreadable
 from devices.actions.statements import as_json, execute_many
 from devices.command_states import COMMAND_STATES
 from devices.models import Command, CommandState, RealtimeData
 from devices.results import within
-from natsbridge.envelope import Message, Response
+from natsbridge.envelope import Message, Response, Unreadable
 from natsbridge.registry import Rejection
 
 # How many kinds of data one device may have: each is a row.
@@ -29,13 +29,16 @@ MAX_KINDS = 100
 def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
     """The latest of each kind; what a device says of itself also shows that it is there."""
     accepted, rejected = reject_foreign(messages)
+    rejected += reject_unreadable(accepted)
     kinds = _known_kinds(message.device for message in accepted)
     rows: dict[tuple[UUID, str], tuple[Any, ...]] = {}
     seen: dict[UUID, tuple[Any, ...]] = {}
     for message in sorted(accepted, key=lambda message: message.raw.received_at):
         received_at = message.raw.received_at
-        kind = _realtime_kind(message)
         seen[message.device] = (message.device, received_at)
+        if isinstance(message.body, Unreadable):
+            continue
+        kind = _realtime_kind(message)
         known = kinds.setdefault(message.device, set())
         if kind not in known and len(known) >= MAX_KINDS:
             detail = f"A device may have {MAX_KINDS} kinds of monitoring data."

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from devices.models import Device
-from natsbridge.envelope import Message
+from natsbridge.envelope import Message, Unreadable
 from natsbridge.registry import Rejection
 
 
@@ -27,3 +27,12 @@ def reject_foreign(messages: Sequence[Message]) -> tuple[list[Message], list[Rej
             detail = f"The account's tenant has no device {message.device}."
             rejected.append(Rejection(message.raw, "unknown_device", detail))
     return accepted, rejected
+
+
+def reject_unreadable(messages: Sequence[Message]) -> list[Rejection]:
+    """Those whose body was refused, each with its reason."""
+    return [
+        Rejection(message.raw, message.body.reason, message.body.detail)
+        for message in messages
+        if isinstance(message.body, Unreadable)
+    ]

@@ -119,9 +119,9 @@ def test_a_device_cannot_invent_kinds_without_end(agent: Agent, enrolled: Enroll
     [
         ("heartbeat", b"{", "malformed_json"),
         ("heartbeat", b"\xff\xfe", "malformed_json"),
-        ("heartbeat", {"agent_version": 7}, "wrong_type"),
+        ("heartbeat", ["online"], "wrong_type"),
         ("heartbeat", {"device_uuid": "00000000-0000-0000-0000-000000000000"}, "foreign_identity"),
-        ("heartbeat", {"timestamp": 1e30}, "wrong_type"),
+        ("heartbeat", {"status": {"load": 1e300}}, "number_out_of_range"),
         ("response", {"command_id": "no uuid", "result": {"status": "success"}}, "wrong_type"),
         (
             "response",
@@ -146,6 +146,30 @@ def test_a_bad_message_is_parked_with_its_reason_and_holds_up_nobody(
     row = ParkedMessage.objects.get()
     assert bytes(row.body).startswith(body[:100] if isinstance(body, bytes) else b"")
     assert row.detail
+
+
+@pytest.mark.parametrize("body", [b"{", ["online"], {"device_uuid": "1"}])
+def test_a_heartbeat_that_cannot_be_read_still_shows_that_its_device_is_there(
+    agent: Agent, enrolled: Enrolled, body: object
+) -> None:
+    agent.report("heartbeat", {"agent_version": "1.0", "session_id": "before"})
+    before = eventually(lambda: connectivity(enrolled.device).last_heartbeat)
+    agent.report("heartbeat", body)
+    eventually(lambda: (connectivity(enrolled.device).last_heartbeat or before) > before)
+    eventually(lambda: ParkedMessage.objects.count() == 1)
+    assert connectivity(enrolled.device).session_id == "before"
+    assert connectivity(enrolled.device).presence == "online"
+
+
+def test_what_cannot_be_read_shows_nothing_of_a_device_that_is_not_the_accounts(
+    system: System, agent: Agent, group_b: Group
+) -> None:
+    victim = enrol(group_b, "berta-server").device
+    tenant = system.tenant_agent(agent)
+    tenant.publish(f"tenant.{agent.tenant}.device.{victim.pk}.heartbeat", b"{")
+    eventually(lambda: ParkedMessage.objects.count() == 1)
+    assert connectivity(victim).last_heartbeat is None
+    assert connectivity(victim).last_seen_online is None
 
 
 def test_a_response_to_another_devices_command_is_parked(

@@ -1,22 +1,29 @@
 """What becomes of strange reports, as far as the rows tell."""
 
 import json
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
+from devices import metrics
 from devices.actions import commands, heartbeats, ingest
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge import envelope
 from natsbridge.envelope import Message, RawMessage
+from natsbridge.errors import MalformedMessage
 from natsbridge.registry import Rejection
 from natsbridge.status import beat
 from tenants.actions import suspension
 from tenants.models import Tenant, User
 from tests.devices.views.conftest import logged_in
+from tests.natsbridge.strategies import KINDS, messages
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
@@ -154,3 +161,41 @@ def test_an_agents_own_words_are_not_taken_for_its_silence(
     answer(device_a, command.uuid, result="second")
     command.refresh_from_db()
     assert (command.state, command.error) == ("failed", "no response")
+
+
+NOBODY = UUID(int=0)
+
+
+@examples(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(kind=st.sampled_from(KINDS), data=messages(NOBODY, NOBODY, NOBODY))
+def test_whatever_is_accepted_can_be_stored(
+    device_a: Device, command: Command, kind: str, data: bytes
+) -> None:
+    Command.objects.update(state=CommandState.SENT, result=None, finished_at=None)
+    for nobody, known in ((device_a.pk, "device_uuid"), (device_a.tenant_id, "tenant_uuid")):
+        data = data.replace(f'"{known}": "{NOBODY}"'.encode(), f'"{known}": "{nobody}"'.encode())
+    data = data.replace(str(NOBODY).encode(), str(command.uuid).encode())
+    if kind == "metric":
+        with suppress(MalformedMessage):
+            value, at = envelope.decode_metric(data, device=device_a.pk)
+            metrics.append({(device_a.pk, "x"): [metrics.Point(at or 0, value)]})
+            assert metrics.recent(device_a.pk, ["x"])["x"]
+        return
+    account, tenant = device_a.tenant.broker_account.public_key, device_a.tenant_id
+    raw = RawMessage(f"ingest.{account}.{kind}", data, {}, timezone.now())
+    try:
+        body = envelope.decode(kind, data, tenant=tenant, device=device_a.pk)
+    except MalformedMessage:
+        return
+    record = {"heartbeat": heartbeats.record_heartbeats, "response": ingest.record_responses}
+    taken = Message(account, tenant, device_a.pk, kind, body, raw)
+    rejected = record.get(kind, ingest.record_realtime_data)([taken])
+    assert {each.reason for each in rejected} <= {"unknown_command", "wrong_type", "too_many_kinds"}
+    if kind == "heartbeat":
+        assert Connectivity.objects.get(device=device_a).last_heartbeat == raw.received_at
+    elif kind == "response" and not rejected:
+        assert Command.objects.get().state != CommandState.SENT
