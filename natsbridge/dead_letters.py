@@ -10,6 +10,7 @@ import msgspec
 
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import MalformedMessage
+from natsbridge.text import storable
 
 _DETAIL_CHARACTERS = 16_000
 _HEADER_BYTES = 32_000
@@ -62,11 +63,6 @@ def unpack(data: bytes) -> tuple[Label, bytes]:
         return _label.decode(line), body
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"No dead letter: {error}", reason="unreadable") from error
-
-
-def storable(text: str) -> str:
-    """Neither JSON nor Postgres holds half a surrogate pair, and Postgres no NUL."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _headers(message: RawMessage) -> dict[str, str]:

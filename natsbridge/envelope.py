@@ -16,6 +16,7 @@ import msgspec
 
 from natsbridge import lenient
 from natsbridge.errors import MalformedMessage
+from natsbridge.text import storable_json
 
 MAX_DEPTH = 100
 # Epoch seconds until the year 5138; anything larger is epoch milliseconds.
@@ -154,9 +155,9 @@ _metric = _Reader(msgspec.json.Decoder(Metric), _lenient_metric)
 def decode(kind: str, data: bytes, *, tenant: UUID, device: UUID) -> Body:
     """The body of a durable message. Raises MalformedMessage."""
     body: Body = _decode(_readers.get(kind, _any_object), data, tenant=tenant, device=device)
+    # As a NUL is spelt, and a harmless backslash before "u0000".
     if b"\\u0000" in data:
-        # A JSON string may hold NUL, a Postgres one may not.
-        body = msgspec.convert(_without_nul(msgspec.to_builtins(body)), type=type(body))
+        body = msgspec.convert(storable_json(msgspec.to_builtins(body)), type=type(body))
     return body
 
 
@@ -253,13 +254,3 @@ def _refuse_numbers(value: Any) -> None:
             _refuse_numbers(item)
     elif isinstance(value, int | float) and value and not _SMALLEST < abs(value) < _LARGEST:
         raise MalformedMessage("A number is out of range.", reason="number_out_of_range")
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    if isinstance(value, list):
-        return [_without_nul(item) for item in value]
-    if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
-    return value

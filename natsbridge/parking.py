@@ -16,6 +16,7 @@ from natsbridge.errors import DependencyAway, InvalidSubject, MalformedMessage
 from natsbridge.models import ParkedMessage
 from natsbridge.registry import Rejection
 from natsbridge.runtime import DATABASE_AWAY
+from natsbridge.text import storable
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +102,7 @@ def _replay_next(replay: Replay) -> bool:
             reason, detail = failure
             changes |= {
                 "reason": reason[:40],
-                "detail": dead_letters.storable(detail),
+                "detail": storable(detail),
                 "attempts": F("attempts") + 1,
             }
         ParkedMessage.objects.filter(pk=row.pk).update(**changes)
@@ -157,7 +158,7 @@ def _row(message: RawMessage) -> ParkedMessage:
     except MalformedMessage as error:
         label = dead_letters.Label(
             source="",
-            subject=dead_letters.storable(message.subject)[:512],
+            subject=storable(message.subject)[:512],
             headers={},
             received_at=message.received_at,
             reason=error.reason,
@@ -170,7 +171,7 @@ def _row(message: RawMessage) -> ParkedMessage:
     return ParkedMessage(
         sequence=message.sequence or None,
         parked_at=message.received_at,
-        source=dead_letters.storable(label.source)[:60],
+        source=storable(label.source)[:60],
         received_at=label.received_at,
         subject=label.subject,
         account=account[:56],

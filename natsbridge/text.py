@@ -1,4 +1,6 @@
-"""Pure: a message's body as a person can read it."""
+"""Pure: text as a person can read it, and as the database can store it."""
+
+from typing import Any
 
 HEX_COLUMNS = 32
 
@@ -17,3 +19,19 @@ def readable(body: bytes) -> str:
 def _hex_lines(body: bytes) -> str:
     lines = (body[start : start + HEX_COLUMNS] for start in range(0, len(body), HEX_COLUMNS))
     return "\n".join(line.hex(" ") for line in lines)
+
+
+def storable(text: str) -> str:
+    """Neither JSON nor Postgres holds half a surrogate pair, and Postgres no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def storable_json(value: Any) -> Any:
+    """Every text in a JSON value, keys too, made storable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [storable_json(item) for item in value]
+    if isinstance(value, dict):
+        return {storable_json(key): storable_json(item) for key, item in value.items()}
+    return value

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from natsbridge.text import storable, storable_json
 from tenants import origin
 from tenants.actions import sealing
 from tenants.models import Action, ActorKind, AuditEntry, User
@@ -164,12 +165,12 @@ def _row(event: Event, names: Mapping[UUID, str]) -> AuditEntry:
         tenant_uuid=event.tenant,
         action=event.action,
         actor_kind=event.actor.kind,
-        actor=event.actor.name[:200],
+        actor=storable(event.actor.name[:200]),
         actor_id=event.actor.identity,
         device_uuid=event.device,
-        target=_target(event, names)[:300],
+        target=storable(_target(event, names)[:300]),
         address=event.address[:64],
         via=event.via,
         count=event.count,
-        detail=event.detail,
+        detail=storable_json(event.detail),
     )

@@ -11,6 +11,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from rest_framework.test import APIClient
 
 from devices import metrics
 from devices.actions import commands, heartbeats, ingest
@@ -24,6 +25,7 @@ from tenants.actions import suspension
 from tenants.models import Tenant, User
 from tests.devices.views.conftest import logged_in
 from tests.natsbridge.strategies import KINDS, messages
+from tests.people import authorization
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
@@ -92,6 +94,22 @@ def test_what_a_device_says_of_itself_at_length_loses_its_largest_members(
     assert len(row.connection_info["status"]) == 998
     assert row.capabilities["receipts"] is True
     assert "software" not in row.capabilities
+
+
+def test_a_backslash_before_u0000_is_text_on_its_way_to_an_agent_and_back(
+    device_a: Device, alice: User, api: APIClient
+) -> None:
+    path = f"/api/nats/device/{device_a.pk}/command"
+    text = "C:\\u0000 \\\\u0000"
+    for parameters, status in ({"path": text}, 202), ({"path": "\0"}, 400), ({"\0": 1}, 400):
+        body = {"command": "list", "parameters": parameters}
+        answered = api.post(path, body, format="json", **authorization(alice))
+        assert answered.status_code == status, answered.json()
+    row = Command.objects.get()
+    assert row.parameters == {"path": text}
+    answer(device_a, row.uuid, result={text: f"{text}\0"})
+    row.refresh_from_db()
+    assert row.result == {text: f"{text}\ufffd"}
 
 
 def test_a_huge_error_is_cut(device_a: Device, command: Command, settings: Any) -> None:

@@ -186,6 +186,14 @@ def test_staff_read_filter_and_export_all_of_it_in_the_admin(
     assert client.post(page, {"target": "x"}).status_code == 403
 
 
+def test_an_export_asked_for_with_a_nul_is_on_record_too(client: Client, device_a: Device) -> None:
+    client.force_login(User.objects.create_superuser("sam"))
+    export = reverse("admin:tenants_auditentry_export", args=["jsonl"])
+    assert client.get(export, {"q": "a\0b \\u0000"}).status_code == 200
+    entry = AuditEntry.objects.get(action=Action.AUDIT_EXPORTED)
+    assert entry.detail["filters"] == {"q": "a\ufffdb \\u0000"}
+
+
 def test_staff_without_the_permission_export_nothing(client: Client, device_a: Device) -> None:
     client.force_login(User.objects.create_user("stella", is_staff=True))
     export = reverse("admin:tenants_auditentry_export", args=["csv"])
