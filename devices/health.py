@@ -10,17 +10,21 @@ from natsbridge.status import service_state
 
 
 def components() -> dict[str, str]:
-    """`ok`, `down`, or `unknown` (what only the database could tell while it is down)."""
+    """`ok`, `down`, `unknown` (what only the database could tell while it is down), or `open`:
+    the throttle, which then lets everything through."""
     database = _database()
     nats_server = subscriber = "unknown"
     if database == "ok":
         state = service_state()
         subscriber = "ok" if state.running else "down"
         nats_server = "ok" if state.connected else "down" if state.running else "unknown"
+    redis_state = _redis()
     return {
         "nats_server": nats_server,
         "database": database,
-        "redis": _redis(),
+        "redis": redis_state,
+        # Wrong tokens are counted in Redis; without it nobody is throttled.
+        "throttle": "ok" if redis_state == "ok" else "open",
         "subscriber": subscriber,
     }
 

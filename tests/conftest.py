@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.db.backends.postgresql.operations import DatabaseOperations
@@ -9,9 +10,11 @@ from django.test import override_settings
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices import live
+from devices import failure_counts, live
+from devices.actions import refused_tokens
 from devices.models import Device
 from devices.redis import client
+from natsbridge.breaker import Breaker
 from tenants import actions
 from tenants.actions import sign_ins
 from tenants.models import Group, Role, Tenant, User
@@ -41,6 +44,19 @@ def _failed_logins_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(sign_ins, "_failures", failures)
     yield
     failures.cancel()
+
+
+@pytest.fixture(autouse=True)
+def _refused_tokens_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests share one Redis, and an address."""
+    alone = refused_tokens._Alone()
+    breaker = Breaker("redis, for the throttle of wrong tokens")
+    monkeypatch.setattr(failure_counts, "PREFIX", f"wegweiser:refused:{uuid4()}")
+    monkeypatch.setattr(failure_counts, "THROTTLE", breaker)
+    monkeypatch.setattr(refused_tokens, "_alone", alone)
+    # What a thread of its own wrote would stay behind in the database.
+    for waiting in (alone._later, refused_tokens._later):
+        monkeypatch.setattr(waiting, "ask", lambda: None)
 
 
 @pytest.fixture

@@ -208,6 +208,8 @@ LOGIN_ADDRESS_FAILURE_LIMIT = read.integer("LOGIN_ADDRESS_FAILURE_LIMIT", 100, m
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = read.integer("LOGIN_FAILURE_LIMIT", 10, minimum=1)
 SIGN_IN_DAYS = read.integer("SIGN_IN_DAYS", 30, minimum=1)
+# Wrong tokens or keys in a minute, of an address prefix (/24, /64) or for one name, before 429.
+AUTH_FAILURE_LIMIT = read.integer("AUTH_FAILURE_LIMIT", 20, minimum=1)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_CLIENT_IP_CALLABLE = "tenants.middleware.address_of"
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"

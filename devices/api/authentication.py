@@ -7,12 +7,24 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from devices.actions import refused_tokens
+from devices.api.refusals import count_failure
 from devices.models import Device
 from tenants.models import ApiToken, User
 
 
 class PersonTokenAuthentication(TokenAuthentication):
     """`Authorization: Token KEY`; `request.user` is a User, `request.auth` its ApiToken."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        try:
+            found: tuple[User, ApiToken] | None = super().authenticate(request)
+        except AuthenticationFailed:
+            _, _, offered = get_authorization_header(request).partition(b" ")
+            principal = refused_tokens.token_named(offered.strip().decode("latin-1"))
+            count_failure(request, refused_tokens.API_TOKEN, principal)
+            raise
+        return found
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
         if not token.isascii():
@@ -44,6 +56,9 @@ class DeviceTokenAuthentication(BaseAuthentication):
             .first()
         )
         if found is None:
+            named = request.parser_context["kwargs"].get("uuid")
+            principal = refused_tokens.device_named(named)
+            count_failure(request, refused_tokens.DEVICE_TOKEN, principal)
             raise AuthenticationFailed("The device token is not valid.")
         if found.revoked_at:
             raise PermissionDenied("This device is revoked; an admin of its tenant can undo it.")

@@ -11,10 +11,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices import health, metrics, representations
-from devices.actions import commands, enrolment
+from devices.actions import commands, enrolment, refused_tokens
 from devices.api import access, answers
 from devices.api.idempotency import KEY, key_of
 from devices.api.problems import problem
+from devices.api.refusals import count_failure
 from devices.api.serializers import (
     CommandSerializer,
     RecentMetricsSerializer,
@@ -69,6 +70,8 @@ class RegisterView(APIView):
                 proof=proof,
             )
         except (EnrollmentRefused, RegistrationRefused) as error:
+            group = refused_tokens.group_named(data["groupuuid"])
+            count_failure(request, refused_tokens.ENROLMENT_KEY, group)
             return problem(401, str(error))
         except (CredentialRefused, TooManyDevices) as error:
             return problem(403, str(error))

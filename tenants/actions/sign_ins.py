@@ -2,21 +2,16 @@
 
 import time
 from dataclasses import dataclass
-from threading import Lock, Timer
 from typing import Any
 
-import structlog
 from axes.models import AccessFailureLog
-from django.db import Error as AnyDatabaseError
-from django.db import connection
 
 from tenants import origin
 from tenants.actions import audit
 from tenants.actions.audit import Actor, Event
+from tenants.actions.later import Later
 from tenants.models import Action, ActorKind, User
 from tenants.tally import WINDOW_SECONDS, Tally
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,15 +33,16 @@ class FailedLogins:
 
     def __init__(self) -> None:
         self._tally: Tally[_Failure] = Tally(others=lambda failure: _MANY)
-        self._timer: Timer | None = None
-        self._lock = Lock()
+        self._later = Later(
+            "failed logins", lambda: self.flush(at_once=True), lambda: WINDOW_SECONDS
+        )
 
     def record(self, failure: _Failure) -> None:
         self.flush()
         if self._tally.note(failure, time.monotonic()):
             audit.record_many([_event(failure, 1)])
         else:
-            self._flush_later()
+            self._later.ask()
 
     def flush(self, *, at_once: bool = False) -> None:
         with self._tally.due(time.monotonic(), at_once=at_once) as counted:
@@ -54,27 +50,7 @@ class FailedLogins:
 
     def cancel(self) -> None:
         """Nothing more is written by itself."""
-        with self._lock:
-            if self._timer:
-                self._timer.cancel()
-
-    def _flush_later(self) -> None:
-        with self._lock:
-            if self._timer is None:
-                self._timer = Timer(WINDOW_SECONDS, self._flush_now)
-                self._timer.daemon = True
-                self._timer.start()
-
-    def _flush_now(self) -> None:
-        with self._lock:
-            self._timer = None
-        try:
-            self.flush(at_once=True)
-        except AnyDatabaseError as error:
-            log.warning("failed logins wait to be written", error=str(error).strip())
-            self._flush_later()
-        finally:
-            connection.close()
+        self._later.cancel()
 
 
 _failures = FailedLogins()

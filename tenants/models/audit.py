@@ -56,6 +56,7 @@ class Action(models.TextChoices):
     BULK_ISSUED = "bulk_command.issued", "Bulk command issued"
     BULK_CANCELLED = "bulk_command.cancelled", "Bulk command cancelled"
     BULK_RETRIED = "bulk_command.retried", "Bulk command retried"
+    API_REFUSED = "api.refused", "API: token or key refused"
     AUDIT_EXPORTED = "audit.exported", "Audit exported"
     AUDIT_PRUNED = "audit.pruned", "Audit pruned"
 

@@ -225,6 +225,7 @@ def test_health_is_for_anyone_and_says_what_is_missing(
         "nats_server": "unknown",
         "database": "ok",
         "redis": "ok",
+        "throttle": "ok",
         "subscriber": "down",
     }
     status.beat("test", started_at=timezone.now(), connected=False, details={})
