@@ -55,7 +55,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeGuard, TypeVar
+from typing import IO, Any, ClassVar, NoReturn, TypeGuard, TypeVar
 
 try:
     import nats.errors
@@ -389,8 +389,6 @@ class ConfigurationFolder:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
             refuse_foreign(self.path, self.path.stat())
-            for parent in self.path.parents:
-                refuse_unprotected(parent)
         except OSError as error:
             raise ConfigurationError(f"cannot use {self.path}: {error}") from error
 
@@ -500,16 +498,6 @@ def refuse_foreign(path: Path, status: os.stat_result) -> None:
         raise ConfigurationError(
             f"{path} can be written by other users, who could command this computer; "
             f"chmod go-w {path}"
-        )
-
-
-def refuse_unprotected(folder: Path) -> None:
-    """Raises ConfigurationError where anybody may rename what is in this folder; OSError."""
-    mode = folder.stat().st_mode
-    if os.name == "posix" and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise ConfigurationError(
-            f"{folder} can be written by everybody, so the configuration below it could be "
-            f"replaced; chmod o-w {folder}, or use another --config-dir"
         )
 
 
@@ -1211,6 +1199,8 @@ class Journal:
     """
 
     STATES = ("received", "started", "finished", "acknowledged")
+    # What a line has beside id and state.
+    CONTENTS: ClassVar = {"received": "command", "finished": "answer"}
     REMEMBERED = 10_000
     MAX_OPEN = 1_000
     MAX_OPEN_BYTES = 64 * 1024 * 1024
@@ -1393,11 +1383,10 @@ class Journal:
         try:
             entry = json.loads(line)
             command_id, state = entry["id"], entry["state"]
-            if not is_command_id(command_id) or state not in self.STATES or nested_too_deep(entry):
+            if not is_command_id(command_id) or state not in self.STATES:
                 return False
-            command = entry["command"] if state == "received" else {}
-            answer = entry["answer"] if state == "finished" else {}
-            if not isinstance(command, dict) or not isinstance(answer, dict):
+            content = entry[self.CONTENTS[state]] if state in self.CONTENTS else {}
+            if not isinstance(content, dict) or (content and nested_too_deep(content)):
                 return False
         except (ValueError, KeyError, TypeError, RecursionError):
             return False
@@ -1405,7 +1394,8 @@ class Journal:
             # More than it ever takes: not run, not answered, and not taken again.
             self._set(command_id, "acknowledged")
             return False
-        self._set(command_id, state, command=command, answer=to_json(answer))
+        answer = to_json(content) if state == "finished" else b""
+        self._set(command_id, state, command=content, answer=answer)
         return True
 
     @property

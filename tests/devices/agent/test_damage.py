@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devices.agent import nats_persistent_agent as agent
 from tests.devices.agent.support import AgentProcess, Platform, connected, eventually
+from tests.devices.agent.test_parts import Platform as Stored
 from tests.devices.agent.test_parts import made_jwt
 
 STATES = agent.Journal.STATES
@@ -207,18 +209,35 @@ async def test_what_is_no_journal_is_kept_aside_and_a_fresh_one_begun(
     assert (await loaded(path)).state("a") == "received"
 
 
-async def test_a_million_ids_cost_neither_memory_nor_a_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", [PermissionError(errno.EACCES, "Permission denied")])
+def test_what_may_not_be_read_is_kept_aside(
+    monkeypatch: pytest.MonkeyPatch, home: agent.ConfigurationFolder, reason: OSError
+) -> None:
+    def refuse(*_: object) -> None:
+        raise reason
+
+    file = home.path / "agent.json"
+    for each in (file, home.journal):
+        each.write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(agent.os, "open", refuse)
+        assert home.load() is None
+        agent.Journal(home.journal)._load()
+    assert kept_aside(file)
+    assert kept_aside(home.journal)
+
+
+async def test_far_too_many_ids_cost_neither_memory_nor_a_run(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with path.open("wb") as stream:
         for state in ("started", "received", "acknowledged"):
             body = b',"command":{"command":"ping"}' if state == "received" else b""
             line = b'{"id":"%s-%%d","state":"%s"%s}\n' % (state.encode(), state.encode(), body)
-            for first in range(0, 330_000, 10_000):
-                stream.write(b"".join(line % each for each in range(first, first + 10_000)))
+            stream.write(b"".join(line % each for each in range(50_000)))
     journal = await loaded(path)
     under_way = len(journal.received) + len(journal.started)
     assert under_way <= 2 * journal.MAX_OPEN
-    assert journal.state("acknowledged-329999") == "acknowledged"
+    assert journal.state("acknowledged-49999") == "acknowledged"
     assert path.stat().st_size < 2_000_000
 
 
@@ -344,6 +363,50 @@ async def test_a_start_that_hangs_ends_on_sigterm(
         await eventually(called.is_set)
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(running, 20) is agent.Outcome.STOPPED
+
+
+MESSAGES = st.one_of(
+    st.binary(max_size=60),
+    JSON.map(lambda value: json.dumps(value).encode()),
+    st.fixed_dictionaries(
+        {"command_id": IDS | SCALARS, "command": st.sampled_from(["ping", "osquery"]) | JSON},
+        optional={"parameters": JSON, "payload": JSON},
+    ).map(lambda value: json.dumps(value).encode()),
+    DEEP.map(lambda deep: b'{"command_id":"h","command":"ping","parameters":{"a":%s}}' % deep),
+    DEEP.map(lambda deep: b'{"payload":{"command_id":"g","command":%s}}' % deep),
+)
+
+
+@SETTINGS
+@given(st.lists(MESSAGES, max_size=8))
+def test_no_message_ends_in_a_traceback_and_each_command_is_answered_once(
+    messages: list[bytes],
+) -> None:
+    async def use(path: Path) -> None:
+        journal, link = await loaded(path), Stored()
+        outbox = agent.Outbox(link, journal)
+        commands = agent.Commands(
+            agent.Threads(1, "test"),
+            *(None, "session", lambda: None, None),  # type: ignore[arg-type]
+        )
+        runner = agent.CommandRunner(commands, journal, outbox)
+        for message in messages * 2:
+            await runner.receive(message)
+        taken = {command_id for command_id, _ in journal.received}
+        tasks = [asyncio.ensure_future(each()) for each in (runner.run, outbox.run)]
+        await eventually(lambda: all(journal.state(each) == "acknowledged" for each in taken))
+        await agent.cancelled(tasks)
+        answers = [each for each in link.stored if each["result"]["status"] != "received"]
+        assert sorted(each["command_id"] for each in answers) == sorted(taken)
+
+    with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent, "find_osquery", lambda: None)
+        patch.setattr(agent.log, "exception", fail)
+        asyncio.run(use(Path(directory) / "journal"))
+
+
+def fail(text: str, *arguments: object) -> None:
+    raise AssertionError(text % arguments)
 
 
 async def test_a_damaged_folder_costs_the_damage_and_the_agent_goes_on(

@@ -127,16 +127,6 @@ def test_a_folder_of_another_user_is_refused(
         home.create()
 
 
-def test_a_folder_below_one_where_everybody_may_rename_is_refused(
-    home: agent.ConfigurationFolder,
-) -> None:
-    home.path.parent.chmod(0o777)
-    with pytest.raises(agent.ConfigurationError, match=f"chmod o-w {home.path.parent}"):
-        home.create()
-    home.path.parent.chmod(0o1777)
-    home.create()
-
-
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"12\x1b[2J"])
 def test_the_lock_may_hold_anything(home: agent.ConfigurationFolder, content: bytes) -> None:
     (home.path / "agent.lock").write_bytes(content)
