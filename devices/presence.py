@@ -131,6 +131,25 @@ class Known:
     unstable_until: datetime | None = None
 
 
+class Current(NamedTuple):
+    """A device's presence beside its status: since when, and who reported it. None where nobody
+    knows, or nobody reported it: it has been revoked, or silent for too long."""
+
+    presence: Presence | None = None
+    since: datetime | None = None
+    by: Reporter | None = None
+
+
+def current(status: Status, known: Known, revoked_at: datetime | None = None) -> Current:
+    """Return what the status lets one say: what stands in the row may be older than the status."""
+    if status is Status.UNKNOWN:
+        return Current()
+    presence = Presence.OFFLINE if status is Status.OFFLINE else Presence.ONLINE
+    if known.presence is presence:
+        return Current(presence, known.at, known.by)
+    return Current(presence, revoked_at or known.last_seen if status is Status.OFFLINE else None)
+
+
 class Sessions(NamedTuple):
     """The connections of a device: since when it has one that lives, when the newest of all
     began, when and why the last one ended, and how many ended within UNSTABLE_WINDOW."""

@@ -33,7 +33,7 @@ def status(device: Device, cutoffs: Cutoffs) -> dict[str, Any]:
     """Expects `connectivity` to be loaded with the device where many are shown."""
     connectivity: Connectivity | None = getattr(device, "connectivity", None)
     last_seen = connectivity.last_seen_online if connectivity else None
-    state = device.status(cutoffs)
+    state, presence = device.status(cutoffs), device.current_presence(cutoffs)
     return {
         "success": True,
         "device_uuid": str(device.pk),
@@ -43,9 +43,9 @@ def status(device: Device, cutoffs: Cutoffs) -> dict[str, Any]:
         "connection_type": connectivity.connection_type if connectivity else "",
         "last_heartbeat": epoch(connectivity.last_heartbeat) if connectivity else None,
         "last_seen_online": epoch(last_seen),
-        "presence": (connectivity and connectivity.presence) or None,
-        "presence_since": epoch(connectivity.presence_at) if connectivity else None,
-        "reported_by": (connectivity and connectivity.presence_by) or None,
+        "presence": presence.presence,
+        "presence_since": epoch(presence.since),
+        "reported_by": presence.by,
         "unstable": bool(connectivity and connectivity.is_unstable),
         "agent_version": connectivity.agent_version if connectivity else "",
         "connection_info": connectivity.connection_info if connectivity else {},

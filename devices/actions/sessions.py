@@ -117,7 +117,7 @@ def sweep() -> datetime | None:
     now, allowed = timezone.now(), grace()
     rows = Connectivity.objects.filter(offline_due_at__lte=now).order_by("device_id")
     locked = rows.select_for_update(skip_locked=True).defer("connection_info", "capabilities")
-    known = {row.device_id: _known(row) for row in locked[:_SWEPT_AT_ONCE]}
+    known = {row.device_id: row.known for row in locked[:_SWEPT_AT_ONCE]}
     if known:
         sessions = _sessions_of(known)
         outcomes = {
@@ -136,18 +136,7 @@ def _locked(devices: Iterable[UUID]) -> dict[UUID, Known]:
         cursor.execute(_ENSURE_ROWS, [ordered])
     rows = Connectivity.objects.filter(device__in=ordered).order_by("device_id")
     locked = rows.select_for_update().defer("connection_info", "capabilities")
-    return {row.device_id: _known(row) for row in locked}
-
-
-def _known(row: Connectivity) -> Known:
-    return Known(
-        presence=Presence(row.presence) if row.presence else None,
-        at=row.presence_at,
-        by=Reporter(row.presence_by) if row.presence_by else None,
-        last_seen=row.last_seen_online,
-        offline_due_at=row.offline_due_at,
-        unstable_until=row.unstable_until,
-    )
+    return {row.device_id: row.known for row in locked}
 
 
 def _begin(sessions: Sequence[Session], *, reopen: bool) -> None:

@@ -171,14 +171,17 @@ class DeviceStatusAnswer(serializers.Serializer[Any]):
     presence = serializers.ChoiceField(
         [each.value for each in Presence],
         allow_null=True,
-        help_text="Whether it is connected; null while nobody has said.",
+        help_text="Agrees with the status: online while that is Online or Stale, offline while it "
+        "is Offline, null while it is Unknown.",
     )
-    presence_since = serializers.FloatField(allow_null=True)
+    presence_since = serializers.FloatField(
+        allow_null=True, help_text="null where nobody knows since when."
+    )
     reported_by = serializers.ChoiceField(
         [each.value for each in Reporter],
         allow_null=True,
         help_text="Who said so: the broker as it connected or disconnected, its own heartbeat, "
-        "or the broker's list of connections.",
+        "or the broker's list of connections; null where it has been revoked or silent too long.",
     )
     unstable = serializers.BooleanField(help_text="Its link has come and gone again and again.")
     agent_version = serializers.CharField()

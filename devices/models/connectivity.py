@@ -6,7 +6,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from devices.models.device import Device
-from devices.presence import Presence, Reporter
+from devices.presence import Known, Presence, Reporter
 from tenants.models import TenantOwnedQuerySet
 
 PRESENCES = [(each.value, each.value.capitalize()) for each in Presence]
@@ -96,6 +96,17 @@ class Connectivity(models.Model):
 
     def __str__(self) -> str:
         return f"connectivity of {self.device_id}"
+
+    @property
+    def known(self) -> Known:
+        return Known(
+            presence=Presence(self.presence) if self.presence else None,
+            at=self.presence_at,
+            by=Reporter(self.presence_by) if self.presence_by else None,
+            last_seen=self.last_seen_online,
+            offline_due_at=self.offline_due_at,
+            unstable_until=self.unstable_until,
+        )
 
     @property
     def clock_is_off(self) -> bool:

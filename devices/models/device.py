@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from devices.presence import Cutoffs, Presence, Status
+from devices.presence import Current, Cutoffs, Known, Presence, Status, current
 from tenants.models import Group, Person, Tenant, TenantOwnedQuerySet, User, hash_token
 
 
@@ -113,13 +113,13 @@ class Device(models.Model):
         leaving = connectivity is not None and connectivity.offline_due_at is not None
         return not leaving and self.status(cutoffs) is Status.ONLINE
 
+    def current_presence(self, cutoffs: Cutoffs) -> Current:
+        """Agree with `status`, and expect what it expects."""
+        connectivity = getattr(self, "connectivity", None)
+        known = connectivity.known if connectivity else Known()
+        return current(self.status(cutoffs), known, self.revoked_at)
+
     def offline_since(self, cutoffs: Cutoffs) -> datetime | None:
         """None unless it is offline. Expects what `status` expects."""
-        if self.status(cutoffs) is not Status.OFFLINE:
-            return None
-        connectivity = getattr(self, "connectivity", None)
-        if connectivity is not None and connectivity.presence == Presence.OFFLINE:
-            since: datetime | None = connectivity.presence_at
-        else:
-            since = self.revoked_at or (connectivity and connectivity.last_seen_online)
-        return since or self.created_at
+        shown = self.current_presence(cutoffs)
+        return shown.since or self.created_at if shown.presence is Presence.OFFLINE else None

@@ -46,7 +46,7 @@ def fleet(request: PersonRequest) -> HttpResponse:
         "chosen": chosen,
         "sort": filters.cleaned_data.get("sort") or "name",
         "page": shown,
-        "rows": [(each, each.status(cutoffs)) for each in shown],
+        "rows": [(each, each.status(cutoffs), each.current_presence(cutoffs)) for each in shown],
     }
     if not wants_fragment(request) or not paginator.count:
         context |= {

@@ -2,18 +2,23 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices import metrics
+from devices import live, metrics
 from devices.actions import commands
 from devices.api import answers
 from devices.metrics import Point
 from devices.models import Command, Connectivity, Device
-from natsbridge import claims, status
+from devices.presence import Status
+from devices.watch import current_cutoffs
+from natsbridge import claims
+from natsbridge import status as status_row
 from tenants import actions
 from tenants.models import Group, Role, User
 from tests.people import Enrolled, authorization, enrol
@@ -36,7 +41,7 @@ def device(enrolled: Enrolled) -> Device:
 
 @pytest.fixture
 def listening(db: None) -> None:
-    status.beat("test", started_at=timezone.now(), connected=True, details={})
+    status_row.beat("test", started_at=timezone.now(), connected=True, details={})
 
 
 OLD_TENANT = "/api/device/{}/tenant"
@@ -188,6 +193,77 @@ def test_status_is_unknown_when_nobody_listens(api: APIClient, device: Device, b
     assert api.get(url(device, "status"), **authorization(bob)).json()["status"] == "Unknown"
 
 
+def said_of(device: Device) -> dict[str, Any]:
+    """What pages, frames and the API say, after it was told by all that look at rows in bulk."""
+    found = Device.objects.select_related("connectivity").get(pk=device.pk)
+    shown = live.connectivity_frame(found)["connectivity"]
+    cutoffs = current_cutoffs()
+    counted = [each for each in Status if Device.objects.with_status(each, cutoffs).exists()]
+    assert [each.value for each in counted] == [shown["status"]]
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "presence"),
+    [
+        ("connected", "Online", "online"),
+        ("connected, a little silent", "Stale", "online"),
+        ("connected, long silent", "Offline", "offline"),
+        ("disconnected", "Offline", "offline"),
+        ("connected, then revoked", "Offline", "offline"),
+        ("never heard", "Offline", "offline"),
+        ("heard, and nobody told of its connection", "Online", "online"),
+        ("connected, and nobody listens", "Unknown", None),
+        ("disconnected, and nobody listens", "Unknown", None),
+        ("revoked, and nobody listens", "Unknown", None),
+    ],
+)
+def test_status_and_presence_say_the_same_wherever_they_are_shown(
+    api: APIClient,
+    client: Client,
+    redis_server: object,
+    device: Device,
+    bob: User,
+    case: str,
+    status: str,
+    presence: str | None,
+) -> None:
+    now = timezone.now()
+    came = now - timedelta(hours=2)
+    if "nobody listens" not in case:
+        status_row.beat("test", started_at=now, connected=True, details={})
+    silent = {"a little": 300, "long": 900}
+    silent_for = next((silent[word] for word in silent if word in case), 10)
+    gone = case.startswith("disconnected")
+    Connectivity.objects.filter(device=device).update(
+        presence="" if "heard" in case else "offline" if gone else "online",
+        presence_at=None if "heard" in case else came,
+        presence_by="" if "heard" in case else "disconnect" if gone else "connect",
+        last_seen_online=None if "never" in case else now - timedelta(seconds=silent_for),
+    )
+    if "revoked" in case:
+        Device.objects.filter(pk=device.pk).update(revoked_at=now)
+    said = api.get(url(device, "status"), **authorization(bob)).json()
+    assert (said["status"], said["presence"]) == (status, presence)
+    told = (status in ("Online", "Stale") and "heard" not in case) or (gone and presence)
+    assert said["reported_by"] == (("disconnect" if gone else "connect") if told else None)
+    if presence is None:
+        assert said["presence_since"] is None
+    elif "revoked" in case:
+        assert said["presence_since"] == pytest.approx(now.timestamp(), abs=0.01)
+    elif "long silent" in case:
+        assert said["presence_since"] == said["last_seen_online"]
+    shown = said_of(device)
+    assert shown == {name: value for name, value in said.items() if name != "connection_info"}
+    client.force_login(bob)
+    for page in ("/", f"/devices/{device.pk}/"):
+        text = client.get(page).content.decode()
+        came_or_left = [word for word in ("came ", "Came online", "left ", "Went ") if word in text]
+        assert bool(came_or_left) is bool(told), page
+        if told:
+            assert ("ame" in came_or_left[0]) is (presence == "online")
+
+
 def test_recent_metrics_are_oldest_first_filtered_and_limited(
     api: APIClient, device: Device, bob: User, redis_server: object
 ) -> None:
@@ -228,9 +304,9 @@ def test_health_is_for_anyone_and_says_what_is_missing(
         "throttle": "ok",
         "subscriber": "down",
     }
-    status.beat("test", started_at=timezone.now(), connected=False, details={})
+    status_row.beat("test", started_at=timezone.now(), connected=False, details={})
     assert api.get("/api/nats/health").json()["components"]["nats_server"] == "down"
-    status.beat("test", started_at=timezone.now(), connected=True, details={})
+    status_row.beat("test", started_at=timezone.now(), connected=True, details={})
     answer = api.get("/api/nats/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
 

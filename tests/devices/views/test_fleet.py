@@ -32,7 +32,7 @@ def add(group: Group, name: str, *, seen: timedelta | None = None, **system_info
 
 
 def names(client: Client, query: str = "", **headers: str) -> list[str]:
-    return [device.name for device, _ in client.get(f"/{query}", headers=headers).context["rows"]]
+    return [device.name for device, *_ in client.get(f"/{query}", headers=headers).context["rows"]]
 
 
 def counts(client: Client, query: str = "") -> dict[str, int]:
