@@ -1,16 +1,21 @@
 """The side task that carries commands from their rows to the broker."""
 
 import asyncio
+from uuid import UUID
 
 import msgspec
 import structlog
+from django.conf import settings
 from nats.errors import Error as NatsError
 
-from devices.actions import delivery, filling
+from devices.actions import delivery, filling, sessions
 from devices.actions.commands import COMMANDS_CHANNEL
 from devices.actions.delivery import Outgoing
-from natsbridge import subjects
+from natsbridge import accounts, subjects
+from natsbridge.connection import Connection, connect
+from natsbridge.errors import BrokerUnavailable
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from tenants import broker
 
 log = structlog.get_logger(__name__)
 
@@ -21,41 +26,90 @@ SWEEP_EVERY = 5
 
 async def deliver(runtime: Runtime) -> None:
     """Until stopping. What was claimed when it stops has been published."""
-    wake = runtime.wakeups.on(COMMANDS_CHANNEL)
     worker = Worker("commands")
     try:
-        rounds = 0
-        while not runtime.stopping.is_set():
-            try:
-                if runtime.connection.is_connected:
-                    await _publish_due(runtime, worker, wake)
-                if rounds % SWEEP_EVERY == 0:
-                    await worker.run(delivery.sweep)
-                    await worker.run(filling.fill_what_was_left)
-            except DATABASE_AWAY as error:
-                log.warning("commands wait for the database", error=str(error).strip())
-            rounds += 1
-            await runtime.pause(POLL_SECONDS, wake=wake)
+        login = await worker.run(broker.system_login)
+        async with connect(
+            settings.NATS_URL,
+            user_jwt=lambda: login.jwt,
+            seed=login.seed,
+            name="commands",
+            ca_file=settings.NATS_CA_FILE,
+        ) as system:
+            await _Courier(runtime, system, worker).run()
     finally:
         await worker.close()
 
 
-async def _publish_due(runtime: Runtime, worker: Worker, wake: asyncio.Event) -> None:
-    """Straight on while there is more than one claim takes."""
-    client = runtime.connection.client
-    outgoing = await worker.run(delivery.claim_due)
-    if not outgoing:
-        return
-    unsent: list[Outgoing] = []
-    for each in outgoing:
-        subject = subjects.command_export(each.account, each.device)
+class _Courier:
+    """Publishes what is due. The system account is asked who is listening."""
+
+    def __init__(self, runtime: Runtime, system: Connection, worker: Worker) -> None:
+        self._runtime = runtime
+        self._system = system
+        self._worker = worker
+        self._wake = runtime.wakeups.on(COMMANDS_CHANNEL)
+
+    async def run(self) -> None:
+        rounds = 0
+        while not self._runtime.stopping.is_set():
+            try:
+                if self._runtime.connection.is_connected:
+                    await self._publish_due()
+                if rounds % SWEEP_EVERY == 0:
+                    await self._worker.run(delivery.sweep)
+                    await self._worker.run(filling.fill_what_was_left)
+            except DATABASE_AWAY as error:
+                log.warning("commands wait for the database", error=str(error).strip())
+            rounds += 1
+            await self._runtime.pause(POLL_SECONDS, wake=self._wake)
+
+    async def _publish_due(self) -> None:
+        """Straight on while there is more than one claim takes."""
+        outgoing = await self._worker.run(delivery.claim_due)
+        if not outgoing:
+            return
+        by_device: dict[UUID, list[Outgoing]] = {}
+        for each in outgoing:
+            by_device.setdefault(each.device, []).append(each)
+        published = await asyncio.gather(*map(self._publish, by_device.values()))
+        sent = [each for some in published for each in some]
+        left = {each.command for each in sent}
+        unsent = [each for each in outgoing if each.command not in left]
+        await self._worker.run(delivery.settle, sent, unsent)
+        self._runtime.counters["commands.sent"] += len(sent)
+        if sent:
+            self._wake.set()
+
+    async def _publish(self, commands: list[Outgoing]) -> list[Outgoing]:
+        """To one device, in order; returns those that left."""
+        sent: list[Outgoing] = []
+        first, client = commands[0], self._runtime.connection.client
+        subject = subjects.command_export(first.account, first.device)
         try:
-            await client.publish(subject, msgspec.json.encode(each.payload))
-        except NatsError as error:
-            unsent.append(each)
-            log.warning("command waits again", device=str(each.device), error=str(error))
-    sent = [each for each in outgoing if each not in unsent]
-    await worker.run(delivery.settle, sent, unsent)
-    runtime.counters["commands.sent"] += len(sent)
-    if sent:
-        wake.set()
+            if not first.connections or await self._is_listening(first):
+                for each in commands:
+                    await client.publish(subject, msgspec.json.encode(each.payload))
+                    sent.append(each)
+        except (NatsError, BrokerUnavailable) as error:
+            log.warning("command waits again", device=str(first.device), error=str(error))
+        return sent
+
+    async def _is_listening(self, command: Outgoing) -> bool:
+        """What the platform knows of connections is a moment old; the broker knows better."""
+        subject = subjects.device_subject(command.tenant, command.device, "command")
+        heard = [
+            await accounts.subscriptions(self._system.client, server, client)
+            for server, client in command.connections
+        ]
+        denied = {
+            connection
+            for connection, found in zip(command.connections, heard, strict=True)
+            if found is None
+        }
+        if denied:
+            await self._worker.run(sessions.end_denied, denied)
+        if any(subject in found for found in heard if found is not None):
+            return True
+        self._runtime.counters["commands.unheard"] += 1
+        return False

@@ -198,6 +198,19 @@ async def connection(system: Client, key: ConnectionKey) -> BrokerConnection | N
     return next(iter(read_listing(answer).connections), None) if "data" in answer else None
 
 
+async def subscriptions(
+    system: Client, server_id: str, connection_id: int
+) -> frozenset[str] | None:
+    """The subjects to which a client's connection subscribes; None if the server has it no more."""
+    subject = f"$SYS.REQ.SERVER.{server_id}.CONNZ"
+    query = {"cid": connection_id, "subscriptions": True}
+    answer = await _ask_one(system, subject, json.dumps(query))
+    for each in (answer.get("data") or {}).get("connections") or []:
+        if each["cid"] == connection_id:
+            return frozenset(each.get("subscriptions_list") or ())
+    return None
+
+
 def _connection(server: str, said: dict[str, Any]) -> ClientConnection:
     started_at = datetime.fromisoformat(said["start"])
     return ClientConnection(server, said["cid"], said.get("authorized_user", ""), started_at)

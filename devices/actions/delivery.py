@@ -44,12 +44,18 @@ _SWEEP_LOCK = 0x7765_6777
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A command to publish now: to this account's device, with this payload."""
+    """A command to publish now: to this account's device, with this payload.
+
+    `connections` (server and client) are those of a device that gives no receipts: what it misses
+    is not sent again, so one of them must be listening when it is published.
+    """
 
     command: int
     account: str
+    tenant: UUID
     device: UUID
     payload: dict[str, Any]
+    connections: tuple[tuple[str, int], ...] = ()
 
 
 def claim_due(limit: int = 200) -> list[Outgoing]:
@@ -65,7 +71,8 @@ def claim_due(limit: int = 200) -> list[Outgoing]:
         refused = [row for row in rows if row.pk not in allowed]
         _mark_sent(due)
         _finish(refused, CommandState.FAILED, "whoever issued it may not command this device now")
-        outgoing = [_outgoing(row) for row in due]
+        connections = _connections_without_receipts({row.device_id for row in due})
+        outgoing = [_outgoing(row, connections.get(row.device_id, ())) for row in due]
     live.push_commands(refused)
     return outgoing
 
@@ -177,6 +184,17 @@ def _hears_commands() -> Q:
     return Exists(connected) & ~Exists(connected.filter(started_at__gt=last_heartbeat))
 
 
+def _connections_without_receipts(devices: set[UUID]) -> dict[UUID, tuple[tuple[str, int], ...]]:
+    """The connections of those of the devices that give no receipts."""
+    receipts = Connectivity.objects.giving_receipts().filter(device__in=devices)
+    plain = devices.difference(receipts.values_list("device", flat=True))
+    found: dict[UUID, tuple[tuple[str, int], ...]] = {}
+    rows = BrokerSession.objects.filter(device__in=plain, ended_at=None)
+    for device, server, client in rows.values_list("device", "server_id", "client_id"):
+        found[device] = (*found.get(device, ()), (server, client))
+    return found
+
+
 def _still_allowed(rows: Sequence[Command]) -> set[int]:
     operators = set(
         Membership.objects.filter(
@@ -237,10 +255,10 @@ def _why_not_sent(row: Command) -> str:
         return "the device was revoked, and not reinstated before the deadline"
     if row.device.tenant.suspended_at is not None:
         return "the tenant was suspended, and not resumed before the deadline"
-    return "the device was not online before the deadline"
+    return "the device was not online, or not listening, before the deadline"
 
 
-def _outgoing(row: Command) -> Outgoing:
+def _outgoing(row: Command, connections: tuple[tuple[str, int], ...]) -> Outgoing:
     sent_at = _milliseconds(row.sent_at or timezone.now())
     sender = row.created_by.get_username() if row.created_by else ""
     device, tenant = row.device_id, row.device.tenant_id
@@ -258,7 +276,8 @@ def _outgoing(row: Command) -> Outgoing:
         "timestamp": sent_at,
         "message_id": f"{row.uuid}:{row.sends}",
     }
-    return Outgoing(row.pk, row.device.tenant.broker_account.public_key, device, body)
+    account = row.device.tenant.broker_account.public_key
+    return Outgoing(row.pk, account, tenant, device, body, connections)
 
 
 def _milliseconds(moment: datetime) -> int:

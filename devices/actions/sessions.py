@@ -5,7 +5,7 @@ each change locks its devices' rows (in the order of their keys), puts down what
 connections, and then settles each device by all of them; see `devices.presence`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -82,6 +82,14 @@ def end_unlisted(sessions: Iterable[BrokerSession], *, at: datetime, reason: str
     count = found.update(ended_at=at, end_reason=reason)
     _settle(known, by=Reporter.RECONCILIATION)
     return count
+
+
+def end_denied(connections: Collection[tuple[str, int]]) -> int:
+    """Of these (server and client) the broker said one by one that it has them no more."""
+    servers, clients = {server for server, _ in connections}, {client for _, client in connections}
+    rows = BrokerSession.objects.filter(server_id__in=servers, client_id__in=clients)
+    denied = [row for row in rows if (row.server_id, row.client_id) in connections]
+    return end_unlisted(denied, at=timezone.now(), reason=BrokerSession.UNLISTED)
 
 
 @transaction.atomic

@@ -7,7 +7,7 @@ from uuid import uuid4
 import nats.errors
 import pytest
 
-from natsbridge import accounts, claims, streams
+from natsbridge import accounts, claims, streams, subjects
 from natsbridge.claims import AccountLimits
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused, InvalidClaims
 from natsbridge.jwt import signed
@@ -100,6 +100,29 @@ async def test_a_connection_can_be_kicked_by_server_and_number(broker: Broker) -
         await accounts.kick(system.client, server, number)
     with pytest.raises(BrokerUnavailable):
         await accounts.kick(system.client, "NOSUCHSERVER", 1)
+
+
+async def test_what_one_connection_hears_is_asked_by_server_and_number(broker: Broker) -> None:
+    tenant, device = await broker.provision(), uuid4()
+    listener = await broker.connect_device(tenant, device)
+    subject = subjects.device_subject(tenant.uuid, device, "command")
+    await listener.client.subscribe(subject)
+    await listener.client.flush()
+    system = await broker.connect_system()
+    number = listener.client.client_id
+    assert number is not None
+    heard = await accounts.subscriptions(system.client, broker.server_id, number)
+    assert heard is not None
+    assert subject in heard
+    await listener.client.close()
+    for _ in range(1000):
+        heard = await accounts.subscriptions(system.client, broker.server_id, number)
+        if heard is None:
+            break
+        await asyncio.sleep(0.01)
+    assert heard is None
+    with pytest.raises(BrokerUnavailable):
+        await accounts.subscriptions(system.client, "NOSUCHSERVER", number)
 
 
 async def test_without_a_server_or_outside_the_system_account_nothing_is_pushed(
