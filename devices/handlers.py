@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 
-from devices import delivery_task, presence_task, refusals_task, renewal_task
+from devices import (
+    connection_limit_task,
+    delivery_task,
+    presence_task,
+    refusals_task,
+    renewal_task,
+)
 from devices.actions import heartbeats, ingest, live_metrics, presence
 from devices.actions.commands import COMMANDS_CHANNEL
-from devices.actions.sessions import PRESENCE_CHANNEL
+from devices.actions.sessions import CONNECTIONS_CHANNEL, PRESENCE_CHANNEL
 from natsbridge import streams
 from natsbridge.broker_events import without_secrets
 from natsbridge.envelope import Message, RawMessage
@@ -35,6 +41,7 @@ def responses(messages: Sequence[Message]) -> list[Rejection]:
     stream=streams.BROKER,
     consumer=streams.PRESENCE_WRITER,
     parked_body=without_secrets,
+    gather=0.25,
 )
 def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:
     return presence.record_events(messages)
@@ -43,6 +50,11 @@ def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:
 @registry.side_task("presence sweep", wakes_on=(PRESENCE_CHANNEL,))
 async def presence_sweep(runtime: Runtime) -> None:
     await presence_task.watch_presence(runtime)
+
+
+@registry.side_task("connection limit", wakes_on=(CONNECTIONS_CHANNEL,))
+async def connection_limit(runtime: Runtime) -> None:
+    await connection_limit_task.limit_connections(runtime)
 
 
 @registry.side_task("refused logins")

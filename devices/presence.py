@@ -152,7 +152,8 @@ def current(status: Status, known: Known, revoked_at: datetime | None = None) ->
 
 class Sessions(NamedTuple):
     """The connections of a device: since when it has one that lives, when the newest of all
-    began, when and why the last one ended, and how many ended within UNSTABLE_WINDOW."""
+    began, when and why the last one ended, how many ended within UNSTABLE_WINDOW, and how many
+    live."""
 
     live_since: datetime | None = None
     newest_start: datetime | None = None
@@ -160,6 +161,7 @@ class Sessions(NamedTuple):
     reason: str = ""
     server_ended: bool = False
     recent_ends: int = 0
+    live: int = 0
 
 
 class Change(NamedTuple):

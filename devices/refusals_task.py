@@ -1,7 +1,10 @@
-"""The side task that writes what has been counted of refused logins."""
+"""The side task that writes what has been counted of logins, of refused ones and of those that
+come and go by the thousand."""
 
 import structlog
 
+from devices.actions.connection_limit import limited_devices
+from devices.actions.presence import connection_events
 from devices.actions.refused_logins import book
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 
@@ -18,8 +21,9 @@ async def write_refusals(runtime: Runtime) -> None:
         while not runtime.stopping.is_set():
             await runtime.pause(FLUSH_SECONDS)
             try:
-                await worker.run(book.flush, at_once=runtime.stopping.is_set())
+                for counted in (book, connection_events, limited_devices):
+                    await worker.run(counted.flush, at_once=runtime.stopping.is_set())
             except DATABASE_AWAY as error:
-                log.warning("refused logins wait to be written", error=str(error).strip())
+                log.warning("counts of logins wait to be written", error=str(error).strip())
     finally:
         await worker.close()

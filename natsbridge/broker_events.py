@@ -20,14 +20,17 @@ from natsbridge.subjects import NOBODY, parse_broker
 
 # The server's words for the end of a connection: by its own stopping,
 SERVER_SHUTDOWN = "Server Shutdown"
-_FULL = "Maximum Account Connections Exceeded"
+ACCOUNT_FULL = "Maximum Account Connections Exceeded"
+# ours for it where a suspension allows no connection at all,
+TENANT_SUSPENDED = "The tenant is suspended"
 # by what the platform has ordered (a revocation, a rotation, a suspension) or has set as its end,
 ORDERED_ENDS = (
     "Credentials Revoked",
     "Authentication Expired",
     "Authentication Failure",
     "Kicked",
-    _FULL,
+    ACCOUNT_FULL,
+    TENANT_SUSPENDED,
 )
 # and where nobody had been let in yet.
 _REFUSALS = (
@@ -36,7 +39,7 @@ _REFUSALS = (
     "Credentials Revoked",
     "Maximum Connections Exceeded",
     "Missing Account",
-    _FULL,
+    ACCOUNT_FULL,
 )
 
 _TOKEN = re.compile(rb"eyJ[A-Za-z0-9_.\-]*")
@@ -88,7 +91,9 @@ class BrokerConnection(NamedTuple):
         """Besides, it may have been let in by the auth callout, whose account is its issuer then,
         and found the tenant's own account full."""
         return self.refused or (
-            self.reason == _FULL and callout is not None and self.user.issuer == callout
+            self.reason in (ACCOUNT_FULL, TENANT_SUSPENDED)
+            and callout is not None
+            and self.user.issuer == callout
         )
 
     @property

@@ -36,6 +36,8 @@ SLOW_SECONDS = 5.0
 # A message that could not be parked is looked at again.
 NOT_PARKED_SECONDS = 15.0
 _ENSURE_AGAIN_SECONDS = 5.0
+# A batch that is smaller was no flood.
+_GATHER_FROM = 20
 
 
 class DurableIntake:
@@ -51,8 +53,10 @@ class DurableIntake:
         read: Reader,
         parked_body: Callable[[bytes], bytes] | None = None,
         on_reading: Callable[[], None] | None = None,
+        gather: float = 0.0,
     ) -> None:
         self._runtime = runtime
+        self._gather = gather
         self._name = name
         self._stream = stream
         self._on_reading = on_reading
@@ -92,6 +96,7 @@ class DurableIntake:
             consumer=subscription.consumer,
             read=all_to(subscription),
             parked_body=subscription.parked_body,
+            gather=subscription.gather,
         )
 
     async def run(self) -> None:
@@ -130,6 +135,9 @@ class DurableIntake:
             if messages:
                 await self._process(messages)
             self._carry_on()
+            # A batch that is full has enough waiting behind it.
+            if self._gather and _GATHER_FROM <= len(messages) < settings.INGEST_BATCH:
+                await self._runtime.pause(self._gather)
 
     async def _hurry_when_stopping(self) -> None:
         await self._runtime.stopping.wait()

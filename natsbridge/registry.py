@@ -44,7 +44,8 @@ def _as_it_is(body: bytes) -> bytes:
 class StreamSubscription:
     """A durable consumer of a declared stream, read in batches, acknowledged after the commit.
 
-    `parked_body` makes of a body what may be kept of it when it is parked.
+    `parked_body` makes of a body what may be kept of it when it is parked. After a batch of many
+    the next one gathers for `gather` seconds: thousands a second are then a few batches.
     """
 
     name: str
@@ -52,6 +53,7 @@ class StreamSubscription:
     consumer: str
     handle: StreamHandler
     parked_body: Callable[[bytes], bytes] = _as_it_is
+    gather: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ class Registry:
         stream: str,
         consumer: str,
         parked_body: Callable[[bytes], bytes] = _as_it_is,
+        gather: float = 0.0,
     ) -> Callable[[StreamHandlerT], StreamHandlerT]:
         """Hand what `consumer` brings from `stream` to the function, which reads it itself. The
         stream and its consumer are declared in `natsbridge.streams`."""
 
         def register(function: StreamHandlerT) -> StreamHandlerT:
-            subscription = StreamSubscription(name, stream, consumer, function, parked_body)
+            subscription = StreamSubscription(name, stream, consumer, function, parked_body, gather)
             _add(self.streams, name, subscription)
             return function
 

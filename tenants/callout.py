@@ -18,6 +18,7 @@ from natsbridge.callout import Admitted, Refused, Verdict
 from tenants import broker
 from tenants.actions import audit
 from tenants.actions.audit import Actor
+from tenants.actions.coalescing import CoalescedEvents, Connecting, others_of
 from tenants.actions.credentials import record_password_use
 from tenants.actions.refusals import VIA, RefusedLogins
 from tenants.models import Action, ActorKind, Credential, FloodBlock, Tenant, hash_token
@@ -35,9 +36,11 @@ class Gatekeeper:
 
     def __init__(self) -> None:
         self._refusals = RefusedLogins()
+        self._logins = CoalescedEvents(others=others_of)
 
     def judge(self, logins: Sequence[Login]) -> list[Verdict]:
-        """One verdict for each; who is let in is on record before anybody hears of it."""
+        """One verdict for each; who is let in is on record, or counted, before anybody hears of
+        it."""
         credentials = _credentials_of(logins)
         signers = broker.user_signers({each.tenant_id for each in credentials.values()})
         shut_out = _shut_out({each.tenant_id for each in credentials.values()})
@@ -57,7 +60,7 @@ class Gatekeeper:
                 admitted.append((login, credential))
         with transaction.atomic():
             record_password_use([credential for _, credential in admitted])
-            audit.record_many(_entry(login, credential) for login, credential in admitted)
+            self._logins.record(_kind_and_entry(*each) for each in admitted)
             self._refusals.record(_described(refused))
         return verdicts
 
@@ -69,6 +72,7 @@ class Gatekeeper:
 
     def flush(self, *, at_once: bool = False) -> None:
         """Writes what has been counted, when it is time."""
+        self._logins.flush(at_once=at_once)
         self._refusals.flush(at_once=at_once)
 
 
@@ -136,6 +140,14 @@ def _user_jwt(login: Login, credential: Credential, signer: broker.UserSigner) -
         issued_at=now,
         tags=tags,
     )
+
+
+def _kind_and_entry(login: Login, credential: Credential) -> tuple[Connecting, audit.Event]:
+    entry = _entry(login, credential)
+    kind = Connecting(
+        entry.action, entry.tenant, entry.actor.name, entry.address, str(credential.pk)
+    )
+    return kind, entry
 
 
 def _entry(login: Login, credential: Credential) -> audit.Event:

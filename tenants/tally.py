@@ -1,8 +1,9 @@
 """Pure: what happens by the thousand, told in few words and counted in full.
 
 The first of its kind is told at once; what equals it within a minute is told together, with a
-count, when the minute is over. Kinds have a budget for each group, so that a flood of invented ones
-does not push out those of another group; what is beyond it is counted as the group's others.
+count, when the minute is over, and so on each minute until there was none. Kinds have a budget for
+each group, so that a flood of invented ones does not push out those of another group; what is
+beyond it is counted as the group's others.
 """
 
 from collections import Counter
@@ -31,19 +32,23 @@ class Tally(Generic[Key]):
 
     def note(self, key: Key, now: float) -> bool:
         """Whether it is to be told at once; else it is counted."""
+        return self.place(key, now) is None
+
+    def place(self, key: Key, now: float) -> Key | None:
+        """The kind under which it is counted: its own, or its group's. None: tell it at once."""
         with self._lock:
             if not self._seen:
                 self._began = now
             group = self._others(key)
             if key in self._seen:
                 self._repeated[key] += 1
-                return False
+                return key
             if self._kinds[group] >= KINDS_OF_EACH:
                 self._repeated[group] += 1
-                return False
+                return group
             self._seen.add(key)
             self._kinds[group] += 1
-            return True
+            return None
 
     @contextmanager
     def due(self, now: float, *, at_once: bool = False) -> Iterator[list[tuple[Key, int]]]:
@@ -53,8 +58,9 @@ class Tally(Generic[Key]):
             counted = Counter[Key]()
             if at_once or now - self._began >= WINDOW_SECONDS:
                 counted, self._repeated = self._repeated, counted
-                self._seen.clear()
-                self._kinds.clear()
+                self._seen = set(counted)
+                self._kinds = Counter(map(self._others, counted))
+                self._began = now
         try:
             yield list(counted.items())
         except BaseException:

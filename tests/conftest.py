@@ -11,13 +11,15 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from devices import failure_counts, live
-from devices.actions import refused_tokens
+from devices.actions import connection_limit, presence, refused_tokens
 from devices.models import Device
 from devices.redis import client
 from natsbridge.breaker import Breaker
 from tenants import actions
 from tenants.actions import sign_ins
+from tenants.actions.coalescing import others_of
 from tenants.models import Group, Role, Tenant, User
+from tenants.tally import Tally
 from tests import emptying
 from tests.broker import StartNats
 from tests.people import enrol, person
@@ -57,6 +59,13 @@ def _refused_tokens_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     # What a thread of its own wrote would stay behind in the database.
     for waiting in (alone._later, refused_tokens._later):
         monkeypatch.setattr(waiting, "ask", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def _counts_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (presence.connection_events, connection_limit.limited_devices):
+        monkeypatch.setattr(place, "_tally", Tally(others=others_of))
+        monkeypatch.setattr(place, "_newest", {})
 
 
 @pytest.fixture

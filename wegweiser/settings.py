@@ -169,6 +169,8 @@ STALE_SECONDS = read.integer("STALE_SECONDS", 600, minimum=1)
 PRESENCE_GRACE_SECONDS = read.integer("PRESENCE_GRACE_SECONDS", 3, minimum=0)
 PRESENCE_UNSTABLE_GRACE_SECONDS = read.integer("PRESENCE_UNSTABLE_GRACE_SECONDS", 30, minimum=0)
 PRESENCE_SERVER_GRACE_SECONDS = read.integer("PRESENCE_SERVER_GRACE_SECONDS", 60, minimum=0)
+# A device's connections to the broker: one more ends its oldest. Renewing takes two for a moment.
+DEVICE_MAX_CONNECTIONS = read.integer("DEVICE_MAX_CONNECTIONS", 3, minimum=2)
 PRESENCE_HISTORY_DAYS = read.integer("PRESENCE_HISTORY_DAYS", 90, minimum=7)
 COMMAND_DEADLINE_SECONDS = read.integer("COMMAND_DEADLINE_SECONDS", 3600, minimum=1)
 COMMAND_RESPONSE_SECONDS = read.integer("COMMAND_RESPONSE_SECONDS", 600, minimum=1)

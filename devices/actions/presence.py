@@ -5,7 +5,8 @@ the account's own key has signed. A name is never enough: the device must be one
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,26 +16,38 @@ from devices.actions import refused_logins, sessions
 from devices.actions.sessions import Session
 from devices.models import Device, Reporter
 from natsbridge import broker_events
-from natsbridge.broker_events import BrokerConnection, BrokerUser
+from natsbridge.broker_events import (
+    ACCOUNT_FULL,
+    TENANT_SUSPENDED,
+    BrokerConnection,
+    BrokerUser,
+)
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import MalformedMessage
 from natsbridge.registry import Rejection
 from tenants.actions import audit, credentials
 from tenants.actions.audit import Actor, Event
-from tenants.models import Action, ActorKind, AuditEntry, BrokerAccount, BrokerKey
+from tenants.actions.coalescing import CoalescedEvents, Connecting, others_of
+from tenants.models import Action, ActorKind, AuditEntry, BrokerAccount, BrokerKey, Tenant
 
+# Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
+connection_events = CoalescedEvents(others=others_of)
+
+# By how much the server's clock may be behind ours.
+_CLOCKS_DIFFER = timedelta(seconds=5)
 # The platform's own users: they come and go with each piece of work, and say nothing by it.
 _OWN_USERS = ("subscriber", "provisioner", "callout", "sentinel")
 
 
 @dataclass(frozen=True)
 class Owners:
-    """The tenants of accounts, the names of those devices that are really theirs, and the auth
-    callout's account."""
+    """The tenants of accounts, the names of those devices that are really theirs, the auth
+    callout's account, and since when tenants are suspended."""
 
     tenants: dict[str, UUID]
     devices: dict[tuple[UUID, UUID], str]
     callout: str | None = None
+    suspended: dict[UUID, datetime] = field(default_factory=dict)
 
     def tenant(self, user: BrokerUser) -> UUID | None:
         return self.tenants.get(user.account)
@@ -44,6 +57,15 @@ class Owners:
         named = _uuid(user.name)
         tenant = self.tenant(user)
         return named if named and tenant and (tenant, named) in self.devices else None
+
+    def explained(self, event: BrokerConnection) -> BrokerConnection:
+        """A suspended tenant's account takes no connection: to the server it is full."""
+        if event.reason == ACCOUNT_FULL and event.stopped_at:
+            tenant = self.tenant(event.user)
+            since = self.suspended.get(tenant) if tenant else None
+            if since and since - _CLOCKS_DIFFER < event.stopped_at:
+                return event._replace(reason=TENANT_SUSPENDED)
+        return event
 
 
 def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
@@ -62,12 +84,13 @@ def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
             if not event.was_nobody:
                 events.append((message, event))
     owners = owners_of(event.user for _, event in events)
+    events = [(message, owners.explained(event)) for message, event in events]
     refused = [event for _, event in events if event.is_refused(owners.callout)]
     came_or_went = [pair for pair in events if not pair[1].is_refused(owners.callout)]
     with transaction.atomic():
         found = device_sessions((event for _, event in came_or_went), owners)
         sessions.record(found, by=Reporter.CONNECT)
-        audit.record_many(_news(came_or_went, owners))
+        connection_events.record(_news(came_or_went, owners))
         credentials.record_use([use for _, event in came_or_went if (use := _use(event, owners))])
         # In its own account the auth callout has recorded them.
         told = [event for event in refused if event.user.account != owners.callout]
@@ -86,8 +109,14 @@ def owners_of(users: Iterable[BrokerUser]) -> Owners:
         pk__in={device for _, device in named if device}, tenant__in=tenants.values()
     )
     devices = {(tenant, pk): name for tenant, pk, name in rows.values_list("tenant", "pk", "name")}
+    suspended = Tenant.objects.filter(pk__in=tenants.values(), suspended_at__isnull=False)
     callout = BrokerKey.objects.filter(purpose=BrokerKey.Purpose.CALLOUT, retires_at=None)
-    return Owners(tenants, devices, callout.values_list("public_key", flat=True).first())
+    return Owners(
+        tenants,
+        devices,
+        callout.values_list("public_key", flat=True).first(),
+        {row.pk: row.suspended_at for row in suspended if row.suspended_at},
+    )
 
 
 def device_sessions(connections: Iterable[BrokerConnection], owners: Owners) -> list[Session]:
@@ -106,12 +135,18 @@ def device_sessions(connections: Iterable[BrokerConnection], owners: Owners) -> 
     ]
 
 
-def _news(events: Iterable[tuple[RawMessage, BrokerConnection]], owners: Owners) -> list[Event]:
-    news: list[Event] = []
+def _news(
+    events: Iterable[tuple[RawMessage, BrokerConnection]], owners: Owners
+) -> list[tuple[Connecting, Event]]:
+    news: list[tuple[Connecting, Event]] = []
     for message, event in events:
         entry = _entry(event, owners)
         if entry and not (message.deliveries > 1 and _is_recorded(entry)):
-            news.append(entry)
+            holder = entry.detail.get("credential") or entry.detail.get("user", "")
+            kind = Connecting(
+                entry.action, entry.tenant, entry.actor.name, entry.address, str(holder)
+            )
+            news.append((kind, entry))
     return news
 
 

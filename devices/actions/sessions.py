@@ -5,6 +5,7 @@ each change locks its devices' rows (in the order of their keys), puts down what
 connections, and then settles each device by all of them; see `devices.presence`.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from devices import live, presence
+from devices.actions import session_statements as statements
 from devices.actions.commands import wake_delivery
 from devices.models import (
     BrokerSession,
@@ -29,6 +31,11 @@ from natsbridge.broker_events import ORDERED_ENDS, SERVER_SHUTDOWN
 
 # The channel on which a subscriber hears that some device's going will be due.
 PRESENCE_CHANNEL = "wegweiser_presence"
+# The channel on which a subscriber hears that some device has too many connections.
+CONNECTIONS_CHANNEL = "wegweiser_connections"
+# So many ended connections of a device are remembered, so that a flood of them fills no table: more
+# than its link's stability is judged by, since events of one connection may change places.
+ENDED_KEPT = 20
 
 _SERVER_ENDS = [SERVER_SHUTDOWN, BrokerSession.SERVER_GONE]
 # These say nothing of the device's link.
@@ -68,9 +75,34 @@ def record(sessions: Sequence[Session], *, by: Reporter) -> None:
     for session in sessions:
         if session.ended_at:
             ended[session.server, session.client] = session
-    _begin(list(began.values()), reopen=by is Reporter.RECONCILIATION)
+    arrived = {(each.server, each.client) for each in sessions if each.ended_at is None}
+    passing = _passing([each for key, each in ended.items() if key in arrived], known)
+    lasting = [each for key, each in began.items() if key not in passing]
+    _begin(lasting, reopen=by is Reporter.RECONCILIATION)
     _end(list(ended.values()))
+    _forget({session.device for session in ended.values()})
     _settle(known, by=by)
+
+
+def _passing(sessions: Sequence[Session], known: Mapping[UUID, Known]) -> set[tuple[str, int]]:
+    """Of connections that both began and ended in one batch those that need no row: all but the
+    device's newest, and until its link is known to be unstable, as many as that takes."""
+    now, kept = timezone.now(), Counter[UUID]()
+    passing = set()
+    for each in sorted(sessions, key=lambda each: each.ended_at or now, reverse=True):
+        unstable_until = known[each.device].unstable_until if each.device in known else None
+        enough = 1 if unstable_until and unstable_until > now else presence.UNSTABLE_ENDS
+        kept[each.device] += 1
+        if kept[each.device] > enough:
+            passing.add((each.server, each.client))
+    return passing
+
+
+def _forget(devices: Iterable[UUID]) -> None:
+    ordered = sorted(devices)
+    if ordered:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.FORGET, [ordered, ENDED_KEPT])
 
 
 @transaction.atomic
@@ -116,7 +148,7 @@ def postpone() -> None:
     """The broker was away: whoever its end has cut off gets the time to come back from now on."""
     until = timezone.now() + grace().server
     with connection.cursor() as cursor:
-        cursor.execute(_POSTPONE, [until, _SERVER_ENDS])
+        cursor.execute(statements.POSTPONE, [until, _SERVER_ENDS])
 
 
 @transaction.atomic
@@ -141,7 +173,7 @@ def _locked(devices: Iterable[UUID]) -> dict[UUID, Known]:
     """The devices that still exist, their rows made where there are none and locked."""
     ordered = sorted(devices)
     with connection.cursor() as cursor:
-        cursor.execute(_ENSURE_ROWS, [ordered])
+        cursor.execute(statements.ENSURE_ROWS, [ordered])
     rows = Connectivity.objects.filter(device__in=ordered).order_by("device_id")
     locked = rows.select_for_update().defer("connection_info", "capabilities")
     return {row.device_id: row.known for row in locked}
@@ -150,13 +182,13 @@ def _locked(devices: Iterable[UUID]) -> dict[UUID, Known]:
 def _begin(sessions: Sequence[Session], *, reopen: bool) -> None:
     with connection.cursor() as cursor:
         columns = _columns(sorted(sessions)) if sessions else [[] for _ in Session._fields]
-        cursor.execute(_BEGIN, [*columns[:5], reopen, _UNANNOUNCED])
+        cursor.execute(statements.BEGIN, [*columns[:5], reopen, ENDED_KEPT, reopen, _UNANNOUNCED])
 
 
 def _end(sessions: Sequence[Session]) -> None:
     if sessions:
         with connection.cursor() as cursor:
-            cursor.execute(_END, [*_columns(sorted(sessions)), _UNANNOUNCED])
+            cursor.execute(statements.END, [*_columns(sorted(sessions)), _UNANNOUNCED])
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
@@ -171,15 +203,18 @@ def _settle(known: Mapping[UUID, Known], *, by: Reporter) -> None:
         if device in sessions
     }
     _write(known, outcomes)
+    if any(each.live > settings.DEVICE_MAX_CONNECTIONS for each in sessions.values()):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", [CONNECTIONS_CHANNEL])
 
 
 def _sessions_of(devices: Iterable[UUID]) -> dict[UUID, Sessions]:
     recent = timezone.now() - presence.UNSTABLE_WINDOW
     with connection.cursor() as cursor:
-        cursor.execute(_SESSIONS, [recent, _NOT_ITS_OWN, list(devices)])
+        cursor.execute(statements.SESSIONS, [recent, _NOT_ITS_OWN, list(devices)])
         return {
-            device: Sessions(live_since, newest, ended_at, reason, reason in _SERVER_ENDS, ends)
-            for device, live_since, newest, ended_at, reason, ends in cursor.fetchall()
+            device: Sessions(since, newest, ended_at, reason, reason in _SERVER_ENDS, ends, live)
+            for device, since, newest, ended_at, reason, ends, live in cursor.fetchall()
         }
 
 
@@ -202,7 +237,7 @@ def _write(
         for device, after in sorted(changed.items())
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_UPDATE, _columns(rows))
+        cursor.execute(statements.UPDATE, _columns(rows))
         if any(after.offline_due_at for after in changed.values()):
             cursor.execute("SELECT pg_notify(%s, '')", [PRESENCE_CHANNEL])
     PresenceChange.objects.bulk_create(
@@ -220,63 +255,3 @@ def _write(
     if Command.objects.filter(device__in=there, state=CommandState.QUEUED).exists():
         wake_delivery()
     transaction.on_commit(lambda: live.push_presence(changed))
-
-
-_ENSURE_ROWS = """
-    INSERT INTO devices_connectivity (
-        device_id, connection_type, agent_version, session_id, connection_info, capabilities)
-    SELECT uuid, 'nats', '', '', '{}', '{}' FROM devices_device WHERE uuid = ANY(%s)
-    ORDER BY uuid
-    ON CONFLICT DO NOTHING
-"""
-
-_BEGIN = """
-    INSERT INTO devices_brokersession AS known (
-        server_id, client_id, device_id, address, started_at, end_reason)
-    SELECT began.*, ''
-    FROM unnest(%s::text[], %s::bigint[], %s::uuid[], %s::text[], %s::timestamptz[])
-        AS began (server, client, device, address, at)
-    JOIN devices_connectivity ON device_id = device
-    ON CONFLICT (server_id, client_id) DO UPDATE SET ended_at = NULL, end_reason = ''
-    WHERE %s AND known.end_reason = ANY(%s)
-"""
-
-_END = """
-    UPDATE devices_brokersession AS known SET ended_at = ended.at, end_reason = ended.reason
-    FROM unnest(%s::text[], %s::bigint[], %s::uuid[], %s::text[], %s::timestamptz[],
-        %s::timestamptz[], %s::text[]) AS ended (server, client, device, address, start, at, reason)
-    WHERE known.server_id = ended.server AND known.client_id = ended.client
-        AND (known.ended_at IS NULL OR known.end_reason = ANY(%s))
-"""
-
-_SESSIONS = """
-    SELECT device_id,
-        min(started_at) FILTER (WHERE ended_at IS NULL),
-        max(started_at),
-        max(ended_at),
-        COALESCE((array_agg(end_reason ORDER BY ended_at DESC)
-            FILTER (WHERE ended_at IS NOT NULL))[1], ''),
-        count(*) FILTER (WHERE ended_at > %s AND NOT end_reason = ANY(%s))
-    FROM devices_brokersession WHERE device_id = ANY(%s)
-    GROUP BY device_id
-"""
-
-_UPDATE = """
-    UPDATE devices_connectivity AS known SET
-        presence = now.presence, presence_at = now.at, presence_by = now.by,
-        last_seen_online = GREATEST(known.last_seen_online, now.seen),
-        offline_due_at = now.due, unstable_until = now.unstable, connection_type = 'nats'
-    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[],
-        %s::timestamptz[], %s::timestamptz[])
-        AS now (device, presence, at, by, seen, due, unstable)
-    WHERE known.device_id = now.device
-"""
-
-_POSTPONE = """
-    UPDATE devices_connectivity AS known SET offline_due_at = %s
-    WHERE offline_due_at IS NOT NULL AND (
-        SELECT end_reason FROM devices_brokersession AS last
-        WHERE last.device_id = known.device_id AND ended_at IS NOT NULL
-        ORDER BY ended_at DESC LIMIT 1
-    ) = ANY(%s)
-"""

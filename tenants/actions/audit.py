@@ -29,6 +29,9 @@ class Actor:
     identity: str = ""
 
 
+PLATFORM = Actor(ActorKind.PLATFORM, "")
+
+
 @dataclass(frozen=True)
 class Event:
     """What `record_many` writes; see AuditEntry for the fields. Where `target` is empty or the

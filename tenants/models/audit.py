@@ -19,6 +19,7 @@ class Action(models.TextChoices):
     BROKER_REFUSED = "broker.refused", "Broker: login refused"
     BROKER_DISCONNECTED = "broker.disconnected", "Broker: disconnected"
     BROKER_FLOODED = "broker.flooded", "Broker: disconnected for sending too much"
+    BROKER_LIMITED = "broker.limited", "Broker: disconnected, too many connections of a device"
     CALLOUT_REJECTED = "broker.callout_rejected", "Broker: callout request rejected"
     CREDENTIAL_ISSUED = "credential.issued", "Credential issued"
     CREDENTIAL_ROTATED = "credential.rotated", "Credential rotated"

@@ -450,9 +450,13 @@ def test_a_tally_tells_the_first_at_once_and_the_rest_together() -> None:
     # What could not be written is told later.
     with pytest.raises(OSError, match="away"), tally.due(5.0 + WINDOW_SECONDS):
         raise OSError("away")
-    assert tally.note("a1", 70.0)
+    # While it goes on, it is told each minute; after a minute without it, at once again.
+    assert not tally.note("a1", 70.0)
     with tally.due(70.0, at_once=True) as counted:
-        assert counted == [("a1", 2)]
+        assert counted == [("a1", 3)]
+    with tally.due(70.0 + WINDOW_SECONDS) as counted:
+        assert counted == []
+    assert tally.note("a1", 140.0)
 
 
 def test_one_groups_flood_hides_no_other_group() -> None:

@@ -114,6 +114,70 @@ def test_a_link_that_comes_and_goes_is_given_longer(device_a: Device, tenant_a: 
     assert row.offline_due_at == NOW - timedelta(seconds=26) + timedelta(seconds=30)
 
 
+def reconnects(tenant: Tenant, device: Device, clients: range) -> list[RawMessage]:
+    """Connections that each ended before the next began."""
+    return [
+        event(tenant, device.pk, client, began=250 - client / 5, ended=ended)
+        for client in clients
+        for ended in (None, 249.9 - client / 5)
+    ]
+
+
+def test_reconnects_by_the_thousand_leave_few_sessions_and_the_newest_among_them(
+    device_a: Device, tenant_a: Tenant
+) -> None:
+    for start in range(0, 1000, 100):
+        presence.record_events(reconnects(tenant_a, device_a, range(start, start + 100)))
+        assert BrokerSession.objects.count() <= sessions.ENDED_KEPT
+    assert BrokerSession.objects.order_by("-started_at")[0].client_id == 999
+    row = connectivity(device_a)
+    assert row.last_seen_online == NOW - timedelta(seconds=50.2)
+    assert row.unstable_until == NOW - timedelta(seconds=50.1) + timedelta(minutes=5)
+    assert audited() == [
+        (Action.BROKER_LOGIN, f"device_{device_a.pk}"),
+        (Action.BROKER_DISCONNECTED, f"device_{device_a.pk}"),
+    ]
+    presence.connection_events.flush(at_once=True)
+    counted = AuditEntry.objects.filter(via="broker", count__gt=1).order_by("pk")
+    assert list(counted.values_list("action", "count", "detail__connection")) == [
+        (Action.BROKER_LOGIN, 999, 999),
+        (Action.BROKER_DISCONNECTED, 999, 999),
+    ]
+
+
+def test_who_comes_from_elsewhere_is_told_at_once_in_spite_of_a_flood(
+    device_a: Device, tenant_a: Tenant
+) -> None:
+    flood = reconnects(tenant_a, device_a, range(100))
+    thief = event(tenant_a, device_a.pk, 500)
+    elsewhere = thief._replace(data=thief.data.replace(b"192.0.2.7", b"198.51.100.1"))
+    presence.record_events([*flood, elsewhere])
+    logins = AuditEntry.objects.filter(action=Action.BROKER_LOGIN)
+    assert set(logins.values_list("address", flat=True)) == {"192.0.2.7", "198.51.100.1"}
+
+
+def test_a_connection_that_is_long_forgotten_does_not_come_back_to_life(
+    device_a: Device, tenant_a: Tenant
+) -> None:
+    told = reconnects(tenant_a, device_a, range(100))
+    for single in told[2:]:
+        presence.record_events([single])
+    presence.record_events([told[1]])
+    presence.record_events([told[0]])
+    assert not BrokerSession.objects.filter(ended_at=None).exists()
+    assert BrokerSession.objects.count() == sessions.ENDED_KEPT
+
+
+def test_one_that_the_list_has_named_ends_though_it_came_and_went_in_one_batch(
+    device_a: Device, tenant_a: Tenant
+) -> None:
+    told = reconnects(tenant_a, device_a, range(50))
+    listed = sessions.Session("NSERVER", 7, device_a.pk, "", NOW - timedelta(seconds=248.6))
+    sessions.record([listed], by=Reporter.RECONCILIATION)
+    presence.record_events(told)
+    assert not BrokerSession.objects.filter(ended_at=None).exists()
+
+
 @pytest.mark.parametrize("reason", ORDERED_ENDS)
 def test_a_link_that_the_platform_cuts_is_not_called_unstable(
     device_a: Device, tenant_a: Tenant, reason: str
