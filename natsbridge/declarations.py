@@ -44,8 +44,10 @@ LATEST_PER_SUBJECT = 10
 # Of one account and reason: what one tenant's devices can have of the dead-letter queue.
 DLQ_PER_SUBJECT = 2_000
 DLQ_MESSAGES = 100_000
-# Of one device and kind in a tenant's own stream: four hours of heartbeats.
+# Of one device and kind in a tenant's own stream: four hours of heartbeats. Fewer where the tenant
+# has so little room that messages of this size would not fit.
 TENANT_PER_SUBJECT = 256
+_TENANT_LEAST_SIZE = 4 * 1024
 
 _MEGABYTE = 1024**2
 _GIGABYTE = 1024**3
@@ -144,6 +146,8 @@ def tenant_stream(tenant: UUID, *, max_bytes: int = 24 * _MEGABYTE) -> StreamDec
     and three quarters by bytes. A message too large for that (above 12 KiB of the usual 24 MiB) is
     not kept here, only in INGEST and LATEST.
     """
+    each_kind = max_bytes * 3 // 4 // len(DURABLE_KINDS)
+    per_subject = max(1, min(TENANT_PER_SUBJECT, each_kind // _TENANT_LEAST_SIZE))
     return StreamDeclaration(
         StreamConfig(
             name=tenant_stream_name(tenant),
@@ -153,8 +157,8 @@ def tenant_stream(tenant: UUID, *, max_bytes: int = 24 * _MEGABYTE) -> StreamDec
             discard=DiscardPolicy.OLD,
             max_age=_DAY,
             max_msgs=10_000,
-            max_msgs_per_subject=TENANT_PER_SUBJECT,
-            max_msg_size=max_bytes * 3 // 4 // (len(DURABLE_KINDS) * TENANT_PER_SUBJECT),
+            max_msgs_per_subject=per_subject,
+            max_msg_size=each_kind // per_subject,
             max_bytes=max_bytes,
             duplicate_window=0.1,
             num_replicas=1,

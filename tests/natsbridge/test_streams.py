@@ -116,6 +116,7 @@ async def test_one_device_fills_neither_the_number_nor_the_bytes_of_a_tenants_st
         config = streams.tenant_stream(uuid4(), max_bytes=room).config
         messages = len(DURABLE_KINDS) * (config.max_msgs_per_subject or 0)
         assert 0 < messages <= (config.max_msgs or 0) // 2
+        assert (config.max_msg_size or 0) >= 4 * 1024
         assert 0 < messages * (config.max_msg_size or 0) <= room * 3 // 4
 
 
