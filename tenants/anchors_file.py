@@ -22,6 +22,14 @@ def append(path: Path, anchor: Anchor) -> None:
         os.close(descriptor)
 
 
+def what_happened_to(path: Path) -> str:
+    """Why anchors may be gone from the file. Raises OSError."""
+    try:
+        return "was cut or replaced" if path.stat().st_size else "was emptied"
+    except FileNotFoundError:
+        return "is gone"
+
+
 def read(path: Path) -> tuple[list[Anchor], list[Problem]]:
     """The anchors, and a problem for each line that is none; both empty without a file. Raises
     OSError."""

@@ -1,10 +1,11 @@
 """Reads the whole audit, and says what is wrong with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from tenants.models import AuditEntry
 ROWS_AT_A_TIME = 2000
 UNSEALED_AFTER = timedelta(minutes=1)
 UNSEALED_NAMED = 20
+UNANCHORED_AFTER = timedelta(minutes=10)
 
 
 @dataclass
@@ -27,29 +29,38 @@ class Report:
 
     problems: Iterator[Problem]
     anchors: int
-    # Anchors that the table has and this computer's file has not.
-    not_in_file: int
+    # Anchors of the table that no file has had: it could not be written.
+    never_in_file: int
     rows: int = 0
 
 
 @contextmanager
-def audit_report(start: int = 1) -> Iterator[Report]:
+def audit_report(start: int = 1, *, files: Sequence[Path] = ()) -> Iterator[Report]:
     """Of the rows from sequence `start` on; the row before it is taken as it stands. Sealing goes
-    on meanwhile, and what comes in is no part of the report. Raises OSError for the file."""
+    on meanwhile, and what comes in is no part of the report. `files` are those of other computers,
+    read besides this one's. Raises OSError for a file."""
+    own = settings.AUDIT_ANCHORS_FILE
     with transaction.atomic(), connection.chunked_cursor() as cursor:
         with sealing.holding_still():
-            in_file, problems = anchors_file.read(settings.AUDIT_ANCHORS_FILE)
-            in_table = sealing.anchors_in_table()
+            in_file, problems = anchors_file.read(own)
+            in_table, written = sealing.anchors_in_table(), sealing.macs_written_to_file()
             # From the least that there is, so that none put before our first is overlooked.
             cursor.execute(sealing.SEALED_FROM, [start - 1 if start > 1 else sealing.LOWEST])
+        for path in files:
+            path.stat()
+            theirs, unreadable = anchors_file.read(path)
+            in_file, problems = in_file + theirs, problems + unreadable
         table, forged = audit_seal.genuine(in_table, settings.AUDIT_KEY, "table")
         file, forged_in_file = audit_seal.genuine(in_file, settings.AUDIT_KEY, "file")
         problems += [*forged, *forged_in_file, *audit_seal.removed(table, file)]
-        written = {anchor.mac for anchor in file}
+        problems += [*_lost(own, audit_seal.lost_from_file(table, file, written))]
+        if not table and not file:
+            problems += _unanchored()
+        kept = {anchor.mac for anchor in file}
         report = Report(
             problems=iter(problems),
             anchors=len(table),
-            not_in_file=sum(anchor.mac not in written for anchor in table),
+            never_in_file=sum(anchor.mac not in kept | written for anchor in table),
         )
         report.problems = _all(report, problems, {*table, *file}, cursor, start)
         yield report
@@ -66,6 +77,22 @@ def _all(
         rows, basis = _chained(basis, rows), None
     yield from audit_seal.verify(_counted(report, rows), anchors, settings.AUDIT_KEY, basis=basis)
     yield from _long_unsealed()
+
+
+def _lost(path: Path, lost: Sequence[Anchor]) -> Iterator[Problem]:
+    if lost:
+        yield Problem(
+            f"{path} {anchors_file.what_happened_to(path)}: {len(lost)} anchors that were written "
+            f"are missing, of the sequences {lost[0].sequence} to {lost[-1].sequence}. If another "
+            "computer wrote them, give a copy of its file with --anchors"
+        )
+
+
+def _unanchored() -> Iterator[Problem]:
+    """A subscriber anchors its first rows as it seals them."""
+    sealed = AuditEntry.objects.exclude(sequence=None)
+    if sealed.filter(at__lt=timezone.now() - UNANCHORED_AFTER).exists():
+        yield Problem("no anchor is left, neither in the table nor in the file: they were removed")
 
 
 def _sealed_rows(cursor: Any) -> Iterator[Sealed]:

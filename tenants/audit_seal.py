@@ -140,6 +140,15 @@ def removed(table: Collection[Anchor], file: Collection[Anchor]) -> list[Problem
     ]
 
 
+def lost_from_file(
+    table: Collection[Anchor], file: Collection[Anchor], written: Collection[str]
+) -> list[Anchor]:
+    """Anchors of the table that the file has had (`written` are their MACs) and has no more."""
+    kept = {anchor.mac for anchor in file}
+    lost = [anchor for anchor in table if anchor.mac in written and anchor.mac not in kept]
+    return sorted(lost, key=lambda anchor: anchor.sequence)
+
+
 def pruned_up_to(anchors: Iterable[Anchor]) -> Anchor | None:
     return max(
         (anchor for anchor in anchors if anchor.kind == PRUNED),

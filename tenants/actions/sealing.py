@@ -124,6 +124,7 @@ def write_to_file(anchor: Anchor) -> str:
     except OSError as error:
         log.warning("cannot write the audit's anchors", file=str(path), error=str(error))
         return f"{path}: {error.strerror or error}"
+    AuditAnchor.objects.filter(mac=anchor.mac).update(in_file=True)
     return ""
 
 
@@ -134,6 +135,11 @@ def anchors_in_table() -> list[Anchor]:
             "FROM tenants_auditanchor ORDER BY sequence DESC"
         )
         return [Anchor(*fields) for fields in cursor.fetchall()]
+
+
+def macs_written_to_file() -> set[str]:
+    """Of the table's anchors, those that the file must have."""
+    return set(AuditAnchor.objects.filter(in_file=True).values_list("mac", flat=True))
 
 
 def newest_sequence() -> int:

@@ -174,6 +174,8 @@ class AuditAnchor(models.Model):
     seal = models.CharField(max_length=64)
     made_at = models.DateTimeField(default=timezone.now)
     mac = models.CharField(max_length=64)
+    # Whether it was written to the file, which must have it from then on.
+    in_file = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["-id"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,65 @@ def test_a_file_that_cannot_be_written_is_said_and_stops_nothing(
     assert "No such file" in (sealing.anchor_head() or "")
     assert AuditAnchor.objects.count() == 1
     assert problems() == []
+
+
+def test_a_fresh_installation_without_any_anchor_passes_and_says_so(db: None) -> None:
+    said = io.StringIO()
+    call_command("verify_audit", stdout=io.StringIO(), stderr=said)
+    assert "There is no anchor yet, neither in the database nor in" in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda path: path.write_text(""), "was emptied: 3 anchors"),
+        (lambda path: path.unlink(), "is gone: 3 anchors"),
+        (lambda path: _keep_lines(path, 1), "was cut or replaced: 2 anchors"),
+        (lambda path: _keep_lines(path, 3, start=1), "was cut or replaced: 1 anchors"),
+        (lambda path: path.write_text("\n"), "was cut or replaced: 3 anchors"),
+    ],
+)
+def test_a_file_of_anchors_that_was_emptied_cut_or_taken_away_shows(
+    sealed: list[AuditEntry], anchors_file: Path, harm: Callable[[Path], object], named: str
+) -> None:
+    for _ in range(2):
+        happened(1)
+        seal()
+        sealing.anchor_head(at_once=True)
+    assert problems() == []
+    harm(anchors_file)
+    assert any(f"{anchors_file} {named}" in problem for problem in problems())
+    # That the next anchor stands there again undoes nothing.
+    happened(1)
+    seal()
+    sealing.anchor_head(at_once=True)
+    assert any("was cut or replaced" in problem for problem in problems())
+
+
+def test_anchors_that_another_computer_wrote_are_looked_for_in_its_file(
+    sealed: list[AuditEntry], anchors_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    settings.AUDIT_ANCHORS_FILE = tmp_path / "other.jsonl"
+    assert "other.jsonl is gone: 1 anchors" in problems()[0]
+    assert problems("--anchors", str(anchors_file)) == []
+    with pytest.raises(CommandError, match="Cannot read the anchors"):
+        call_command("verify_audit", "--anchors", str(tmp_path / "none"))
+
+
+def test_anchors_removed_from_table_and_file_alike_show_once_rows_are_old(
+    sealed: list[AuditEntry], anchors_file: Path
+) -> None:
+    happened(1, days_ago=1)
+    seal()
+    AuditAnchor.objects.all().delete()
+    anchors_file.unlink()
+    assert problems() == [
+        "no anchor is left, neither in the table nor in the file: they were removed"
+    ]
+
+
+def _keep_lines(path: Path, end: int, *, start: int = 0) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[start:end]))
 
 
 def test_a_running_subscriber_seals_at_once_and_anchors_when_it_stops(

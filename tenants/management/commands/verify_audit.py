@@ -1,8 +1,10 @@
 """Whether the audit is as it was written."""
 
 from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from tenants.actions import sealing
@@ -13,10 +15,11 @@ from tenants.models import AuditEntry
 class Command(BaseCommand):
     help = (
         "Walks the audit's chain of seals and names every row that was changed, put in or removed, "
-        "and every anchor that was. It cannot show what happened to a row before it was sealed, "
-        "which takes a running subscriber less than a second, nor what was done with AUDIT_KEY in "
-        "hand, nor a cut end of which neither table nor file has an anchor. Exits with 1 when "
-        "something is wrong."
+        "and every anchor (a signed checkpoint of the chain) that was; and whether the file of "
+        "anchors was emptied, cut, replaced or removed. It cannot show what happened to a row "
+        "before it was sealed, which takes a running subscriber less than a second, nor what was "
+        "done with AUDIT_KEY in hand, nor a cut end of which neither table nor file has an anchor. "
+        "Exits with 1 when something is wrong."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -28,14 +31,23 @@ class Command(BaseCommand):
             metavar="SEQUENCE",
             help="begin there, taking the row before as it stands (default: the beginning)",
         )
+        parser.add_argument(
+            "--anchors",
+            dest="files",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="a copy of AUDIT_ANCHORS_FILE of another computer on which a subscriber runs",
+        )
 
-    def handle(self, *args: Any, start: int, **options: Any) -> None:
+    def handle(self, *args: Any, start: int, files: list[Path], **options: Any) -> None:
         newest = sealing.newest_sequence()
         if start > max(newest, 1):
             raise CommandError(f"There is no sequence {start}: the newest is {newest}.")
         number = 0
         try:
-            with audit_report(start) as report:
+            with audit_report(start, files=files) as report:
                 for number, problem in enumerate(report.problems, start=1):  # noqa: B007
                     self.stdout.write(str(problem))
         except OSError as error:
@@ -44,8 +56,13 @@ class Command(BaseCommand):
         self.stderr.write(
             f"{report.rows} rows, {report.anchors} anchors, {unsealed} rows not sealed yet."
         )
-        if report.not_in_file:
-            self.stderr.write(f"{report.not_in_file} anchors are not in this computer's file.")
+        if report.never_in_file:
+            self.stderr.write(f"{report.never_in_file} anchors could not be written to a file.")
+        if not report.anchors and not number:
+            self.stderr.write(
+                f"There is no anchor yet, neither in the database nor in "
+                f"{settings.AUDIT_ANCHORS_FILE}: a subscriber makes the first with the first rows."
+            )
         if number:
             raise CommandError(f"The audit is not as it was written: problems above, {number}.")
         self.stderr.write("The audit is as it was written.")
