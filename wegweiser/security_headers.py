@@ -1,11 +1,11 @@
 """What every response tells the browser it may load, run and be shown in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 
-Policy = Mapping[str, str]
+Policy = dict[str, str]
 
 # All scripts and styles are files of our own; charts and menus are styled through the DOM.
 PAGES: Policy = {
