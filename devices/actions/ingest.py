@@ -5,7 +5,8 @@ one device's messages, do no harm. Upserts go in the order of their keys, so tha
 seldom wait for each other in a circle; where Postgres finds one, the batch is tried again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,10 +33,10 @@ def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
     rejected += reject_unreadable(accepted)
     kinds = _known_kinds(message.device for message in accepted)
     rows: dict[tuple[UUID, str], tuple[Any, ...]] = {}
-    seen: dict[UUID, tuple[Any, ...]] = {}
+    seen: dict[UUID, datetime] = {}
     for message in sorted(accepted, key=lambda message: message.raw.received_at):
         received_at = message.raw.received_at
-        seen[message.device] = (message.device, received_at)
+        seen[message.device] = received_at
         if isinstance(message.body, Unreadable):
             continue
         kind = _realtime_kind(message)
@@ -47,9 +48,14 @@ def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
         known.add(kind)
         rows[message.device, kind] = (message.device, kind, as_json(message.body), received_at)
     with transaction.atomic():
-        execute_many(_UPSERT_SEEN, [seen[device] for device in sorted(seen)])
+        record_seen(seen)
         execute_many(_UPSERT_REALTIME, [rows[key] for key in sorted(rows)])
     return rejected
+
+
+def record_seen(devices: Mapping[UUID, datetime]) -> None:
+    """When each was heard, by something else than a heartbeat."""
+    execute_many(_UPSERT_SEEN, sorted(devices.items()))
 
 
 def record_responses(messages: Sequence[Message]) -> list[Rejection]:

