@@ -10,7 +10,7 @@ from nats.errors import Error as NatsError
 
 from devices.actions import delivery, filling, sessions
 from devices.actions.commands import COMMANDS_CHANNEL
-from devices.actions.delivery import Outgoing
+from devices.actions.delivery import Connections, Outgoing
 from natsbridge import accounts, subjects
 from natsbridge.connection import Connection, connect
 from natsbridge.errors import BrokerUnavailable
@@ -87,7 +87,7 @@ class _Courier:
         first, client = commands[0], self._runtime.connection.client
         subject = subjects.command_export(first.account, first.device)
         try:
-            if not first.connections or await self._is_listening(first):
+            if first.connections is None or await self._is_listening(first, first.connections):
                 for each in commands:
                     await client.publish(subject, msgspec.json.encode(each.payload))
                     sent.append(each)
@@ -95,16 +95,16 @@ class _Courier:
             log.warning("command waits again", device=str(first.device), error=str(error))
         return sent
 
-    async def _is_listening(self, command: Outgoing) -> bool:
+    async def _is_listening(self, command: Outgoing, connections: Connections) -> bool:
         """What the platform knows of connections is a moment old; the broker knows better."""
         subject = subjects.device_subject(command.tenant, command.device, "command")
         heard = [
             await accounts.subscriptions(self._system.client, server, client)
-            for server, client in command.connections
+            for server, client in connections
         ]
         denied = {
             connection
-            for connection, found in zip(command.connections, heard, strict=True)
+            for connection, found in zip(connections, heard, strict=True)
             if found is None
         }
         if denied:

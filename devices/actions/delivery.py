@@ -42,12 +42,15 @@ SWEPT_AT_ONCE = 1000
 _SWEEP_LOCK = 0x7765_6777
 
 
+Connections = tuple[tuple[str, int], ...]
+
+
 @dataclass(frozen=True)
 class Outgoing:
     """A command to publish now: to this account's device, with this payload.
 
     `connections` (server and client) are those of a device that gives no receipts: what it misses
-    is not sent again, so one of them must be listening when it is published.
+    is not sent again, so one of them must be listening when it is published. None if it gives them.
     """
 
     command: int
@@ -55,7 +58,7 @@ class Outgoing:
     tenant: UUID
     device: UUID
     payload: dict[str, Any]
-    connections: tuple[tuple[str, int], ...] = ()
+    connections: Connections | None
 
 
 def claim_due(limit: int = 200) -> list[Outgoing]:
@@ -72,7 +75,7 @@ def claim_due(limit: int = 200) -> list[Outgoing]:
         _mark_sent(due)
         _finish(refused, CommandState.FAILED, "whoever issued it may not command this device now")
         connections = _connections_without_receipts({row.device_id for row in due})
-        outgoing = [_outgoing(row, connections.get(row.device_id, ())) for row in due]
+        outgoing = [_outgoing(row, connections.get(row.device_id)) for row in due]
     live.push_commands(refused)
     return outgoing
 
@@ -184,14 +187,14 @@ def _hears_commands() -> Q:
     return Exists(connected) & ~Exists(connected.filter(started_at__gt=last_heartbeat))
 
 
-def _connections_without_receipts(devices: set[UUID]) -> dict[UUID, tuple[tuple[str, int], ...]]:
-    """The connections of those of the devices that give no receipts."""
+def _connections_without_receipts(devices: set[UUID]) -> dict[UUID, Connections]:
+    """The connections of those of the devices that give no receipts, if they have any left."""
     receipts = Connectivity.objects.giving_receipts().filter(device__in=devices)
     plain = devices.difference(receipts.values_list("device", flat=True))
-    found: dict[UUID, tuple[tuple[str, int], ...]] = {}
+    found: dict[UUID, Connections] = dict.fromkeys(plain, ())
     rows = BrokerSession.objects.filter(device__in=plain, ended_at=None)
     for device, server, client in rows.values_list("device", "server_id", "client_id"):
-        found[device] = (*found.get(device, ()), (server, client))
+        found[device] = (*found[device], (server, client))
     return found
 
 
@@ -258,7 +261,7 @@ def _why_not_sent(row: Command) -> str:
     return "the device was not online, or not listening, before the deadline"
 
 
-def _outgoing(row: Command, connections: tuple[tuple[str, int], ...]) -> Outgoing:
+def _outgoing(row: Command, connections: Connections | None) -> Outgoing:
     sent_at = _milliseconds(row.sent_at or timezone.now())
     sender = row.created_by.get_username() if row.created_by else ""
     device, tenant = row.device_id, row.device.tenant_id

@@ -21,7 +21,7 @@ TICK = 0.1
 # So many commands are issued before the agent leaves, and after it is back.
 MARGIN = 20
 
-Leave = Callable[[PlainAgent], None]
+Leave = Callable[[PlainAgent, "Trial"], None]
 
 
 class Trial:
@@ -37,7 +37,7 @@ class Trial:
 
     def tick(self, number: int, by: User) -> None:
         if number == MARGIN:
-            self._leave(self.agent)
+            self._leave(self.agent, self)
         elif number == self._back_at:
             self.agent.connect()
         if self.issued_before_known is None and number >= MARGIN and not self._is_connected():
@@ -76,6 +76,14 @@ class Trial:
                 assert number < known_from, f"command {number} of {len(self.rows)} went to nobody"
                 outcomes["no response"] += 1
         return outcomes
+
+
+def end(agent: PlainAgent, trial: Trial) -> None:
+    agent.leave()
+
+
+def kill(agent: PlainAgent, trial: Trial) -> None:
+    agent.die()
 
 
 def run(system: System, trials: Sequence[Trial], by: User) -> Counter[str]:
@@ -121,7 +129,7 @@ def test_a_command_issued_around_a_disconnect_runs_once_or_says_why_not(
     """One agent is back within its grace, the other after it."""
     settings.PRESENCE_GRACE_SECONDS = 1
     first, second = agents(2)
-    trials = [Trial(first, PlainAgent.leave, away=5), Trial(second, PlainAgent.die, away=20)]
+    trials = [Trial(first, end, away=5), Trial(second, kill, away=20)]
     outcomes = run(system, trials, alice)
     assert outcomes.total() == sum(len(trial.rows) for trial in trials)
 
@@ -139,12 +147,40 @@ def test_many_times(
     some = agents(4)
     outcomes: Counter[str] = Counter()
     for number in range(8):
-        leave = PlainAgent.leave if number % 2 else PlainAgent.die
+        leave = end if number % 2 else kill
         trials = [
             Trial(agent, leave, away) for agent, away in zip(some, (2, 9, 16, 45), strict=True)
         ]
         outcomes += run(system, trials, alice)
     print(f"grace {grace} s: {dict(outcomes)}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("restarted", ["broker", "subscriber"])
+def test_many_times_while_a_server_restarts(
+    system: System,
+    agents: Callable[[int], list[PlainAgent]],
+    alice: User,
+    restarted: str,
+) -> None:
+    (agent,) = agents(1)
+    outcomes: Counter[str] = Counter()
+    for number in range(6):
+
+        def leave(agent: PlainAgent, trial: Trial) -> None:
+            if restarted == "broker":
+                system.server.stop()
+                agent.die()
+                system.start_server()
+            else:
+                system.stop_subscriber()
+                agent.die()
+                # What is issued from now on cannot be on its way.
+                trial.issued_before_known = len(trial.rows)
+                system.start_subscriber()
+
+        outcomes += run(system, [Trial(agent, leave, away=5 + 5 * number)], alice)
+    print(f"{restarted} restarted: {dict(outcomes)}")
 
 
 def test_to_a_connection_that_is_known_only_to_the_platform_nothing_is_sent(

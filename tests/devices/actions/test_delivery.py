@@ -1,5 +1,6 @@
 """When a command goes out, when again, and how it ends without an answer."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -193,6 +194,21 @@ def test_in_the_grace_after_its_disconnect_an_agent_without_receipts_is_sent_not
         capabilities={"receipts": True}, capabilities_at=F("last_heartbeat")
     )
     assert [each.command for each in delivery.claim_due()] == [row.pk], "it would be sent again"
+
+
+def test_a_connection_that_ends_while_its_command_is_claimed_is_not_taken_for_receipts(
+    device_a: Device, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (connection,) = plain_agent(device_a)
+    commands.issue(device_a, "ping", {}, by=alice)
+    mark_sent = delivery._mark_sent
+
+    def end_meanwhile(rows: Sequence[Command]) -> None:
+        mark_sent(rows)
+        ended(connection)
+
+    monkeypatch.setattr(delivery, "_mark_sent", end_meanwhile)
+    assert [each.connections for each in delivery.claim_due()] == [()]
 
 
 def test_of_several_connections_of_an_agent_without_receipts_one_that_lives_is_enough(
