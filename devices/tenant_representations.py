@@ -28,7 +28,9 @@ def tenant(row: Tenant, limits: dict[str, Any]) -> dict[str, Any]:
             "revoked_devices": row.devices.exclude(revoked_at=None).count(),
             "groups": row.groups.count(),
             "members": row.memberships.count(),
-            "live_credentials": row.credentials.live().filter(device_uuid=None).count(),
+            "live_credentials": 0
+            if row.suspended_at
+            else row.credentials.live().filter(device_uuid=None).count(),
         },
     }
 

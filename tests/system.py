@@ -335,9 +335,13 @@ class System:
         return self.thread.run(log_in_all(), timeout=30)
 
     def agent(self, enrolled: Enrolled, url: str | None = None) -> Agent:
+        return self.agent_with(enrolled, enrolled.jwt, url)
+
+    def agent_with(self, enrolled: Enrolled, jwt: str, url: str | None = None) -> Agent:
+        """The device's agent with a JWT that it has already."""
         device = enrolled.device
         return self._remember(
-            Agent(self.thread, device.pk, device.tenant_id, enrolled.jwt, enrolled.key.seed, url)
+            Agent(self.thread, device.pk, device.tenant_id, jwt, enrolled.key.seed, url)
         )
 
     def _remember(self, agent: Agent) -> Agent:

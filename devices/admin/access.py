@@ -24,7 +24,6 @@ from tenants.admin.credentials import credential_table
 from tenants.admin.writing import person_of
 from tenants.errors import TenantsError
 from tenants.forms import OverlapForm, ReasonForm
-from tenants.models import Credential
 
 REFUSALS = (DevicesError, TenantsError)
 CREDENTIALS_SHOWN = 5
@@ -186,7 +185,7 @@ class AccessAdmin(ModelAdmin):
 
     @admin.display(description="Credentials")
     def credentials(self, device: Device) -> SafeString:
-        rows = Credential.objects.filter(tenant=device.tenant_id, device_uuid=device.pk)
+        rows = device.tenant.credentials.filter(device_uuid=device.pk)
         shown = rows.select_related("issued_by")[:CREDENTIALS_SHOWN]
         return credential_table(shown, device.pk)
 

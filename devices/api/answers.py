@@ -209,7 +209,7 @@ class DeviceAnswer(serializers.Serializer[Any]):
 
 
 class ProvisioningAnswer(serializers.Serializer[Any]):
-    state = serializers.CharField(help_text="none, waiting, failed or provisioned.")
+    state = serializers.CharField(help_text="none, waiting, failed, suspended or provisioned.")
     waiting = serializers.BooleanField(help_text="Something is yet to be pushed to the broker.")
     provisioned_at = serializers.FloatField(allow_null=True)
     error = serializers.CharField(help_text="The server's words when the last attempt failed.")
@@ -254,7 +254,9 @@ class CredentialAnswer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     kind = serializers.CharField()
     username = serializers.CharField()
-    state = serializers.CharField(help_text="live, ending, expired or ended.")
+    state = serializers.CharField(
+        help_text="live, ending, expired, ended, or suspended with its tenant."
+    )
     issued_at = serializers.FloatField()
     issued_by = serializers.CharField(allow_null=True)
     first_used_at = serializers.FloatField(allow_null=True)

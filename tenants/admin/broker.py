@@ -77,7 +77,12 @@ ROTATE_KEYS = Question(
     OverlapForm,
 )
 
-STATE_KINDS = {"failed": "danger", "waiting": "warning", "provisioned": "success"}
+STATE_KINDS = {
+    "failed": "danger",
+    "waiting": "warning",
+    "provisioned": "success",
+    "suspended": "danger",
+}
 
 
 class StandingFilter(DropdownFilter):
@@ -245,7 +250,7 @@ class BrokerAdmin(SecretAdmin):
         if account is None:
             return label("None", "danger")
         shown = label(account.state.capitalize(), STATE_KINDS[account.state])
-        if tenant.suspended_at is None:
+        if tenant.suspended_at is None or account.state == "suspended":
             return shown
         return format_html("{} {}", shown, label("Suspended", "danger"))
 

@@ -29,7 +29,13 @@ from tenants.errors import TenantsError
 from tenants.forms import ReasonForm
 from tenants.models import Credential
 
-STATE_KINDS = {"live": "success", "ending": "warning", "expired": "", "ended": "danger"}
+STATE_KINDS = {
+    "live": "success",
+    "ending": "warning",
+    "expired": "",
+    "ended": "danger",
+    "suspended": "danger",
+}
 
 UNTIL_REVOKED = "until revoked"
 
@@ -54,7 +60,7 @@ class StateFilter(DropdownFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Credential]
     ) -> QuerySet[Credential]:
-        live = Credential.objects.live().values("pk")
+        live = Credential.objects.live().filter(tenant__suspended_at=None).values("pk")
         match self.value():
             case "open":
                 return queryset.filter(pk__in=live)

@@ -129,7 +129,7 @@ class SecretOutput:
 
 def line_of(row: Credential) -> str:
     """One credential as a line of a list; no secret is in it."""
-    parts = [f"{row.pk:>6}", f"{row.kind:8}", f"{row.state:7}", f"issued {row.issued_at:%F %T}"]
+    parts = [f"{row.pk:>6}", f"{row.kind:8}", f"{row.state:9}", f"issued {row.issued_at:%F %T}"]
     if row.last_used_at:
         parts.append(f"last used {row.last_used_at:%F %T}")
     if row.ended_at:

@@ -45,10 +45,13 @@ class BrokerAccount(models.Model):
 
     @property
     def state(self) -> str:
-        """How it stands: failed, waiting or provisioned."""
+        """How it stands: failed, waiting, suspended (the broker lets nobody of it in), or
+        provisioned."""
         if self.last_error:
             return "failed"
-        return "waiting" if self.waits else "provisioned"
+        if self.waits:
+            return "waiting"
+        return "suspended" if self.tenant.suspended_at else "provisioned"
 
 
 class BrokerKey(models.Model):
@@ -161,12 +164,15 @@ class Credential(models.Model):
 
     @property
     def state(self) -> str:
-        """live; ending, through an overlap; expired; or ended."""
+        """live; ending, through an overlap; expired; ended; or suspended, while its tenant is and
+        it would open the broker otherwise. Expects `tenant` to be loaded where many are shown."""
         now = timezone.now()
         if self.ended_at or (self.ends_at and self.ends_at <= now):
             return "ended"
         if self.expires_at and self.expires_at <= now:
             return "expired"
+        if self.tenant.suspended_at:
+            return "suspended"
         return "ending" if self.ends_at else "live"
 
     def before(self) -> CredentialQuerySet:

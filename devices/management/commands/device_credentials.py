@@ -12,7 +12,6 @@ from devices.models import Device
 from tenants.durations import USUAL_OVERLAP
 from tenants.errors import RotationRefused
 from tenants.management import arguments
-from tenants.models import Credential
 
 
 class Command(BaseCommand):
@@ -64,7 +63,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{device}: revoked since {since}{by}: {device.revoked_reason}")
         else:
             self.stdout.write(f"{device}: not revoked")
-        rows = Credential.objects.filter(device_uuid=device.pk)
+        if device.tenant.suspended_at:
+            since = f"{device.tenant.suspended_at:%F %T}"
+            self.stdout.write(f"{device.tenant} is suspended since {since}: nobody of it gets in")
+        rows = device.tenant.credentials.filter(device_uuid=device.pk)
         for row in rows:
             self.stdout.write(arguments.line_of(row))
         if not rows:

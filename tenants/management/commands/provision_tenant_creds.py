@@ -58,6 +58,9 @@ class Command(BaseCommand):
 
     def _work(self, tenant: Tenant, options: dict[str, Any]) -> None:
         if options["list"]:
+            if tenant.suspended_at:
+                since = f"{tenant.suspended_at:%F %T}"
+                self.stdout.write(f"{tenant} is suspended since {since}: nobody of it gets in")
             rows = tenant.credentials.filter(device_uuid=None)
             for row in rows:
                 self.stdout.write(arguments.line_of(row))
