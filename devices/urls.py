@@ -1,6 +1,7 @@
 from django.urls import path
 
 from devices.views import (
+    account,
     audit,
     bulk,
     commands,
@@ -14,6 +15,13 @@ from devices.views import (
 
 urlpatterns = [
     path("", fleet.fleet, name="fleet"),
+    path("account/", account.account, name="account"),
+    path("account/password/", account.password, name="account-password"),
+    path("account/tokens/new/", account.new_token, name="account-token-new"),
+    path("account/tokens/secret/<uuid:secret_id>/", account.token, name="account-token"),
+    path("account/tokens/<str:digest>/revoke/", account.revoke_token, name="account-token-revoke"),
+    path("account/sessions/<int:number>/end/", account.end_session, name="account-session-end"),
+    path("account/sessions/end-others/", account.end_others, name="account-sessions-end-others"),
     path("audit/", audit.audit, name="audit"),
     path("audit/export/", audit.export_audit, name="audit-export"),
     path("devices/add/", enrolment.add_device, name="add-device"),

@@ -6,6 +6,8 @@ from ipaddress import ip_address
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from tenants.actions.web_sessions import note_session
+from tenants.models import User
 from tenants.origin import Origin, acting
 
 
@@ -16,6 +18,25 @@ class OriginMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         with acting(Origin(via=_via(request.path_info), address=address_of(request))):
             return self._get_response(request)
+
+
+class WebSessionMiddleware:
+    """Notes where the sessions of people are used; a password change or login has its new key."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        session = request.session
+        # What has not asked who it is needs no database, and is to do without one.
+        if session.accessed and session.session_key and isinstance(request.user, User):
+            place = {
+                "address": address_of(request),
+                "user_agent": request.headers.get("User-Agent", "").replace("\0", ""),
+            }
+            note_session(request.user, session.session_key, **place)
+        return response
 
 
 def address_of(request: HttpRequest) -> str:

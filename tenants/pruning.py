@@ -9,7 +9,14 @@ from django.db.models import QuerySet
 
 from natsbridge.retention import Batches, retention
 from tenants.actions import audit
-from tenants.models import ApiToken, AuditEntry, EnrollmentKey, FloodBlock, OneTimeSecret
+from tenants.models import (
+    ApiToken,
+    AuditEntry,
+    EnrollmentKey,
+    FloodBlock,
+    OneTimeSecret,
+    WebSession,
+)
 from tenants.models.one_time import LIFETIME
 
 
@@ -49,6 +56,14 @@ def flood_blocks(now: datetime) -> QuerySet[FloodBlock]:
 @retention.kind("sessions")
 def sessions(now: datetime) -> QuerySet[Session]:
     return Session.objects.filter(expire_date__lt=now)
+
+
+@retention.kind("places of sessions")
+def places_of_sessions(now: datetime) -> QuerySet[WebSession]:
+    """A day after it was used, in case its session is being saved just now."""
+    alive = Session.objects.filter(expire_date__gt=now)
+    old = WebSession.objects.filter(seen_at__lt=now - timedelta(days=1))
+    return old.exclude(session_key__in=alive.values("session_key"))
 
 
 @retention.kind("sign-in attempts")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import environ
 import structlog
-from django.templatetags.static import static
-from django.urls import reverse_lazy
 
+from wegweiser.admin_look import UNFOLD as UNFOLD
 from wegweiser.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -70,6 +69,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "axes.middleware.AxesMiddleware",
+    "tenants.middleware.WebSessionMiddleware",
     "tenants.middleware.OriginMiddleware",
 ]
 
@@ -210,7 +210,6 @@ LOGIN_ADDRESS_FAILURE_LIMIT = read.integer("LOGIN_ADDRESS_FAILURE_LIMIT", 100, m
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = read.integer("LOGIN_FAILURE_LIMIT", 10, minimum=1)
 SIGN_IN_DAYS = read.integer("SIGN_IN_DAYS", 30, minimum=1)
-# Wrong tokens or keys in a minute, of an address prefix (/24, /64) or for one name, before 429.
 AUTH_FAILURE_LIMIT = read.integer("AUTH_FAILURE_LIMIT", 20, minimum=1)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_CLIENT_IP_CALLABLE = "tenants.middleware.address_of"
@@ -243,8 +242,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Wegweiser",
     "DESCRIPTION": (
         "Devices, agents and monitoring over NATS.\n\n"
-        "People call with `Authorization: Token KEY`; a token is made in the admin, under API "
-        "tokens. Devices call with `Authorization: Bearer DEVICE_TOKEN`, the token that their "
+        "People call with `Authorization: Token KEY`; everybody makes tokens on the page *Your "
+        "account*. Devices call with `Authorization: Bearer DEVICE_TOKEN`, the token that their "
         "registration answered."
     ),
     "VERSION": "0.1.0",
@@ -264,40 +263,6 @@ FORMAT_MODULE_PATH = ["wegweiser.formats"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
-
-UNFOLD = {
-    "SITE_TITLE": "Wegweiser",
-    "SITE_HEADER": "Wegweiser",
-    "SITE_URL": reverse_lazy("fleet"),
-    "SITE_ICON": lambda request: static("wegweiser.svg"),
-    "SHOW_HISTORY": True,
-    "STYLES": [lambda request: static("wegweiser-admin.css")],
-    "SITE_FAVICONS": [
-        {
-            "rel": "icon",
-            "type": "image/svg+xml",
-            "href": lambda request: static("wegweiser.svg"),
-        }
-    ],
-    "SIDEBAR": {"navigation": "devices.admin.navigation.sections"},
-    "DASHBOARD_CALLBACK": "devices.admin.dashboard.overview",
-    # The accent of the live pages, from light to dark.
-    "COLORS": {
-        "primary": {
-            "50": "#eef8fa",
-            "100": "#e3f1f4",
-            "200": "#c3e4ea",
-            "300": "#97d3de",
-            "400": "#63c5d8",
-            "500": "#2f9fb5",
-            "600": "#0b6478",
-            "700": "#09556a",
-            "800": "#0a4554",
-            "900": "#0f3b47",
-            "950": "#08262d",
-        }
-    },
-}
 
 LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = read.choice("LOG_FORMAT", "console", allowed=("console", "json"))

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.models import Group as StaffRole
 from django.db import transaction
 
-from tenants.actions import audit, powers
+from tenants.actions import audit, powers, web_sessions
 from tenants.models import Action, Membership, Role, Tenant, User
 
 _POWERS = ("is_staff", "is_superuser")
@@ -27,10 +27,15 @@ def create_person(person: User, *, by: User | None) -> User:
 
 @transaction.atomic
 def change_person(
-    person: User, *, by: User | None, staff_roles: Collection[StaffRole] | None = None
+    person: User,
+    *,
+    by: User | None,
+    staff_roles: Collection[StaffRole] | None = None,
+    keep_session: str = "",
 ) -> None:
     """Saves what was changed on the row, and puts it into these staff roles.
 
+    With a new password or deactivated, the person's sessions end, but for `keep_session`.
     Raises PowerMissing.
     """
     known = User.objects.select_for_update().get(pk=person.pk)
@@ -45,6 +50,10 @@ def change_person(
     if known.password != person.password:
         detail["password"] = "changed" if person.has_usable_password() else "removed"
     person.save()
+    if known.password != person.password or not person.is_active:
+        ended = web_sessions.forget_sessions(person, keep=keep_session)
+        if ended:
+            detail["sessions_ended"] = ended
     if staff_roles is not None:
         before = sorted(known.groups.values_list("name", flat=True))
         after = sorted(role.name for role in staff_roles)

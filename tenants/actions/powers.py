@@ -35,6 +35,13 @@ def assigns(by: User, tenant: UUID, role: Role) -> bool:
     return own is not None and own.includes(role)
 
 
+def highest_role(person: User) -> Role:
+    """Return the highest role that an API token of this person could make use of."""
+    if person.is_superuser or (person.is_staff and person.has_perm("tenants.change_tenant")):
+        return Role.ADMIN
+    return max(_roles(person).values(), key=lambda role: role.rank, default=Role.VIEWER)
+
+
 def require_cover(by: User | None, person: User) -> None:
     """`by=None` is the platform or a command line. Raises PowerMissing."""
     if by is not None and not covers(by, person):

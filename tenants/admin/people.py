@@ -8,18 +8,15 @@ from django.contrib import admin
 from django.contrib.auth import models as auth
 from django.contrib.auth.admin import GroupAdmin as AuthGroupAdmin
 from django.contrib.auth.admin import UserAdmin as AuthUserAdmin
-from django.contrib.auth.views import PasswordChangeView
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from knox.settings import knox_settings
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 from unfold.forms import (
-    AdminOwnPasswordChangeForm,
     AdminPasswordChangeForm,
     UserChangeForm,
     UserCreationForm,
@@ -124,23 +121,6 @@ class PasswordForm(AdminPasswordChangeForm):
         person: User = super().save(commit=False)
         actions.change_person(person, by=self._by)
         return person
-
-
-class OwnPasswordForm(AdminOwnPasswordChangeForm):
-    def save(self, commit: bool = True) -> User:
-        person: User = super().save(commit=False)
-        actions.change_person(person, by=person)
-        return person
-
-
-def change_own_password(request: HttpRequest) -> HttpResponseBase:
-    """The admin's own page for it would save the password itself."""
-    view = PasswordChangeView.as_view(
-        form_class=OwnPasswordForm,
-        success_url=reverse("admin:password_change_done"),
-        extra_context=admin.site.each_context(request),
-    )
-    return view(request)
 
 
 def is_superuser(request: HttpRequest) -> bool:

@@ -14,6 +14,7 @@ from tenants.models.people import (
     User,
     role_in,
 )
+from tenants.models.web_sessions import WebSession
 
 __all__ = [
     "Action",
@@ -36,6 +37,7 @@ __all__ = [
     "Tenant",
     "TenantOwnedQuerySet",
     "User",
+    "WebSession",
     "hash_token",
     "role_in",
 ]

@@ -39,6 +39,7 @@ class Action(models.TextChoices):
     PERSON_DELETED = "person.deleted", "Person deleted"
     PERSON_LOGIN = "person.login", "Person logged in"
     PERSON_LOGIN_FAILED = "person.login_failed", "Person's login failed"
+    SESSION_ENDED = "session.ended", "Session ended"
     MEMBERSHIP_SET = "membership.set", "Membership set"
     MEMBERSHIP_REMOVED = "membership.removed", "Membership removed"
     API_TOKEN_CREATED = "api_token.created", "API token created"
@@ -71,6 +72,7 @@ PLATFORM_ACTIONS = frozenset(
         Action.PERSON_DELETED,
         Action.PERSON_LOGIN,
         Action.PERSON_LOGIN_FAILED,
+        Action.SESSION_ENDED,
         Action.API_TOKEN_CREATED,
         Action.API_TOKEN_REVOKED,
         Action.AUDIT_PRUNED,

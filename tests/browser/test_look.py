@@ -72,6 +72,7 @@ def paths(device: Device) -> list[str]:
         *own_pages,
         *asked,
         *audit,
+        *("/account/", "/account/password/", "/account/tokens/new/"),
         "/nothing/here/",
     ]
 

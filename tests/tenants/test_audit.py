@@ -443,13 +443,15 @@ def test_the_admins_pages_of_people_tell_who_did_it(client: Client, bob: User) -
     assert (entry.actor, entry.target) == ("sam", "person bob")
     assert entry.detail == {"password": "changed"}
 
+    own_page = reverse("account-password")
+    assert client.get(reverse("admin:password_change")).headers["Location"] == own_page
     own = {
         "old_password": "old-secret-7",
         "new_password1": "correct-horse-8",
         "new_password2": "correct-horse-8",
     }
-    assert client.get(reverse("admin:password_change")).status_code == 200
-    assert client.post(reverse("admin:password_change"), own).status_code == 302
+    assert client.get(own_page).status_code == 200
+    assert client.post(own_page, own).status_code == 302
     assert told(Action.PERSON_CHANGED).target == "person sam"
 
     client.post(reverse("admin:tenants_user_delete", args=[bob.pk]), {"post": "yes"})

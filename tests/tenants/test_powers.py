@@ -225,7 +225,7 @@ def test_nobody_takes_a_role_beyond_his_own(
 
 
 def test_the_own_password_needs_the_old_one_in_the_admin_too(client: Client, mallory: User) -> None:
-    path = reverse("admin:password_change")
+    path = client.get(reverse("admin:password_change")).headers["Location"]
     form = {"old_password": "guess", "new_password1": NEW, "new_password2": NEW}
     client.post(path, form, follow=True)
     mallory.refresh_from_db()

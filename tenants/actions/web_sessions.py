@@ -1,0 +1,65 @@
+"""Where a person is logged in: noted as they use the pages, and ended on request."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from tenants.actions import audit
+from tenants.models import Action, User, WebSession
+from tenants.models.web_sessions import WebSessionQuerySet
+
+# A session's row is written again no sooner than this, unless it is used from another place.
+NOTED_EVERY = timedelta(minutes=1)
+
+
+def note_session(user: User, session_key: str, *, address: str, user_agent: str) -> None:
+    """Record that the session was used from there."""
+    now = timezone.now()
+    place = {"address": address[:64], "user_agent": user_agent[:300]}
+    recent = Q(seen_at__gt=now - NOTED_EVERY, user=user, **place)
+    if WebSession.objects.filter(recent, session_key=session_key).exists():
+        return
+    WebSession.objects.update_or_create(
+        session_key=session_key, defaults={"user": user, "seen_at": now, **place}
+    )
+
+
+@transaction.atomic
+def end_session(session: WebSession, *, by: User) -> None:
+    """End it at once: the next request with it is nobody's."""
+    detail = {"address": session.address, "user_agent": session.user_agent}
+    _record(session.user, by, detail)
+    _remove(WebSession.objects.filter(pk=session.pk))
+
+
+@transaction.atomic
+def end_other_sessions(user: User, *, keep: str, by: User) -> int:
+    """End all of the user's but the one with the key `keep`; return how many still worked."""
+    number = forget_sessions(user, keep=keep)
+    if number:
+        _record(user, by, {"sessions": number})
+    return number
+
+
+def forget_sessions(user: User, *, keep: str = "") -> int:
+    """End sessions without an audit row of its own, as part of what the caller records."""
+    ended = user.web_sessions.exclude(session_key=keep)
+    number: int = ended.alive().count()
+    _remove(ended)
+    return number
+
+
+def _remove(ended: WebSessionQuerySet) -> None:
+    Session.objects.filter(
+        session_key__in=list(ended.values_list("session_key", flat=True))
+    ).delete()
+    ended.delete()
+
+
+def _record(user: User, by: User, detail: dict[str, Any]) -> None:
+    target = f"person {user.get_username()}"
+    audit.record(Action.SESSION_ENDED, tenant=None, by=by, target=target, detail=detail)
