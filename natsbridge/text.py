@@ -16,6 +16,23 @@ def readable(body: bytes) -> str:
     return _hex_lines(body)
 
 
+def plain(text: str) -> str:
+    """The text with every character spelt out that a terminal would obey (control characters, marks
+    of writing direction), but for line breaks and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(each if each in "\n\t" else one_line(each) for each in text)
+
+
+def one_line(text: str) -> str:
+    """The text as `plain` has it, with line breaks and tabs spelt out too."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def _hex_lines(body: bytes) -> str:
     lines = (body[start : start + HEX_COLUMNS] for start in range(0, len(body), HEX_COLUMNS))
     return "\n".join(line.hex(" ") for line in lines)

@@ -43,3 +43,11 @@ def test_no_module_of_ours_outgrows_one_head() -> None:
             continue
         lines = len(path.read_text().splitlines())
         assert lines <= 350, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+def test_every_command_prints_plain_text() -> None:
+    found = [path for path in sources("wegweiser", "devices", "tenants", "natsbridge")]
+    commands = [path for path in found if path.parent.name == "commands" and path.stem[0] != "_"]
+    assert commands
+    for path in commands:
+        assert "class Command(PlainCommand):" in path.read_text(), path.name

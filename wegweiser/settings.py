@@ -12,6 +12,7 @@ import structlog
 
 from wegweiser.admin_look import UNFOLD as UNFOLD
 from wegweiser.environment import Environment
+from wegweiser.rendering import PlainRenderer
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
@@ -282,9 +283,7 @@ LOGGING = {
             "processor": structlog.processors.JSONRenderer()
             if LOG_FORMAT == "json"
             # Not rich's tracebacks: they print local variables, secrets and queries among them.
-            else structlog.dev.ConsoleRenderer(
-                colors=False, exception_formatter=structlog.dev.plain_traceback
-            ),
+            else PlainRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         }
     },
     "filters": {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from natsbridge.text import plain
 from wegweiser.quickstart.state import Running
 
 
@@ -27,7 +28,7 @@ class Display:
 
     def say(self, text: str) -> None:
         with suppress(OSError):
-            self._console.print(text, markup=False)
+            self._console.print(plain(text), markup=False)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -5,16 +5,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from devices.actions import credentials
 from devices.models import Device
+from natsbridge.management.base import PlainCommand
 from tenants.durations import USUAL_OVERLAP
 from tenants.errors import RotationRefused
 from tenants.management import arguments
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Lists a device's credentials for the broker. --rotate has its agent fetch a new one, "
         "--revoke ends them all and its token with them, --reinstate undoes that. A running "

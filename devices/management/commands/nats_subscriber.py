@@ -14,12 +14,13 @@ from typing import Any
 import redis
 import structlog
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import OperationalError, ProgrammingError, connection
 from django.utils.module_loading import autodiscover_modules
 
 from devices.redis import client
 from natsbridge.connection import Connection, connect
+from natsbridge.management.base import PlainCommand
 from natsbridge.registry import registry
 from natsbridge.subscriber import Subscriber, part_names
 from tenants import broker
@@ -36,7 +37,7 @@ else:
 log = structlog.get_logger(__name__)
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Consumes NATS: writes the database and the ring buffers, feeds the live pages, sends "
         "commands. Several may run at once. SIGTERM and SIGINT let it finish what it has begun."

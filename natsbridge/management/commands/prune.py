@@ -3,13 +3,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from natsbridge.errors import AlreadyPruning
+from natsbridge.management.base import PlainCommand
 from natsbridge.retention import count, prune, retention
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Removes old commands, presence history, audit entries, parked messages, and sessions, "
         "keys and credentials that open nothing any more, each after the days that the settings "

@@ -5,10 +5,11 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from natsbridge import parking
+from natsbridge.management.base import PlainCommand
 from natsbridge.models import ParkedMessage
 from natsbridge.text import readable
 
@@ -16,7 +17,7 @@ State = ParkedMessage.State
 FILTERS = ("reason", "kind", "tenant", "device")
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Lists, shows, replays and discards messages that could not be used. A running subscriber "
         "carries out a replay: the message goes to its handler again, with its subject and time."

@@ -3,14 +3,15 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from natsbridge.management.base import PlainCommand
 from tenants import jetstream
 from tenants.errors import TenantsError
 from tenants.provisioning import REFUSALS
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Creates and updates all streams and consumers in use, the platform's and every tenant's, "
         "and says what changed. May be repeated. A change that would lose messages is refused; "

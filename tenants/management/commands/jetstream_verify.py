@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from natsbridge.management.base import PlainCommand
 from tenants import jetstream
 from tenants.errors import TenantsError
 from tenants.provisioning import REFUSALS
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Compares all streams and consumers, the platform's and every tenant's, with what is "
         "declared: names what is missing, changed or not declared, and then exits with 1."

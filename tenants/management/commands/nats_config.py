@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from natsbridge.certificates import check_ca, check_pair
 from natsbridge.errors import BridgeError
+from natsbridge.management.base import PlainCommand
 from natsbridge.server_config import ClusterConfig, ServerConfig, ServerTLS, render
 from tenants import actions, broker
 from tenants.errors import TenantsError
@@ -20,7 +21,7 @@ _WEBSOCKET_PORT = 9222
 _UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Prints a nats-server configuration, making the platform's keys when there are none. "
         "Whatever is reached from other computers needs a certificate."

@@ -4,8 +4,9 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from natsbridge.management.base import PlainCommand
 from tenants.management import arguments, credential_work
 from tenants.models import Credential, Tenant
 
@@ -22,7 +23,7 @@ GOES_WITH = {"all": ("rotate",), "overlap": ISSUING, "reason": ("revoke",)}
 OF_NO_SECRET = ("list", "check", "revoke")
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Makes or repairs a tenant's account and stream at the broker, and issues a new credential "
         "of the tenant: once more, or with --rotate in the place of older ones. "

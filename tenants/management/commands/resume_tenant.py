@@ -3,13 +3,12 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from natsbridge.management.base import PlainCommand
 from tenants.actions import suspension
 from tenants.management import arguments
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Resumes a suspended tenant: what it holds opens the broker again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -3,13 +3,12 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from natsbridge.management.base import PlainCommand
 from tenants.actions import suspension
 from tenants.management import arguments
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Suspends a tenant: its connections end, nobody of it gets in. A running subscriber tells "
         "the broker within a second. resume_tenant undoes it."

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from natsbridge.management.base import PlainCommand
 from tenants.actions import sealing
 from tenants.audit_check import audit_report
 from tenants.models import AuditEntry
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Walks the audit's chain of seals and names every row that was changed, put in or removed, "
         "and every anchor (a signed checkpoint of the chain) that was; and whether the file of "

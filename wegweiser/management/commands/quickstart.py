@@ -7,8 +7,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import run_checks
-from django.core.management.base import BaseCommand, CommandError, SystemCheckError
+from django.core.management.base import CommandError, SystemCheckError
 
+from natsbridge.management.base import PlainCommand
 from wegweiser.quickstart.display import Display
 from wegweiser.quickstart.errors import Interrupted, QuickstartError
 from wegweiser.quickstart.interruption import Interruption
@@ -18,7 +19,7 @@ from wegweiser.quickstart.stack import Stack
 from wegweiser.quickstart.state import Ports, Running
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Runs everything in the foreground: Postgres, Redis, nats-server, the web, the subscriber "
         "and an agent for this machine. WEB_PORT and WEGWEISER_HOME choose where; DATABASE_URL, "

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
 
+from natsbridge.management.base import PlainCommand
 from natsbridge.server_config import render
 from tenants import broker
 from tenants.actions import ensure_platform_keys
@@ -16,7 +16,7 @@ from wegweiser.quickstart.bootstrap import bootstrap
 from wegweiser.quickstart.processes import LOG_LIMIT, Directories
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
         "Used by `quickstart`: migrates, makes the first rows and the broker's keys, and writes "
         "the configuration of a nats-server."

@@ -4,13 +4,14 @@ import resource
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
+from natsbridge.management.base import PlainCommand
 from wegweiser.asgi import application
 from wegweiser.web.server import Server
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Serve the pages, the API and the live websockets until SIGTERM or Ctrl-C."
     # The application checks the settings itself, whichever server runs it.
     requires_system_checks = []
