@@ -10,15 +10,19 @@ import redis
 import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as AnyDatabaseError
 
 from devices import live
 from devices.models import Device
+from devices.open_pages import OpenPages
 from natsbridge.errors import DependencyAway
+from tenants.logins import Login
 from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
+open_pages = OpenPages()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,6 +30,8 @@ R = TypeVar("R")
 # Close codes, after the HTTP statuses they stand for.
 LOGIN_NEEDED = 4401
 NO_SUCH_DEVICE = 4404
+TEXT_ONLY = 4415
+TOO_MANY_PAGES = 4429
 TRY_AGAIN = 4503
 
 # Also how soon a status that ages without a message (stale, offline, unknown) is seen.
@@ -46,6 +52,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
     # The snapshot that was asked for and is yet to be sent; and when there may be another.
     snapshot: asyncio.Task[None] | None = None
     next_snapshot = 0.0
+    login: Login
 
     async def connect(self) -> None:
         self.groups_heard: list[str] = []
@@ -57,7 +64,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         if not self.person.is_authenticated:
             await self.close(LOGIN_NEEDED)
         else:
-            await self._or_try_again(self._open())
+            await self._or_try_again(self._open_if_allowed())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """However the page ends, nothing of it stays behind."""
@@ -67,13 +74,23 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
             # Leaving the group, and the channel layer's own last words, need Redis too.
             log.warning("live page ended without Redis", error=str(error))
         finally:
+            open_pages.discard(self)
             for task in (self.renewal, self.snapshot):
                 if task:
                     task.cancel()
 
     async def disconnect(self, code: int) -> None:
+        await _in_thread(live.leave, self.person.pk, self.channel_name)
         for group in self.groups_heard:
             await self.channel_layer.group_discard(group, self.channel_name)
+
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
+        if text_data:
+            await super().receive(text_data=text_data)
+        elif bytes_data is not None:
+            await self.close(TEXT_ONLY)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """However often it is asked for meanwhile, the next snapshot answers it all."""
@@ -86,12 +103,33 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         """What is not JSON is nothing we asked for, and no reason to fall over."""
         try:
             return await super().decode_json(text_data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     async def page_frame(self, event: dict[str, Any]) -> None:
         async with self.sending:
             await self.send(text_data=event["text"])
+
+    async def log_out(self) -> None:
+        await self.close(LOGIN_NEEDED)
+
+    async def look_again(self) -> None:
+        """The person's rights have changed."""
+        await self._or_try_again(self._renew())
+
+    async def _open_if_allowed(self) -> None:
+        session = self.scope["session"]
+        proof = session.get(HASH_SESSION_KEY, "")
+        self.login = Login(session.session_key, self.person.pk, proof)
+        if not await open_pages.add(self):
+            await self.close(LOGIN_NEEDED)
+        elif not await self._take_place():
+            await self.close(TOO_MANY_PAGES)
+        else:
+            await self._open()
+
+    async def _take_place(self) -> bool:
+        return await _in_thread(live.take_place, self.person.pk, self.channel_name)
 
     async def _snapshot_in_turn(self) -> None:
         await asyncio.sleep(max(0.0, self.next_snapshot - time.monotonic()))
@@ -116,7 +154,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
     def _keep_renewing(self) -> None:
         self.renewal = asyncio.create_task(self._or_try_again(self._renew_for_ever()))
 
-    async def _or_try_again(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _or_try_again(self, work: Coroutine[Any, Any, object]) -> None:
         """While a server is away the page is closed; its browser comes back by itself."""
         try:
             await work
@@ -126,19 +164,11 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
             await self.close(TRY_AGAIN)
 
     async def _renew_for_ever(self) -> None:
-        """Ends the page of somebody who has logged out."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            if not await _in_thread(self._still_logged_in):
-                await self.close(LOGIN_NEEDED)
-                return
+            await _in_thread(live.keep_place, self.person.pk, self.channel_name)
             if not await self._renew():
                 return
-
-    def _still_logged_in(self) -> bool:
-        """Logging out ends the session, in whichever tab it is done."""
-        session = self.scope["session"]
-        return bool(session.session_key and session.exists(session.session_key))
 
 
 class DeviceConsumer(PageConsumer):

@@ -71,6 +71,39 @@ def _renew(key: str, members: Collection[UUID]) -> None:
     pipeline.execute()
 
 
+def take_place(person: int, page: str) -> bool:
+    """Whether this is not one page too many of the person's, in all web processes together."""
+    _, _, _, pages = _keep_place(person, page).execute()
+    if pages <= settings.LIVE_PAGES_PER_PERSON:
+        return True
+    leave(person, page)
+    return False
+
+
+def keep_place(person: int, page: str) -> None:
+    """Called by an open page, as `watch`; one whose process died makes room after a while."""
+    _keep_place(person, page).execute()
+
+
+def leave(person: int | None, page: str) -> None:
+    if person is not None:
+        _redis().zrem(_pages_of(person), page)
+
+
+def _keep_place(person: int, page: str) -> redis.client.Pipeline:
+    now, key = time.time(), _pages_of(person)
+    pipeline = _redis().pipeline()
+    pipeline.zremrangebyscore(key, "-inf", now)
+    pipeline.zadd(key, {page: now + WATCH_SECONDS})
+    pipeline.expire(key, WATCH_SECONDS)
+    pipeline.zcard(key)
+    return pipeline
+
+
+def _pages_of(person: int) -> str:
+    return f"wegweiser:open-pages:{person}"
+
+
 def watched() -> set[UUID]:
     """The devices that some page shows now; empty while Redis is away."""
     return _members(_WATCHED)

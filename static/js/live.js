@@ -9,6 +9,7 @@ const FINAL = {
   4401: "Log in again to see live data.",
   4403: "You may not watch this device.",
   4404: "This device is gone, or not yours any more.",
+  4429: "You have too many live pages open. Close some and reload this one.",
 };
 
 export class Live {

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from devices import consumers, live, metrics
+from devices import consumers, live, metrics, open_pages
 from devices.actions import commands, live_metrics
 from devices.models import Connectivity, Device
 from natsbridge.models import ParkedMessage
@@ -269,7 +269,7 @@ def test_somebody_who_is_not_logged_in_is_told_to(system: System, enrolled: Enro
 
 
 @pytest.mark.parametrize(
-    ("loss", "code"), [("deactivated", 4404), ("removed", 4404), ("logged out", 4401)]
+    ("loss", "code"), [("deactivated", 4401), ("removed", 4404), ("logged out", 4401)]
 )
 def test_a_page_ends_when_its_person_may_no_longer_see_the_device(
     system: System,
@@ -279,7 +279,7 @@ def test_a_page_ends_when_its_person_may_no_longer_see_the_device(
     loss: str,
     code: int,
 ) -> None:
-    monkeypatch.setattr(consumers, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(open_pages, "CHECK_SECONDS", 0.2)
     page = Page(system, enrolled.device, alice)
     page.frame("snapshot")
     match loss:

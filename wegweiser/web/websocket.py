@@ -71,6 +71,11 @@ class WebSocket(WebSocketProtocol):
             raise TooManyFrames
         super().onFrameBegin()
 
+    def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802
+        """A frame that a closing page does not get any more is no error."""
+        if self.state in (self.STATE_CONNECTING, self.STATE_OPEN):
+            super().serverSend(content, binary)
+
     def onClose(self, *args: Any) -> None:  # noqa: N802
         # A handshake that failed was never made known to daphne's server.
         if hasattr(self, "server"):
