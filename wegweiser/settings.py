@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
-import structlog
 
 from wegweiser.admin_look import UNFOLD as UNFOLD
 from wegweiser.environment import Environment
-from wegweiser.rendering import PlainRenderer
+from wegweiser.logs import configure_structlog, logging_configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
@@ -216,8 +215,8 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_CLIENT_IP_CALLABLE = "tenants.middleware.address_of"
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
 LIVE_PAGES_PER_PERSON = read.integer("LIVE_PAGES_PER_PERSON", 50, minimum=1)
+SESSION_ENGINE = "tenants.session_store"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
-X_FRAME_OPTIONS = "DENY"
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES else None
 
@@ -268,50 +267,5 @@ TIME_ZONE = "UTC"
 
 LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = read.choice("LOG_FORMAT", "console", allowed=("console", "json"))
-LOG_PROCESSORS: list[structlog.typing.Processor] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "structured": {
-            "()": structlog.stdlib.ProcessorFormatter,
-            "foreign_pre_chain": LOG_PROCESSORS,
-            "processor": structlog.processors.JSONRenderer()
-            if LOG_FORMAT == "json"
-            # Not rich's tracebacks: they print local variables, secrets and queries among them.
-            else PlainRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-        }
-    },
-    "filters": {
-        # asyncio says so of nats-py whenever a TLS connection ends; nothing is wrong then.
-        "tls_close": {
-            "()": "django.utils.log.CallbackFilter",
-            "callback": lambda record: (
-                record.getMessage()
-                != "returning true from eof_received() has no effect when using ssl"
-            ),
-        }
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        "asyncio": {"filters": ["tls_close"]},
-        "daphne": {"level": "WARNING"},
-        "axes": {"level": "WARNING"},
-    },
-}
-structlog.configure(
-    processors=[
-        *LOG_PROCESSORS,
-        structlog.processors.format_exc_info,
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    wrapper_class=structlog.stdlib.BoundLogger,
-    cache_logger_on_first_use=True,
-)
+LOGGING = logging_configuration(level=LOG_LEVEL, format=LOG_FORMAT)
+configure_structlog()

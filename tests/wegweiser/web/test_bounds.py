@@ -291,3 +291,30 @@ def test_an_answer_that_nobody_reads_is_not_kept_in_memory(
             heard += piece.count(b"\n")
             tail = (tail + piece)[-16:]
     assert heard >= rows
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \xff[\r\n\r\n", 400),
+        (post(b"/login/", b"Origin: http://evil.example", b"Content-Length: 0"), 403),
+        (get(b"/login/", b'Cookie: sessionid="\\000aaaaaaaaaaaa"'), 200),
+        (get(b"/login/?next=%00%ff"), 200),
+        (get(b"/%2e%2e/%00"), 404),
+        (get(b"/static/%00"), 404),
+        (get(b"/api/nats/commands/x?limit=%00"), 404),
+        (b"TRACE /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 405),
+        (get(HEALTH, b"Accept: \xff/*;q=x", b"Authorization: Token \xff"), 406),
+        (get(b"/api/nats/tenant/x", b"Authorization: Bearer \xff\xfe"), 404),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_answered_without_a_traceback(
+    web: Web, wire: Wire, head: bytes, status: int
+) -> None:
+    before = len(web.log)
+    wire.send(head)
+    answer = wire.answer()
+    assert "Traceback" not in web.log[before:]
+    assert answer.status == status
+    assert "Content-Security-Policy" in answer.headers
