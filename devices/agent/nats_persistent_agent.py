@@ -396,7 +396,8 @@ class ConfigurationFolder:
         """Hold the folder until this process ends. Raises ConfigurationError."""
         file = self.path / "agent.lock"
         try:
-            stream = open_own(file, "r+b", os.O_RDWR | os.O_CREAT)
+            # Nothing in it is believed, and earlier versions let the umask decide on its mode.
+            stream = open_own(file, "r+b", os.O_RDWR | os.O_CREAT, protect=True)
         except (OSError, DamagedFileError) as error:
             raise ConfigurationError(f"cannot use {file}: {error}") from error
         try:
@@ -454,8 +455,11 @@ class ConfigurationFolder:
 NO_FILE = (errno.EACCES, errno.EPERM, errno.ENXIO, errno.EISDIR, errno.EOPNOTSUPP)
 
 
-def open_own(file: Path, mode: str, flags: int, largest: float = math.inf) -> IO[bytes]:
-    """Open a file that nobody else can write, through no symbolic link and without waiting.
+def open_own(
+    file: Path, mode: str, flags: int, largest: float = math.inf, *, protect: bool = False
+) -> IO[bytes]:
+    """Open a file that nobody else can write, or could before where it is told to `protect` it,
+    through no symbolic link and without waiting.
 
     Raises FileNotFoundError, DamagedFileError for what is no such file or larger than `largest`,
     ConfigurationError for a link and for a file of somebody else, OSError."""
@@ -476,6 +480,9 @@ def open_own(file: Path, mode: str, flags: int, largest: float = math.inf) -> IO
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise DamagedFileError("is not a file")
+        if protect and os.name == "posix" and status.st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o600)
+            status = os.fstat(descriptor)
         refuse_foreign(file, status)
         if status.st_size > largest:
             raise DamagedFileError(f"is larger than {largest} bytes")

@@ -189,6 +189,8 @@ class Stack:
         """The device's uuid."""
         configuration = self.home / "agent"
         configuration.mkdir(exist_ok=True)
+        # Whatever the umask: the agent refuses a folder that others can write.
+        configuration.chmod(0o700)
         environment = {name: value for name, value in self.given.items() if name in AGENT_SEES} | {
             "WEGWEISER_SERVER": self.environment["PUBLIC_URL"],
             "WEGWEISER_GROUP": accounts.group_uuid,

@@ -1,6 +1,7 @@
 """A broker for all of the agent's tests, and for each test a server, a platform and agents."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,14 @@ from tests.broker import Broker, StartNats, Tenant
 from tests.devices.agent.support import AgentProcess, FakeServer, Platform
 
 StartAgent = Callable[..., AgentProcess]
+
+
+@pytest.fixture(autouse=True)
+def _files_of_ours_alone() -> Iterator[None]:
+    """The agent refuses files that others can write, and tests write some of them by hand."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")

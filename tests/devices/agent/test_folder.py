@@ -64,11 +64,29 @@ def test_no_file_of_another_user_is_believed(
         patch.setattr(agent.os, "geteuid", lambda: 12_345)
         with pytest.raises(agent.ConfigurationError, match="belongs to the user"):
             use(home, name)
-    for mode in (0o620, 0o602):
-        file.chmod(mode)
-        with pytest.raises(agent.ConfigurationError, match="chmod go-w"):
-            use(home, name)
     assert not kept_aside(file), "it is refused, not replaced"
+
+
+@pytest.mark.parametrize("name", ["agent.json", "commands.journal"])
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_no_file_that_others_could_write_is_believed(
+    home: agent.ConfigurationFolder, name: str, mode: int
+) -> None:
+    file = home.path / name
+    file.write_text("")
+    file.chmod(mode)
+    with pytest.raises(agent.ConfigurationError, match="chmod go-w"):
+        use(home, name)
+    assert not kept_aside(file), "it is refused, not replaced"
+
+
+def test_a_lock_of_our_own_is_protected_and_used(home: agent.ConfigurationFolder) -> None:
+    file = home.path / "agent.lock"
+    file.touch()
+    file.chmod(0o664)
+    home.lock()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    home.release()
 
 
 def use(home: agent.ConfigurationFolder, name: str) -> None:
