@@ -22,7 +22,9 @@ from natsbridge import accounts, claims, streams, subjects, xkeys
 from natsbridge.authorization import Authority, sentinel_jwt
 from natsbridge.claims import AccountLimits, KeyPair, Permissions, TenantAccount
 from natsbridge.server_config import ServerConfig, render
+from tests import waiting
 from tests.plugin import allot_port
+from tests.waiting import SAFETY_NET
 from wegweiser.quickstart.servers import Nats
 
 StartNats = Callable[..., Nats]
@@ -31,14 +33,7 @@ StartNats = Callable[..., Nats]
 SILENCE = 0.15
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
-    """Whether `condition` came true in time."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        if asyncio.get_running_loop().time() > deadline:
-            return False
-        await asyncio.sleep(0.005)
-    return True
+eventually = waiting.aeventually
 
 
 @dataclass
@@ -65,7 +60,7 @@ class Peer:
 
     @property
     def jetstream(self) -> JetStreamContext:
-        return self.client.jetstream(timeout=2)
+        return self.client.jetstream(timeout=SAFETY_NET)
 
     async def listen(self, subject: str) -> None:
         """Subscribe; returns when the server has taken the subscription or refused it."""
@@ -84,8 +79,8 @@ class Peer:
     async def settle(self) -> None:
         """Until the server has dealt with all that was sent. Twice, because nats-py's first ping
         overtakes what is still in its own buffer."""
-        await self.client.flush()
-        await self.client.flush()
+        await self.client.flush(SAFETY_NET)
+        await self.client.flush(SAFETY_NET)
 
     async def may_publish(self, subject: str, **options: Any) -> bool:
         await self.publish(subject, **options)
@@ -197,7 +192,8 @@ class Broker:
 
     def monitor(self, page: str) -> Any:
         """A page of the server's monitoring, such as `/varz`."""
-        with urllib.request.urlopen(f"{self.server.monitor_url}{page}", timeout=3) as answer:
+        url = f"{self.server.monitor_url}{page}"
+        with urllib.request.urlopen(url, timeout=SAFETY_NET) as answer:
             return json.load(answer)
 
     @property
@@ -316,6 +312,7 @@ class Broker:
                 "signature_cb": lambda nonce: base64.b64encode(claims.sign(seed, nonce.encode())),
                 "error_cb": remember,
                 "allow_reconnect": False,
+                "connect_timeout": SAFETY_NET,
             }
             | self._options
             | options

@@ -23,6 +23,7 @@ from natsbridge.permissions import CALLOUT_PERMISSIONS, SERVER_LIST_PERMISSIONS
 from natsbridge.runtime import Runtime, Worker
 from natsbridge.wakeups import Wakeups
 from tests.broker import Broker, Peer, Tenant
+from tests.waiting import SAFETY_NET
 
 # What `Wire.login(None, **options)` takes, or the CONNECT line of any other client.
 ConnectOptions = dict[str, Any]
@@ -169,8 +170,9 @@ async def log_in(broker: Broker, options: ConnectOptions, *, url: str = "") -> P
             signature_cb=(lambda nonce: b"") if jwt else None,
             error_cb=remember,
             allow_reconnect=False,
+            connect_timeout=SAFETY_NET,
         )
     except (nats.errors.Error, OSError, asyncio.CancelledError):
-        await asyncio.wait_for(client.close(), 1)
+        await asyncio.wait_for(client.close(), SAFETY_NET)
         raise
     return broker.remember(Peer(client, refusals))

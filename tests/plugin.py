@@ -19,19 +19,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from wegweiser.quickstart.ports import LOOPBACK, is_free
 from wegweiser.quickstart.processes import Directories, end_leftovers
 from wegweiser.quickstart.servers import Nats, Postgres, Redis
-
-# What hypothesis finds has nothing to do with how fast this machine is.
-hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("any machine")
 
 # Which server a test touches, by the fixtures it uses, directly or through others.
 SERVER_FIXTURES = {

@@ -16,6 +16,7 @@ from django.conf import settings
 from natsbridge.connection import Connection, connect
 from tests.people import Enrolled
 from tests.system import LoopThread
+from tests.waiting import SAFETY_NET
 
 # What it takes to be a device, without the agent's own ways of noticing that something is wrong.
 _PROCESS = """
@@ -72,7 +73,7 @@ class DeviceProcess:
 
     def __exit__(self, *details: object) -> None:
         self._process.kill()
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=SAFETY_NET)
 
 
 class Cable:

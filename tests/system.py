@@ -30,21 +30,15 @@ from natsbridge.subscriber import Subscriber
 from tenants import actions, broker
 from tenants.actions import credentials
 from tenants.models import BrokerAccount, Credential, Tenant
+from tests import waiting
 from tests.attacks.wire import HungUp, Wire, publish
 from tests.broker import StartNats
 from tests.people import Enrolled
 from tests.plugin import allot_port
+from tests.waiting import SAFETY_NET
 
 R = TypeVar("R")
-
-
-def eventually(check: Callable[[], R], *, within: float = 10.0) -> R:
-    """The first truthy answer of `check`; fails with its last answer when there is none."""
-    deadline = time.monotonic() + within
-    while not (answer := check()):
-        assert time.monotonic() < deadline, f"not within {within} s: {answer!r}"
-        time.sleep(0.05)
-    return answer
+eventually = waiting.eventually
 
 
 class LoopThread:
@@ -55,12 +49,12 @@ class LoopThread:
         self._thread = threading.Thread(target=self.loop.run_forever, name="test loop")
         self._thread.start()
 
-    def run(self, coroutine: Coroutine[Any, Any, R], timeout: float = 20.0) -> R:
+    def run(self, coroutine: Coroutine[Any, Any, R], timeout: float = SAFETY_NET) -> R:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(SAFETY_NET)
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 
@@ -101,10 +95,11 @@ class Agent:
                 inbox_prefix=f"_INBOX_{self.device}",
                 error_cb=refused,
                 allow_reconnect=False,
+                connect_timeout=SAFETY_NET,
             )
         except NatsError:
             # One that was refused keeps its socket until it is closed.
-            await asyncio.wait_for(self.client.close(), 2)
+            await asyncio.wait_for(self.client.close(), SAFETY_NET)
             raise
         await self.client.subscribe(self.subject("command"), cb=received)
         await self._settle()
@@ -118,7 +113,7 @@ class Agent:
         return self._thread.run(self._report(self.subject(kind), data))
 
     async def _report(self, subject: str, data: bytes) -> str:
-        ack = await self.client.jetstream(timeout=2).publish(subject, data)
+        ack = await self.client.jetstream(timeout=SAFETY_NET).publish(subject, data)
         return ack.stream
 
     def report_all(self, kind: str, bodies: Sequence[Any]) -> None:
@@ -126,7 +121,7 @@ class Agent:
         self._thread.run(self._report_all(self.subject(kind), bodies), timeout=60)
 
     async def _report_all(self, subject: str, bodies: Sequence[Any]) -> None:
-        jetstream = self.client.jetstream(timeout=30)
+        jetstream = self.client.jetstream(timeout=SAFETY_NET)
         for start in range(0, len(bodies), 500):
             part = bodies[start : start + 500]
             await asyncio.gather(
@@ -241,7 +236,7 @@ class System:
         """As SIGTERM does: what has been received is finished."""
         for stop, running in self._running:
             self.thread.loop.call_soon_threadsafe(stop.set)
-            running.result(20)
+            running.result(SAFETY_NET)
         self._running.clear()
 
     def delete_ingest(self) -> None:
@@ -332,7 +327,7 @@ class System:
         async def log_in_all() -> list[bool]:
             return await asyncio.gather(*(self._log_in(*each) for each in logins))
 
-        return self.thread.run(log_in_all(), timeout=30)
+        return self.thread.run(log_in_all(), timeout=SAFETY_NET)
 
     def agent(self, enrolled: Enrolled, url: str | None = None) -> Agent:
         return self.agent_with(enrolled, enrolled.jwt, url)

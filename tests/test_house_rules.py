@@ -46,8 +46,19 @@ def test_no_module_of_ours_outgrows_one_head() -> None:
 
 
 def test_every_command_prints_plain_text() -> None:
-    found = [path for path in sources("wegweiser", "devices", "tenants", "natsbridge")]
+    found = sources("wegweiser", "devices", "tenants", "natsbridge")
     commands = [path for path in found if path.parent.name == "commands" and path.stem[0] != "_"]
     assert commands
     for path in commands:
         assert "class Command(PlainCommand):" in path.read_text(), path.name
+
+
+def test_no_test_asserts_how_long_something_took() -> None:
+    """The machine may be busy: wait for a condition (`tests.waiting`); speed is for tests/bench."""
+    clock = r"(?:monotonic|perf_counter|time)\(\)"
+    timed = re.compile(
+        rf"^ *assert .*(?:{clock} - \w+|\b(?:elapsed|took|seconds)) <=? *[\w.]+", re.M
+    )
+    for path in sources("tests"):
+        if "bench" not in path.parts:
+            assert not timed.search(path.read_text()), f"{path.relative_to(ROOT)}"

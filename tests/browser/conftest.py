@@ -16,11 +16,12 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from devices.redis import client
 from natsbridge.models import Coverage
 from tenants.models import User
+from tests.waiting import SAFETY_NET
 from tests.web import Web
 
 P = ParamSpec("P")
@@ -28,6 +29,9 @@ R = TypeVar("R")
 
 Open = Callable[..., Page]
 Backend = Callable[..., Any]
+
+# Also where `tests/whole` asks.
+expect.set_options(timeout=SAFETY_NET * 1000)
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -91,7 +95,7 @@ def open_page(
     def open_page(user: User | None, path: str, **options: Any) -> Page:
         context = browser.new_context(base_url=web.url, locale="en-GB", **options)
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(SAFETY_NET * 1000)
         if user is not None:
             session = backend(_session_of, user)
             context.add_cookies([{"name": "sessionid", "value": session, "url": web.url}])

@@ -48,7 +48,7 @@ def test_a_command_to_many_is_previewed_sent_watched_and_cancelled(
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#state-queued")).to_contain_text("30")
     backend(run_what_is_online)
-    expect(page.locator("#ended")).to_have_text("20", timeout=3000)
+    expect(page.locator("#ended")).to_have_text("20")
     expect(page.locator("#state-succeeded")).to_contain_text("20")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate(CONTRAST) == []

@@ -15,6 +15,7 @@ from natsbridge.connection import connect
 from natsbridge.subjects import device_inbox, device_subject
 from tests.people import Enrolled
 from tests.system import LoopThread
+from tests.waiting import SAFETY_NET
 
 # A device may have a hundred.
 KINDS = 90
@@ -48,7 +49,7 @@ class Reporting:
         trace: TracebackType | None,
     ) -> None:
         self._thread.loop.call_soon_threadsafe(self._stop.set)
-        self._running.result(30)
+        self._running.result(SAFETY_NET)
 
     async def _run(self) -> None:
         async with connect(

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from tests.broker import StartNats
 from tests.plugin import HOME, allot_port
 from tests.system import LoopThread, System, eventually
+from tests.waiting import SAFETY_NET
 from wegweiser.quickstart.ports import LOOPBACK
 from wegweiser.quickstart.processes import spawn
 from wegweiser.quickstart.servers import SERVER_ENVIRONMENT, Nats
@@ -43,7 +44,7 @@ class Node(Nats):
 
     def asked(self, page: str) -> Any:
         """A page of its monitoring, such as `/varz`."""
-        with urllib.request.urlopen(f"{self.monitor_url}{page}", timeout=3) as answer:
+        with urllib.request.urlopen(f"{self.monitor_url}{page}", timeout=SAFETY_NET) as answer:
             return json.load(answer)
 
     def streams(self) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from tests.cluster.load import Reporting
 from tests.cluster.nodes import NAMES, Cluster, Node
 from tests.people import enrol
 from tests.system import eventually
+from tests.waiting import SAFETY_NET
 
 STREAMS = ("INGEST", "LATEST", "BROKER", "DLQ")
 # Raft elects after 4 to 9 s of silence.
@@ -75,6 +76,7 @@ def by_password(cluster: Cluster, issued: Issued, node: Node) -> Client:
                 user=issued.username,
                 password=issued.secret,
                 allow_reconnect=False,
+                connect_timeout=SAFETY_NET,
                 error_cb=quiet,
             )
         except NatsError:
@@ -98,7 +100,7 @@ def closed_after(device: Device, client: Client) -> float:
     """Seconds until the device's connection is closed, once it has been revoked."""
     started = time.monotonic()
     device_credentials.revoke_device(device, by=None, reason="stolen")
-    eventually(lambda: client.is_closed, within=15.0)
+    eventually(lambda: client.is_closed)
     return time.monotonic() - started
 
 

@@ -100,7 +100,7 @@ def test_without_the_dead_letter_queue_a_message_stays_where_it_is(
     eventually(lambda: counters().get("ingest.not_parked", 0) > 1)
     assert "parked.malformed_json" not in counters()
     settings.DLQ_MAX_BYTES = 1024**2
-    eventually(lambda: ParkedMessage.objects.count() == 1, within=15)
+    eventually(lambda: ParkedMessage.objects.count() == 1)
     eventually(lambda: counters().get("parked.malformed_json") == 1)
 
 

@@ -24,6 +24,7 @@ from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, BrokerAccount, Credential, Group, Tenant, User
 from tests.people import authorization
 from tests.system import System, eventually
+from tests.waiting import SAFETY_NET
 
 LOGINS = 50
 
@@ -61,7 +62,7 @@ def test_an_agent_of_the_old_contract_reports_streams_and_answers(
     redis_server: object,
 ) -> None:
     heard = Connectivity.objects.filter(device=old_device, agent_version="seed-1.0")
-    eventually(heard.exists, within=20)
+    eventually(heard.exists)
     assert heard.get().connection_type == "nats"
     eventually(lambda: metrics.recent(old_device.pk).get("cpu_percent"))
     body = {"command": "inventory"}
@@ -94,13 +95,13 @@ def test_a_client_that_knows_only_what_it_was_answered_hears_that_its_reports_ar
         commands = await client.subscribe(subjects["commands"])
         stored = {}
         for name in set(subjects) - {"commands", "metrics"}:
-            answer = await client.request(subjects[name], b'{"timestamp": 1}', timeout=5)
+            answer = await client.request(subjects[name], b'{"timestamp": 1}', timeout=SAFETY_NET)
             stored[name] = json.loads(answer.data)["stream"]
         for name in ("cpu_percent", "uptime"):
             point = {"value": 7, "timestamp": time.time()}
             subject = subjects["metrics"].format(metric_type=name)
             await client.publish(subject, json.dumps(point).encode())
-        command = json.loads((await commands.next_msg(timeout=15)).data)
+        command = json.loads((await commands.next_msg(timeout=SAFETY_NET)).data)
         await client.close()
         return stored | {"commands": command["payload"]["command"]}
 
@@ -155,6 +156,6 @@ def test_a_password_that_is_revoked_ends_the_connection_it_opened(
     logins = [(issued.username, issued.secret), (second.username, second.secret)]
     system.thread.run(open_both())
     credentials.revoke(issued.credential, by=None, reason="stolen")
-    eventually(lambda: client.is_closed, within=3)
+    eventually(lambda: client.is_closed)
     assert sibling.is_connected
     system.thread.run(sibling.close())

@@ -21,6 +21,7 @@ from natsbridge.models import ParkedMessage
 from tenants.models import Group, Membership, User
 from tests.people import Enrolled, enrol
 from tests.system import Agent, System, eventually
+from tests.waiting import SAFETY_NET
 from wegweiser.asgi import application
 from wegweiser.quickstart.servers import Redis
 
@@ -150,24 +151,27 @@ class Page:
             f"/ws/devices/{device.pk}/" if device else "/ws/fleet/",
             headers=headers,
         )
-        self.connected, _ = self._run(self._socket.connect(timeout=5))
+        self.connected, _ = self._run(self._socket.connect(timeout=SAFETY_NET))
 
     def frame(self, kind: str) -> dict[str, object]:
         """The next frame of this kind."""
         while True:
-            frame = json.loads(self._run(self._socket.receive_from(timeout=5)))
+            frame = json.loads(self._run(self._socket.receive_from(timeout=SAFETY_NET)))
             if frame["type"] == kind:
                 return frame  # type: ignore[no-any-return]
 
     @property
     def is_quiet(self) -> bool:
-        return bool(self._run(self._socket.receive_nothing()))
+        return self.is_quiet_for(0.1)
+
+    def is_quiet_for(self, seconds: float) -> bool:
+        return bool(self._run(self._socket.receive_nothing(seconds)))
 
     def send(self, text: str) -> None:
         self._run(self._socket.send_to(text))
 
     def close_code(self) -> int:
-        while (message := self._run(self._socket.receive_output(timeout=5)))["type"] != (
+        while (message := self._run(self._socket.receive_output(timeout=SAFETY_NET)))["type"] != (
             "websocket.close"
         ):
             pass
@@ -306,15 +310,16 @@ def test_a_page_whose_redis_goes_away_is_told_to_try_again(
 
 
 def test_redis_that_hangs_costs_one_batch_its_patience_and_not_each(
-    system: System, redis_server: Redis
+    system: System, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert redis_server.child is not None
     redis_server.child.process.send_signal(signal.SIGSTOP)
     try:
+        monkeypatch.setattr(live._resting, "seconds", 10 * SAFETY_NET)
         assert live.watched() == set()
-        started = time.monotonic()
+        # Nothing asks Redis again.
+        monkeypatch.setattr(live, "_redis", None)
         assert [live.watched() for _ in range(50)] == [set()] * 50
-        assert time.monotonic() - started < 1
     finally:
         redis_server.child.process.send_signal(signal.SIGCONT)
 
@@ -324,7 +329,7 @@ def test_a_page_of_a_foreign_origin_is_refused(system: System, enrolled: Enrolle
     socket = WebsocketCommunicator(
         application, f"/ws/devices/{enrolled.device.pk}/", headers=headers
     )
-    connected, _ = system.thread.run(socket.connect(timeout=5))
+    connected, _ = system.thread.run(socket.connect(timeout=SAFETY_NET))
     assert not connected
 
 
@@ -335,7 +340,7 @@ def test_redis_away_keeps_the_points_until_it_is_back(
     agent.stream_metric("cpu_percent", {"value": 5})
     time.sleep(0.5)
     redis_server.start()
-    eventually(lambda: values(enrolled.device, "cpu_percent") == [5], within=15)
+    eventually(lambda: values(enrolled.device, "cpu_percent") == [5])
 
 
 def test_the_fleet_hears_of_its_own_tenants_devices_alone(
@@ -366,7 +371,9 @@ def test_a_page_that_asks_in_a_loop_gets_a_snapshot_now_and_then(
     begun = time.monotonic()
     for _ in range(50):
         page.send('{"type": "snapshot"}')
-    page.frame("snapshot")
-    page.frame("snapshot")
-    assert time.monotonic() - begun >= 0.5
-    assert page.is_quiet
+    snapshots = 0
+    while snapshots < 2 or not page.is_quiet_for(1.0):
+        page.frame("snapshot")
+        snapshots += 1
+    # However long it took, it was one at once and one for each half second.
+    assert snapshots <= 1 + (time.monotonic() - begun) / 0.5

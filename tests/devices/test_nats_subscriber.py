@@ -25,6 +25,7 @@ from tenants.actions import credentials
 from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
 from tests.people import enrol
 from tests.system import System, eventually
+from tests.waiting import SAFETY_NET
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -71,7 +72,7 @@ def nats_url() -> str:
 
 def end(process: subprocess.Popen[bytes]) -> int:
     process.send_signal(signal.SIGTERM)
-    return process.wait(20)
+    return process.wait(SAFETY_NET)
 
 
 def test_it_serves_until_sigterm_and_then_finishes_what_it_has(
@@ -79,7 +80,7 @@ def test_it_serves_until_sigterm_and_then_finishes_what_it_has(
 ) -> None:
     enrolled = enrol(group_a, "anna-laptop")
     process = start()
-    eventually(lambda: service_state().connected, within=20)
+    eventually(lambda: service_state().connected)
     eventually(BrokerAccount.objects.exclude(provisioned_at=None).exists)
     agent = system.agent(enrolled)
     for number in range(300):
@@ -90,9 +91,7 @@ def test_it_serves_until_sigterm_and_then_finishes_what_it_has(
     seen = Connectivity.objects.get(device=enrolled.device).session_id
     assert seen.startswith("beat")
     start()
-    eventually(
-        lambda: Connectivity.objects.filter(session_id="after it stopped").exists(), within=20
-    )
+    eventually(lambda: Connectivity.objects.filter(session_id="after it stopped").exists())
 
 
 def test_killed_in_the_middle_it_loses_nothing(
@@ -100,14 +99,14 @@ def test_killed_in_the_middle_it_loses_nothing(
 ) -> None:
     enrolled = enrol(group_a, "anna-laptop")
     process = start()
-    eventually(BrokerAccount.objects.exclude(provisioned_at=None).exists, within=20)
+    eventually(BrokerAccount.objects.exclude(provisioned_at=None).exists)
     agent = system.agent(enrolled)
     for number in range(50):
         agent.report("monitoring", {"monitoring_type": f"m{number}"})
         if number == 25:
             process.kill()
     start()
-    eventually(lambda: enrolled.device.realtime_data.count() == 50, within=60)
+    eventually(lambda: enrolled.device.realtime_data.count() == 50)
 
 
 def test_without_a_broker_it_waits_says_for_what_and_goes_on_when_it_comes(
@@ -116,31 +115,31 @@ def test_without_a_broker_it_waits_says_for_what_and_goes_on_when_it_comes(
     system.server.stop()
     start()
     log = tmp_path / "log"
-    eventually(lambda: "waiting for nats-server" in log.read_text(), within=20)
+    eventually(lambda: "waiting for nats-server" in log.read_text())
     assert not service_state().connected
     eventually(lambda: service_state().running == 1)
     system.start_server()
-    eventually(lambda: service_state().connected, within=20)
+    eventually(lambda: service_state().connected)
 
 
 def test_without_a_database_it_waits_and_says_so(
     system: System, start: Start, tmp_path: Path
 ) -> None:
     process = start(DATABASE_URL="postgres://x:y@127.0.0.1:9/none")
-    eventually(lambda: "waiting for Postgres" in (tmp_path / "log").read_text(), within=20)
+    eventually(lambda: "waiting for Postgres" in (tmp_path / "log").read_text())
     assert process.poll() is None
 
 
 def test_without_redis_it_says_so_and_serves(system: System, start: Start, tmp_path: Path) -> None:
     start(REDIS_URL="redis://127.0.0.1:9/0")
-    eventually(lambda: service_state().connected, within=20)
+    eventually(lambda: service_state().connected)
     assert "waiting for Redis" in (tmp_path / "log").read_text()
 
 
 def test_before_migrate_it_says_what_to_run(system: System, start: Start, tmp_path: Path) -> None:
     base, _, _ = os.environ["DATABASE_URL"].rpartition("/")
     process = start(DATABASE_URL=f"{base}/template1")
-    assert process.wait(20) == 1
+    assert process.wait(SAFETY_NET) == 1
     text = (tmp_path / "log").read_text()
     assert "manage.py migrate" in text
     assert "Traceback" not in text
@@ -150,13 +149,13 @@ def test_sigterm_ends_it_although_postgres_hangs(
     system: System, start: Start, tmp_path: Path
 ) -> None:
     process = start()
-    eventually(lambda: service_state().connected, within=20)
+    eventually(lambda: service_state().connected)
     backends = _backends()
     for pid in backends:
         os.kill(pid, signal.SIGSTOP)
     try:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(SAFETY_NET) == 0
     finally:
         for pid in backends:
             os.kill(pid, signal.SIGCONT)
@@ -177,7 +176,7 @@ def test_only_some_parts_run_when_told_so(
     system: System, start: Start, tenant_a: Tenant, tmp_path: Path
 ) -> None:
     process = start("--only", "auth", "accounts")
-    eventually(BrokerAccount.objects.exclude(provisioned_at=None).exists, within=20)
+    eventually(BrokerAccount.objects.exclude(provisioned_at=None).exists)
     issued = credentials.issue_device_password(tenant_a.pk, uuid.uuid4())
     assert system.lets_in_by_password(issued.username, issued.secret)
     assert not system.lets_in_by_password(issued.username, "wrong")
@@ -197,7 +196,7 @@ def test_what_is_parked_is_counted_by_its_reason(
     monkeypatch.setattr(status, "BEAT_SECONDS", 0.2)
     agent = system.running_agent(enrol(group_a, "anna-laptop"))
     agent.report("monitoring", b"{no json")
-    eventually(lambda: _counters().get("parked.malformed_json") == 1, within=15)
+    eventually(lambda: _counters().get("parked.malformed_json") == 1)
 
 
 def _counters() -> dict[str, int]:
@@ -217,7 +216,7 @@ def test_two_at_once_store_what_each_device_sends(system: System, group_a: Group
         for number in range(20):
             agent.stream_metric("uptime", {"value": number})
         agent.heartbeat(session_id=f"last of {agent.device}")
-        eventually(lambda device=each.device: device.realtime_data.count() == 100, within=20)
+        eventually(lambda device=each.device: device.realtime_data.count() == 100)
         eventually(
             Connectivity.objects.filter(
                 device=each.device, session_id=f"last of {agent.device}"
@@ -236,9 +235,7 @@ def test_without_ingest_it_is_not_connected(
     settings.INGEST_MAX_BYTES = 2**62
     system.start_subscriber()
     eventually(lambda: service_state().running)
-    eventually(
-        lambda: SubscriberStatus.objects.filter(details__has_key="ingest").exists(), within=10
-    )
+    eventually(lambda: SubscriberStatus.objects.filter(details__has_key="ingest").exists())
     assert not service_state().connected
 
 
@@ -247,5 +244,5 @@ def test_without_the_platforms_keys_it_says_what_to_run(
 ) -> None:
     BrokerKey.objects.all().delete()
     process = start()
-    assert process.wait(20) == 1
+    assert process.wait(SAFETY_NET) == 1
     assert "manage.py nats_config" in (tmp_path / "log").read_text()

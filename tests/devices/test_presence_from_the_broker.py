@@ -37,7 +37,7 @@ def history(device: Device) -> list[tuple[str, str]]:
 def test_a_device_is_seen_as_it_connects_and_as_it_leaves(
     system: System, enrolled: Enrolled, settings: Settings
 ) -> None:
-    settings.PRESENCE_GRACE_SECONDS = 1
+    settings.PRESENCE_GRACE_SECONDS = 3600
     device = enrolled.device
     agent = system.running_agent(enrolled)
     eventually(lambda: status(device) is Status.ONLINE)
@@ -46,11 +46,15 @@ def test_a_device_is_seen_as_it_connects_and_as_it_leaves(
     left = timezone.now()
     agent.close()
     eventually(lambda: Connectivity.objects.get(device=device).offline_due_at)
+    noticed = timezone.now()
     assert status(device) is Status.ONLINE
-    eventually(lambda: status(device) is Status.OFFLINE, within=2.0)
+    # The grace is over.
+    Connectivity.objects.filter(device=device).update(offline_due_at=noticed)
+    eventually(lambda: status(device) is Status.OFFLINE)
     row.refresh_from_db()
     assert row.presence_at is not None
-    assert abs(row.presence_at - left) < timedelta(seconds=0.5)
+    # It went when it went, not when the grace was over; the server tells whole milliseconds.
+    assert left - timedelta(milliseconds=1) <= row.presence_at <= noticed
     assert history(device) == [("online", "connect"), ("offline", "disconnect")]
     last = PresenceChange.objects.get(presence=Presence.OFFLINE)
     assert last.reason == "Client Closed"
@@ -74,7 +78,7 @@ def test_an_agent_that_is_killed_is_gone_after_the_grace(
         eventually(lambda: connected.count() == 1)
         assert status(enrolled.device) is Status.ONLINE
         process.kill()
-        eventually(lambda: status(enrolled.device) is Status.OFFLINE, within=3.0)
+        eventually(lambda: status(enrolled.device) is Status.OFFLINE)
 
 
 def test_what_no_event_told_the_list_of_connections_does(
@@ -124,7 +128,7 @@ def test_an_installation_from_before_gets_the_events_too(
     system.start_server()
     system.running_agent(enrolled).close()
     second = system.agent(enrolled)
-    eventually(lambda: history(enrolled.device)[:1] == [("online", "connect")], within=5)
+    eventually(lambda: history(enrolled.device)[:1] == [("online", "connect")])
     assert not second.client.is_closed
 
 

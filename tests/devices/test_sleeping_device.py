@@ -1,7 +1,6 @@
 """A command for a device that is off, with the real agent: it runs once, when it is back."""
 
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -28,9 +27,8 @@ class Home:
     group: UUID
 
 
-def reconnected(agent: AgentProcess) -> float:
+def reconnected(agent: AgentProcess) -> None:
     eventually(lambda: agent.log_text.count(CONNECTED) > 1)
-    return time.time()
 
 
 def test_commands_for_a_device_that_is_off_run_in_order_and_once_when_all_is_back(
@@ -50,7 +48,7 @@ def test_commands_for_a_device_that_is_off_run_in_order_and_once_when_all_is_bac
     agent = AgentProcess(tmp_path, Home(live_server.url, group_a.pk))  # type: ignore[arg-type]
     try:
         agent.start(key=key)
-        eventually(Connectivity.objects.exclude(last_heartbeat=None).exists, within=20)
+        eventually(Connectivity.objects.exclude(last_heartbeat=None).exists)
         agent.signal(signal.SIGKILL)
         agent.wait()
         eventually(Connectivity.objects.filter(presence="offline").exists)
@@ -66,10 +64,9 @@ def test_commands_for_a_device_that_is_off_run_in_order_and_once_when_all_is_bac
         system.start_subscriber()
         assert set(Command.objects.values_list("state", flat=True)) == {"queued"}
         agent.start(enrol=False)
-        back = reconnected(agent)
+        reconnected(agent)
         done = Command.objects.filter(state=CommandState.SUCCEEDED)
-        eventually(lambda: done.count() == len(queries), within=8)
-        assert time.time() - back < 5
+        eventually(lambda: done.count() == len(queries))
         assert sorted(agent.runs) == queries
         first, second, third = Command.objects.order_by("id")
         assert first.delivered_at <= second.delivered_at <= third.delivered_at
@@ -89,7 +86,7 @@ def test_a_command_on_its_way_when_the_agent_dies_runs_once_when_it_is_back(
     agent = AgentProcess(tmp_path, Home(live_server.url, group_a.pk))  # type: ignore[arg-type]
     try:
         agent.start(key=key)
-        eventually(Connectivity.objects.exclude(last_heartbeat=None).exists, within=20)
+        eventually(Connectivity.objects.exclude(last_heartbeat=None).exists)
         agent.signal(signal.SIGKILL)
         agent.wait()
         device = Device.objects.get()
@@ -97,10 +94,9 @@ def test_a_command_on_its_way_when_the_agent_dies_runs_once_when_it_is_back(
         behind = commands.issue(device, "osquery", {"query": "SELECT 2"}, by=alice)
         eventually(Command.objects.filter(pk=row.pk, state=CommandState.SENT).exists)
         agent.start(enrol=False)
-        back = reconnected(agent)
+        reconnected(agent)
         done = Command.objects.filter(state=CommandState.SUCCEEDED)
         eventually(lambda: done.count() == 2)
-        assert time.time() - back < 5
         assert sorted(agent.runs) == ["SELECT 1", "SELECT 2"]
         row.refresh_from_db()
         behind.refresh_from_db()

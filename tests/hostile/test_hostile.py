@@ -26,6 +26,7 @@ from tests.hostile.fire import Gun
 from tests.hostile.messages import HONEST, Generator
 from tests.people import enrol
 from tests.system import System, eventually
+from tests.waiting import SAFETY_NET
 
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
 MANY = int(os.environ.get("HOSTILE_MESSAGES", "100000"))
@@ -48,7 +49,7 @@ class Process:
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
             self._start(log)
-        eventually(lambda: service_state().connected, within=20)
+        eventually(lambda: service_state().connected)
         return self
 
     def _start(self, log: IO[bytes]) -> None:
@@ -86,7 +87,7 @@ class Attack:
 
     def __init__(self, system: System, group: Group, devices: list[Device]) -> None:
         accounts = BrokerAccount.objects.filter(tenant=group.tenant)
-        eventually(accounts.exclude(provisioned_at=None).exists, within=20)
+        eventually(accounts.exclude(provisioned_at=None).exists)
         self._system = system
         agent = system.agent(enrol(group, "attacker"))
         self._gun = Gun(system.thread, system.tenant_agent(agent))
@@ -96,11 +97,11 @@ class Attack:
     def once(self) -> None:
         """One batch; returns when nothing of it waits any more."""
         self._gun.fire(self._generator.batch(BATCH))
-        eventually(self._nothing_waits, within=60)
+        eventually(self._nothing_waits)
 
     def _nothing_waits(self) -> bool:
         url = f"{self._system.server.monitor_url}/jsz?streams=true&consumers=true&accounts=true"
-        with urllib.request.urlopen(url, timeout=3) as answer:
+        with urllib.request.urlopen(url, timeout=SAFETY_NET) as answer:
             accounts = json.load(answer)["account_details"]
         streams = {each["name"]: each for one in accounts for each in one.get("stream_detail", [])}
         mirror = streams["DLQ"]["consumer_detail"][0]
@@ -129,7 +130,7 @@ class Attack:
             }
             return bool(handled) and reasons == parked
 
-        eventually(agrees, within=20)
+        eventually(agrees)
         assert not reasons["failed"], "what is wrong with a message is known before it is written"
         assert not any(handled.get(f"{part}.not_parked") for part in PARTS)
         wronged = ParkedMessage.objects.extra(

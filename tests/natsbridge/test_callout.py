@@ -123,19 +123,17 @@ async def test_a_tenants_password_opens_its_own_space_without_the_commands(
     assert not await peer.may_subscribe(f"tenant.{other.uuid}.>")
 
 
-async def test_whoever_brings_no_good_password_is_refused_at_once(
+async def test_whoever_brings_no_good_password_is_refused(
     broker: Broker, doorkeeper: Doorkeeper
 ) -> None:
     tenant, device = await broker.provision(), uuid4()
     good = doorkeeper.let_in_device(tenant, device, "right")
-    started = time.monotonic()
     async with running_callout(broker, doorkeeper):
         assert await refused(broker, good | {"pass": "wrong"})
         assert await refused(broker, by_password(f"device_{uuid4()}", "right"))
         assert await refused(broker, by_sentinel(broker))
         assert await refused(broker, {})
         assert not await refused(broker, good)
-    assert time.monotonic() - started < 5
     assert doorkeeper.counters == {"auth.refused": 4, "auth.admitted": 1}
 
 

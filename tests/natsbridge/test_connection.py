@@ -17,6 +17,7 @@ from natsbridge import connection as connection_module
 from natsbridge.connection import Connection, State, connect
 from tests.broker import Broker, StartNats, eventually
 from tests.natsbridge.certificates import self_signed
+from tests.waiting import SAFETY_NET
 
 SUBJECT = "tests.connection"
 
@@ -113,7 +114,7 @@ async def test_it_waits_for_a_server_that_is_away_and_says_for_which(
     await asyncio.sleep(0.5)
     assert not using.done()
     own_broker.start()
-    await asyncio.wait_for(using, 10)
+    await asyncio.wait_for(using, SAFETY_NET)
     assert keeper.states == ["waiting", "connected", "closed"]
     waits = [entry for entry in logs if entry["event"] == "waiting for nats-server"]
     assert len(waits) == 1
@@ -138,7 +139,7 @@ async def test_after_a_restart_of_the_server_a_fresh_client_is_subscribed(
             with pytest.raises(nats.errors.Error):
                 await lost.publish(SUBJECT, b"lost")
             own_broker.start()
-            assert await eventually(lambda: connection.is_connected, 10)
+            assert await eventually(lambda: connection.is_connected)
             assert connection.client is not lost
     assert errors == []
     assert [state for state in keeper.states if state != "waiting"] == [
@@ -152,7 +153,7 @@ async def test_when_its_jwt_expires_it_starts_afresh_with_another(broker: Broker
     keeper = Keeper(broker, lifetime=1)
     async with keeper() as connection:
         await connection.on_client(keeper.subscribe)
-        assert await eventually(lambda: len(keeper.clients) >= 2, 10)
+        assert await eventually(lambda: len(keeper.clients) >= 2)
         assert await eventually(lambda: connection.is_connected)
         assert len(set(keeper.jwts)) >= 2
         assert "disconnected" in keeper.states
@@ -187,7 +188,7 @@ async def test_a_refused_login_is_tried_again_until_it_is_allowed(
     assert await eventually(lambda: keeper.states == ["waiting"])
     assert "Authorization Violation" in str(logs)
     allowed = True
-    connection = await asyncio.wait_for(using, 10)
+    connection = await asyncio.wait_for(using, SAFETY_NET)
     assert connection.is_connected
     await refused.__aexit__(None, None, None)
 
@@ -212,7 +213,7 @@ async def test_a_certificate_that_it_does_not_trust_is_tried_again(
         assert "CERTIFICATE_VERIFY_FAILED" in str(logs)
     finally:
         waiting.cancel()
-        await asyncio.wait([waiting], timeout=5)
+        await asyncio.wait([waiting], timeout=SAFETY_NET)
     assert waiting.cancelled()
 
 
@@ -229,10 +230,10 @@ async def test_nobody_talks_it_out_of_tls(broker: Broker, monkeypatch: pytest.Mo
     port = listener.sockets[0].getsockname()[1]
     waiting = asyncio.create_task(Keeper(broker)(f"tls://127.0.0.1:{port}").__aenter__())
     try:
-        assert (await asyncio.wait_for(heard.get(), 5)).startswith(b"\x16\x03")
+        assert (await asyncio.wait_for(heard.get(), SAFETY_NET)).startswith(b"\x16\x03")
     finally:
         waiting.cancel()
-        await asyncio.wait([waiting], timeout=5)
+        await asyncio.wait([waiting], timeout=SAFETY_NET)
         listener.close()
 
 
@@ -277,7 +278,7 @@ async def test_a_callback_that_fails_with_the_network_is_called_again(broker: Br
 
     async with keeper() as connection:
         await connection.on_client(unlucky)
-        assert await eventually(lambda: len(keeper.clients) == 1, 10)
+        assert await eventually(lambda: len(keeper.clients) == 1)
         assert await eventually(lambda: connection.is_connected)
         assert await heard_over(connection, keeper)
 
@@ -300,7 +301,7 @@ async def test_a_programming_error_in_a_callback_is_not_hidden(
             await connection.on_client(faulty)
             await kick(broker, connection)
             if watched:
-                await asyncio.wait_for(connection.watch(), 5)
+                await asyncio.wait_for(connection.watch(), SAFETY_NET)
             assert await eventually(lambda: calls == 2)
 
     with pytest.raises(ZeroDivisionError):
@@ -329,7 +330,7 @@ async def test_a_programming_error_is_not_hidden_by_an_exit_that_comes_at_once(
         async with keeper() as connection:
             await connection.on_client(faulty)
             await kick(broker, connection)
-            await asyncio.wait_for(closing.wait(), 5)
+            await asyncio.wait_for(closing.wait(), SAFETY_NET)
 
     with pytest.raises(ZeroDivisionError):
         await use()

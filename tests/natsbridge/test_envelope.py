@@ -139,10 +139,14 @@ def test_no_message_takes_much_longer_to_look_at_than_an_honest_one_of_its_size(
 
 
 def seconds_for(body: bytes) -> float:
-    started = time.perf_counter()
-    with suppress(MalformedMessage):
-        decode("monitoring", body)
-    return time.perf_counter() - started
+    """Of the processor, the least of three: other load on the machine does not count."""
+    taken = []
+    for _ in range(3):
+        started = time.thread_time()
+        with suppress(MalformedMessage):
+            decode("monitoring", body)
+        taken.append(time.thread_time() - started)
+    return min(taken)
 
 
 def test_nul_is_replaced_wherever_it_stands() -> None:

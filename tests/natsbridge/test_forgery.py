@@ -14,6 +14,7 @@ from natsbridge.jwt import signed
 from natsbridge.subjects import command_export, device_subject, metric_subject
 from tests.broker import SILENCE, Broker, StartNats, eventually
 from tests.plugin import allot_port
+from tests.waiting import SAFETY_NET
 
 
 async def test_a_forged_tenant_in_the_subject_goes_nowhere(broker: Broker) -> None:
@@ -149,11 +150,20 @@ async def test_a_reply_subject_in_the_jetstream_api_changes_no_stream(
     # The PubAck that is sent to the reply has a `seq`, which a purge would understand.
     await peer.publish(subject, reply=f"$JS.API.STREAM.{api}.{stream}")
     await peer.publish(subject, reply=f"$JS.API.STREAM.{api}.{streams.INGEST}")
-    await asyncio.sleep(SILENCE)
     owner = await broker.connect_as(tenant.account)
-    assert (await owner.jetstream.stream_info(stream)).state.messages == 12
     platform = await broker.connect_as(broker.platform)
-    assert (await platform.jetstream.stream_info(streams.INGEST)).state.messages == 12
+
+    async def messages() -> tuple[int, int]:
+        own = await owner.jetstream.stream_info(stream)
+        ingest = await platform.jetstream.stream_info(streams.INGEST)
+        return own.state.messages, ingest.state.messages
+
+    async def all_are_stored() -> bool:
+        return await messages() == (12, 12)
+
+    await eventually(all_are_stored)
+    await asyncio.sleep(SILENCE)
+    assert await messages() == (12, 12)
 
 
 async def test_no_credential_of_a_tenant_opens_a_leaf_node(
@@ -191,6 +201,6 @@ async def leaf_node_answer(port: int, jwt: str, seed: str) -> str:
         "headers": True,
     }
     writer.write(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
-    answer = await asyncio.wait_for(reader.read(), 3)
+    answer = await asyncio.wait_for(reader.read(), SAFETY_NET)
     writer.close()
     return answer.decode()

@@ -26,6 +26,7 @@ from natsbridge.retention import Batches, Kind, Outcome
 from natsbridge.runtime import Runtime
 from natsbridge.wakeups import Wakeups
 from tests.broker import eventually
+from tests.waiting import SAFETY_NET
 
 NOW = timezone.now()
 
@@ -60,13 +61,13 @@ def test_a_large_table_is_pruned_in_batches_while_somebody_holds_a_row_of_it(
         with transaction.atomic():
             Session.objects.filter(session_key="1000-000500").update(session_data="in use")
             held.set()
-            release.wait(20)
+            release.wait(SAFETY_NET)
         connection.close()
 
     holder = threading.Thread(target=hold)
     holder.start()
     try:
-        assert held.wait(10)
+        assert held.wait(SAFETY_NET)
         batches = list(SESSIONS.remove(NOW))
         assert batches == [100] * 9 + [99]
         # What began meanwhile is not waited for, and not touched.
@@ -147,12 +148,12 @@ def another_is_pruning(transactional_db: None) -> Iterator[None]:
     def hold() -> None:
         with retention._alone():
             held.set()
-            release.wait(20)
+            release.wait(SAFETY_NET)
         connection.close()
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert held.wait(10)
+    assert held.wait(SAFETY_NET)
     yield
     release.set()
     holder.join()
@@ -199,9 +200,9 @@ async def test_a_subscriber_does_it_by_itself_and_says_so(
     runtime = Runtime(cast(Connection, None), Wakeups(()), "here", counters)
 
     task = asyncio.ensure_future(registry.side_tasks["pruning"](runtime))
-    assert await eventually(lambda: "pruning" in runtime.gauges, 10)
+    assert await eventually(lambda: "pruning" in runtime.gauges)
     runtime.stopping.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, SAFETY_NET)
 
     assert counters["pruned.sessions"] == 3
     assert runtime.gauges["pruning"]()["rows"] == 3

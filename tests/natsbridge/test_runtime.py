@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import threading
-import time
 import urllib.request
 from collections import Counter
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from natsbridge import subscriber
 from natsbridge.connection import Connection
 from natsbridge.errors import DependencyAway
 from natsbridge.live_intake import LiveIntake
@@ -20,11 +20,11 @@ from natsbridge.registry import LiveSubscription
 from natsbridge.runtime import Runtime, Worker, supervise
 from natsbridge.status import service_state
 from natsbridge.subjects import METRIC_PATTERN
-from natsbridge.subscriber import DRAIN_SECONDS
 from natsbridge.wakeups import Wakeups
 from tests.broker import Broker
 from tests.broker import eventually as broker_eventually
 from tests.system import System, eventually
+from tests.waiting import SAFETY_NET
 
 
 async def test_a_task_that_dies_is_counted_and_started_again() -> None:
@@ -36,7 +36,7 @@ async def test_a_task_that_dies_is_counted_and_started_again() -> None:
             raise ZeroDivisionError
         until.set()
 
-    await asyncio.wait_for(supervise("part", run, until=until, counters=counters), 5)
+    await asyncio.wait_for(supervise("part", run, until=until, counters=counters), SAFETY_NET)
     assert len(starts) == 2
     assert counters == {"task_failures.part": 1}
 
@@ -45,14 +45,13 @@ async def test_a_thread_that_hangs_does_not_hold_up_its_worker() -> None:
     worker, release = Worker("hanging"), threading.Event()
     hanging = asyncio.create_task(worker.run(release.wait))
     await asyncio.sleep(0.1)
-    started = time.monotonic()
     try:
-        await worker.close()
+        await asyncio.wait_for(worker.close(), SAFETY_NET)
+        assert not hanging.done(), "the thread still hangs"
     finally:
         release.set()
-    assert time.monotonic() - started < 4
     hanging.cancel()
-    await asyncio.wait([hanging], timeout=5)
+    await asyncio.wait([hanging], timeout=SAFETY_NET)
 
 
 async def test_a_live_intake_that_fails_leaves_no_subscription(broker: Broker) -> None:
@@ -95,7 +94,7 @@ async def test_what_live_messages_take_of_the_memory_is_bounded_in_bytes_too(
     assert state["buffered_bytes"] <= 10_000
     assert runtime.counters["live.live.dropped"] + state["buffered"] == 50
     runtime.stopping.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, SAFETY_NET)
 
 
 def test_live_messages_come_over_a_connection_of_their_own(system: System) -> None:
@@ -109,7 +108,7 @@ def test_live_messages_come_over_a_connection_of_their_own(system: System) -> No
 def connections_listening(system: System, subject: str) -> set[int]:
     """Who has a subscription to it, or one below it."""
     page = f"{system.server.monitor_url}/connz?subs=1"
-    with urllib.request.urlopen(page, timeout=3) as answer:
+    with urllib.request.urlopen(page, timeout=SAFETY_NET) as answer:
         found = json.load(answer)["connections"]
     begin = subject.removesuffix(">")
     return {
@@ -143,17 +142,16 @@ def test_a_connection_that_is_no_longer_kept_ends_the_subscriber(
     ((_, running),) = system._running
     system._running.clear()
     with pytest.raises(ZeroDivisionError):
-        running.result(20)
+        running.result(SAFETY_NET)
 
 
-def test_a_subscriber_that_waits_for_messages_stops_at_once(
+def test_a_subscriber_that_waits_for_messages_stops_without_waiting_for_one(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = PullConsumer.batch
-    monkeypatch.setattr(PullConsumer, "batch", lambda pull, _: batch(pull, 60))
+    # Neither the wait for a message nor the draining ends before this test does.
+    monkeypatch.setattr(PullConsumer, "batch", lambda pull, _: batch(pull, 10 * SAFETY_NET))
+    monkeypatch.setattr(subscriber, "DRAIN_SECONDS", 10 * SAFETY_NET)
     system.start_subscriber()
     eventually(lambda: service_state().connected)
-    begun = time.monotonic()
     system.stop_subscriber()
-    # One that went on waiting would be cancelled after DRAIN_SECONDS.
-    assert time.monotonic() - begun < DRAIN_SECONDS / 2

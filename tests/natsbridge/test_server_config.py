@@ -16,6 +16,7 @@ from tests.attacks.wire import Wire, subscribe
 from tests.broker import Broker, StartNats, Tenant, eventually
 from tests.natsbridge.certificates import self_signed
 from tests.plugin import allot_port
+from tests.waiting import SAFETY_NET
 
 
 def config(**changes: Any) -> ServerConfig:
@@ -159,7 +160,7 @@ async def test_connections_that_never_read_cost_the_server_a_bounded_memory(
     body = bytes(60_000)
     for _ in range(80 * 1024**2 // len(body)):
         await speaker.publish(subject, body)
-    assert await eventually(lambda: own_broker.monitor("/varz")["slow_consumers"] >= len(deaf), 20)
+    assert await eventually(lambda: own_broker.monitor("/varz")["slow_consumers"] >= len(deaf))
     assert await heard.may_publish(subject)
     assert own_broker.monitor("/varz")["mem"] < len(deaf) * 40 * 1024**2
     for wire in deaf:
@@ -210,7 +211,7 @@ async def test_the_websocket_listener_answers(start_nats: StartNats, tmp_path: P
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
-    assert b"101" in await asyncio.wait_for(reader.readline(), 3)
+    assert b"101" in await asyncio.wait_for(reader.readline(), SAFETY_NET)
     writer.close()
     await writer.wait_closed()
 

@@ -1,8 +1,8 @@
-"""What is ended in the database ends at the broker, with a subscriber running: within a second."""
+"""What is ended in the database ends at the broker, with a subscriber running."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -32,8 +32,8 @@ from tenants.models import (
 from tenants.provisioning_task import _waiting
 from tests.people import Enrolled, enrol
 from tests.system import Agent, System, eventually
+from tests.waiting import SAFETY_NET
 
-WITHIN = 1.0
 DAY = timedelta(days=1)
 PASSWORD = Credential.Kind.PASSWORD
 
@@ -60,16 +60,6 @@ class Held:
         return True
 
 
-def seconds_until(closed: Callable[[], bool], do: Callable[[], object]) -> float:
-    """From the decision to the end of the connection."""
-    begun = time.monotonic()
-    do()
-    while not closed():
-        assert time.monotonic() - begun < 10, "not closed"
-        time.sleep(0.002)
-    return time.monotonic() - begun
-
-
 def provisioned(group: Group) -> BrokerAccount:
     return eventually(
         BrokerAccount.objects.filter(tenant=group.tenant, last_error="")
@@ -78,8 +68,8 @@ def provisioned(group: Group) -> BrokerAccount:
     )
 
 
-def test_who_is_revoked_or_suspended_is_disconnected_within_a_second_and_stays_out(
-    system: System, group_a: Group, capsys: pytest.CaptureFixture[str]
+def test_who_is_revoked_or_suspended_is_disconnected_and_stays_out(
+    system: System, group_a: Group
 ) -> None:
     system.start_subscriber()
     provisioned(group_a)
@@ -87,12 +77,9 @@ def test_who_is_revoked_or_suspended_is_disconnected_within_a_second_and_stays_o
     annas, ottos = anna.log_in(), otto.log_in()
     refusals = AuditEntry.objects.filter(action=Action.BROKER_REFUSED)
 
-    revoked = seconds_until(
-        lambda: annas.client.is_closed,
-        lambda: device_credentials.revoke_device(anna.device, by=None, reason="stolen"),
-    )
+    device_credentials.revoke_device(anna.device, by=None, reason="stolen")
+    eventually(lambda: annas.client.is_closed)
 
-    assert revoked < WITHIN
     assert not anna.gets_in()
     told = eventually(refusals.filter(device_uuid=anna.device.pk).first)
     assert (told.tenant_uuid, told.target) == (group_a.tenant_id, "device anna")
@@ -110,24 +97,19 @@ def test_who_is_revoked_or_suspended_is_disconnected_within_a_second_and_stays_o
     assert told.detail == {"reason": "the JWT has expired"}
 
     tenant = group_a.tenant
-    suspended = seconds_until(
-        lambda: ottos.client.is_closed,
-        lambda: suspension.suspend_tenant(tenant, by=None, reason="unpaid"),
-    )
+    suspension.suspend_tenant(tenant, by=None, reason="unpaid")
+    eventually(lambda: ottos.client.is_closed)
 
-    assert suspended < WITHIN
     assert not otto.gets_in()
     told = eventually(refusals.filter(device_uuid=otto.device.pk).first)
     assert (told.tenant_uuid, told.actor_kind) == (group_a.tenant_id, ActorKind.DEVICE)
     assert not ParkedMessage.objects.exists()
     suspension.resume_tenant(tenant, by=None)
     eventually(otto.gets_in)
-    with capsys.disabled():
-        print(f"\nclosed after: revoked {revoked:.3f} s, suspended {suspended:.3f} s")
 
 
 def test_a_password_that_ends_ends_its_connection_and_no_other(
-    system: System, group_a: Group, capsys: pytest.CaptureFixture[str]
+    system: System, group_a: Group
 ) -> None:
     system.start_subscriber()
     provisioned(group_a)
@@ -136,19 +118,14 @@ def test_a_password_that_ends_ends_its_connection_and_no_other(
     hers, his = (credentials.issue_device_password(tenant, each.pk) for each in (anna, otto))
     annas, ottos = by_password(system, hers), by_password(system, his)
 
-    revoked = seconds_until(
-        lambda: annas.is_closed,
-        lambda: device_credentials.revoke_device(anna, by=None, reason="stolen"),
-    )
+    device_credentials.revoke_device(anna, by=None, reason="stolen")
+    eventually(lambda: annas.is_closed)
 
-    assert revoked < WITHIN
     assert ottos.is_connected
     with pytest.raises(NatsError):
         by_password(system, hers)
     assert not system.lets_in_by_password("hunter2", "x")
     eventually(lambda: not kept_of_refused_passwords(system))
-    with capsys.disabled():
-        print(f"\nclosed after: revoked password {revoked:.3f} s")
     system.thread.run(ottos.close())
 
 
@@ -174,6 +151,7 @@ def by_password(system: System, issued: credentials.Issued) -> Client:
                 user=issued.username,
                 password=issued.secret,
                 allow_reconnect=False,
+                connect_timeout=SAFETY_NET,
                 error_cb=_quiet,
             )
         except NatsError:
@@ -276,7 +254,7 @@ def test_a_revocation_while_the_broker_is_away_is_in_force_when_it_comes_back(
     system.server.stop()
     credentials.revoke(Credential.objects.get(device_uuid=anna.device.pk), by=None, reason="lost")
     system.start_server()
-    eventually(lambda: not anna.gets_in(), within=5)
+    eventually(lambda: not anna.gets_in())
 
 
 def test_the_newest_change_is_the_last_of_those_that_wait(group_a: Group, group_b: Group) -> None:
@@ -295,7 +273,6 @@ def test_a_revocation_does_not_wait_for_the_streams_of_others(
     group_a: Group,
     group_b: Group,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     system.start_subscriber()
     provisioned(group_a)
@@ -304,27 +281,23 @@ def test_a_revocation_does_not_wait_for_the_streams_of_others(
     annas, _ = anna.log_in(), berta.log_in()
     limits.set_limits(group_b.tenant, by=None, max_connections=1)
     provisioned(group_b)
-    at_it, ensure_stream = threading.Event(), provisioning.ensure_stream
+    at_it, release = threading.Event(), threading.Event()
+    ensure_stream = provisioning.ensure_stream
 
-    async def noted(plan: provisioning.Plan, client: Client) -> list[str]:
+    async def held(plan: provisioning.Plan, client: Client) -> list[str]:
         if plan.tenant == group_b.tenant:
             at_it.set()
+            await asyncio.to_thread(release.wait, 2 * SAFETY_NET)
         return await ensure_stream(plan, client)
 
-    monkeypatch.setattr(provisioning, "ensure_stream", noted)
-    # Nobody gets in to see to this stream: all the connections are taken.
+    monkeypatch.setattr(provisioning, "ensure_stream", held)
     limits.set_limits(group_b.tenant, by=None, storage_bytes=64 * 1024**2)
-    assert at_it.wait(5)
-
-    revoked = seconds_until(
-        lambda: annas.client.is_closed,
-        lambda: device_credentials.revoke_device(anna.device, by=None, reason="stolen"),
-    )
-
-    assert revoked < WITHIN
-    with capsys.disabled():
-        print(f"\nclosed after: revoked {revoked:.3f} s while another tenant's stream is slow")
-    assert not BrokerAccount.objects.get(tenant=group_b.tenant).last_error, "it is still at it"
+    assert at_it.wait(SAFETY_NET)
+    try:
+        device_credentials.revoke_device(anna.device, by=None, reason="stolen")
+        eventually(lambda: annas.client.is_closed)
+    finally:
+        release.set()
 
 
 def test_the_connection_of_a_live_password_is_spared_whatever_else_happened_since(

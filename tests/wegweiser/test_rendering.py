@@ -86,7 +86,7 @@ def test_json_lines_are_plain_text_too() -> None:
 
 
 def test_what_a_person_can_read_stays_as_it_is() -> None:
-    for text in ("Zoë's laptop – 東京", "C:\\Users\\x", "", "emoji 🙂"):
+    for text in ("Zoë's laptop, 東京", "C:\\Users\\x", "", "emoji 🙂"):
         assert plain(text) == one_line(text) == text
     assert plain("a\tb\nc") == "a\tb\nc"
 

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.conftest import CHROMIUM_OPTIONS, chromium
+from tests.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.running import Quickstart, remember_free_ports
 
 __all__ = ["chromium"]
@@ -23,7 +24,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]:
     finally:
         if run.process.poll() is None:
             run.stop()
-        run.process.communicate(timeout=40)
+        run.process.communicate(timeout=SAFETY_NET)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.running import PROJECT, Quickstart
 
 pytestmark = pytest.mark.touches("postgres", "redis", "nats", "browser")
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.touches("postgres", "redis", "nats", "browser")
 def page(browser: Browser, whole: Quickstart) -> Iterator[Page]:
     """Logged in with the password from quickstart.json, on the fleet page."""
     context = browser.new_context(base_url=whole.running["url"], locale="en-GB")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(SAFETY_NET * 1000)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -37,16 +38,13 @@ def open_device(page: Page, whole: Quickstart) -> None:
     expect(page.locator("#device")).to_be_visible()
 
 
-def test_the_cpu_chart_of_this_machine_moves_within_five_seconds(
-    page: Page, whole: Quickstart
-) -> None:
+def test_the_cpu_chart_of_this_machine_moves(page: Page, whole: Quickstart) -> None:
     open_device(page, whole)
     chart = page.locator("[data-metric=cpu_percent]")
     points = int(chart.get_attribute("data-points") or 0)
     page.wait_for_function(
         "points => document.querySelector('[data-metric=cpu_percent]').dataset.points > points",
         arg=points,
-        timeout=5_000,
     )
     for metric in ("memory_percent", "disk_percent", "network_bytes_in", "network_bytes_out"):
         assert int(page.locator(f"[data-metric={metric}]").get_attribute("data-points") or 0)
@@ -85,11 +83,11 @@ def test_a_second_device_appears_on_the_open_fleet_page_without_a_reload(
     )
     try:
         row = page.get_by_role("row").filter(has_text="second-device")
-        expect(row).to_contain_text("Online", timeout=20_000)
+        expect(row).to_contain_text("Online")
         assert page.evaluate("window.sameDocument")
     finally:
         agent.terminate()
-        agent.wait(10)
+        agent.wait(SAFETY_NET)
 
 
 def test_the_readmes_commands_do_what_they_say(whole: Quickstart) -> None:

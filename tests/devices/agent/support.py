@@ -1,7 +1,6 @@
 """What stands around the agent under test: the server's two endpoints, the platform's side of a
 real broker, and the agent itself as a process."""
 
-import asyncio
 import base64
 import json
 import os
@@ -11,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +22,9 @@ from nats.js.errors import NotFoundError
 
 from natsbridge import claims, subjects
 from natsbridge.server_config import ServerTLS
+from tests import waiting
 from tests.broker import Broker, Peer, Tenant
+from tests.waiting import SAFETY_NET
 from wegweiser.quickstart.ports import LOOPBACK
 
 AGENT = Path(__file__).parents[3] / "devices" / "agent" / "nats_persistent_agent.py"
@@ -35,6 +37,7 @@ FAKE_OSQUERY = """#!/bin/sh
 echo "$2" >> "$OSQUERY_RUNS"
 case "$2" in
   *short*) sleep 1;;
+  *held*) while [ -e "$OSQUERY_RUNS-held" ]; do sleep 0.05; done;;
   *long*) sleep 30;;
   *flood*) head -c 9000000 /dev/zero | tr '\\0' x;;
   *huge*) printf '['; yes '{"answer": "42"},' | head -n 60000; echo '{}]'; exit 0;;
@@ -229,11 +232,18 @@ class AgentProcess:
         """The queries that osquery was started with."""
         return self.osquery_runs.read_text().splitlines() if self.osquery_runs.exists() else []
 
-    def wait_for_log(self, text: str, seconds: float = 10) -> None:
-        deadline = time.monotonic() + seconds
-        while text not in self.log_text:
-            assert time.monotonic() < deadline, f"not within {seconds} s: {text}"
-            time.sleep(0.05)
+    def wait_for_log(self, text: str) -> None:
+        waiting.eventually(lambda: text in self.log_text)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Until its end no query with "held" in it is through."""
+        file = self.osquery_runs.with_name(f"{self.osquery_runs.name}-held")
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -245,7 +255,7 @@ class AgentProcess:
         self._process.kill()
         self.wait()
 
-    def wait(self, seconds: float = 10) -> tuple[int, str]:
+    def wait(self, seconds: float = SAFETY_NET) -> tuple[int, str]:
         """Exit status and standard output, when it ends."""
         output, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, output.decode()
@@ -314,12 +324,12 @@ class Platform:
         command_id = await self.send(device, command, parameters, **options)
         return await self.result(device, command_id)
 
-    async def result(self, device: UUID, command_id: str, *, within: float = 10) -> JsonObject:
+    async def result(self, device: UUID, command_id: str) -> JsonObject:
         async def find() -> JsonObject | None:
             results = await self.results(device, command_id)
             return next((each for each in results if each["status"] != "received"), None)
 
-        result: JsonObject = await eventually(find, within=within)
+        result: JsonObject = await eventually(find)
         return result
 
     async def results(self, device: UUID, command_id: str) -> list[JsonObject]:
@@ -361,17 +371,7 @@ class Platform:
         return heartbeat
 
 
-async def eventually(check: Callable[[], Any], *, within: float = 10) -> Any:
-    """The first truthy answer of `check`, which may be a coroutine function."""
-    deadline = time.monotonic() + within
-    while True:
-        answer = check()
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"not within {within} s"
-        await asyncio.sleep(0.05)
+eventually = waiting.aeventually
 
 
 async def connected(agent: AgentProcess, platform: Platform) -> UUID:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -41,7 +41,9 @@ LINES = st.one_of(
     DEEP.map(lambda deep: b'{"id":"a","state":"received","command":{"parameters":%s}}' % deep),
     DEEP.map(lambda deep: b'{"id":"b","state":"finished","answer":{"result":%s}}' % deep),
 )
-SETTINGS = settings(max_examples=100)
+SETTINGS = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def fifo(path: Path) -> None:
@@ -188,7 +190,9 @@ class JournalUnderDamage(RuleBasedStateMachine):
         assert self.journal.problem == ""
 
 
-JournalUnderDamage.TestCase.settings = settings(max_examples=40, stateful_step_count=20)
+JournalUnderDamage.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=20, deadline=None
+)
 test_journal_under_damage = JournalUnderDamage.TestCase
 
 

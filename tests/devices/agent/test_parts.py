@@ -13,6 +13,7 @@ import pytest
 
 from devices.agent import nats_persistent_agent as agent
 from tests.devices.agent.support import eventually
+from tests.waiting import SAFETY_NET
 
 
 @contextmanager
@@ -379,7 +380,7 @@ async def test_a_command_cut_short_is_answered_once_however_often_the_agent_dies
 async def sent(outbox: agent.Outbox) -> None:
     sending = asyncio.ensure_future(outbox.run())
     try:
-        assert await outbox.empty(20)
+        assert await outbox.empty(SAFETY_NET)
     finally:
         sending.cancel()
 
@@ -387,7 +388,14 @@ async def sent(outbox: agent.Outbox) -> None:
 async def test_what_the_platform_refuses_is_tried_again_after_growing_pauses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "Backoff", lambda first, longest: GROWING(first / 50, longest))
+    pauses: list[float] = []
+
+    class Growing(agent.Backoff):
+        def next(self) -> float:
+            pauses.append(super().next())
+            return 0.01
+
+    monkeypatch.setattr(agent, "Backoff", Growing)
     monkeypatch.setattr(agent.random, "uniform", lambda *_: 1.0)
     link = Platform(*(agent.NotStoredError("maximum bytes exceeded") for _ in range(4)))
     outbox = agent.Outbox(link, await loaded(tmp_path / "journal"))
@@ -397,9 +405,7 @@ async def test_what_the_platform_refuses_is_tried_again_after_growing_pauses(
     await sent(outbox)
 
     assert [each["command_id"] for each in link.stored] == ["a", "b"]
-    pauses = [later - earlier for earlier, later in zip(link.tried, link.tried[1:], strict=False)]
-    assert pauses[:4] == sorted(pauses[:4])
-    assert pauses[3] > 4 * pauses[0]
+    assert pauses == [pauses[0] * factor for factor in (1, 2, 4, 8)]
 
 
 GROWING = agent.Backoff

@@ -99,7 +99,7 @@ def test_a_query_that_would_do_more_than_read_is_refused_with_a_reason(query: st
     assert len(str(refused.value)) > 10
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))
 def test_of_what_is_accepted_sqlite_does_nothing_but_read(tail: str) -> None:
     for start in ("select ", "with x as (select 1) select "):

@@ -84,8 +84,9 @@ def test_twice_in_a_second_is_one_credential_and_one_after_a_revocation_is_later
 def test_a_device_of_an_earlier_release_without_rows_is_voided_by_its_key(
     tenant_a: Tenant, key: str
 ) -> None:
+    before = int(time.time())
     credentials.revoke_device(tenant_a.pk, DEVICE, key, by=None, reason="lost")
-    assert time.time() - 5 < revocations(tenant_a)[key] <= time.time()
+    assert before <= revocations(tenant_a)[key] <= time.time()
 
 
 def test_only_what_could_still_be_valid_is_in_the_revocations(
@@ -272,8 +273,9 @@ def test_a_suspended_tenant_gets_none_of_any_kind(tenant_a: Tenant, key: str) ->
 @pytest.mark.parametrize("kind", Credential.Kind)
 def test_a_rotation_ends_the_old_one_after_its_overlap(tenant_a: Tenant, kind: str) -> None:
     old = credentials.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
+    before = timezone.now()
     rotate(tenant_a, old, kind=kind)
-    assert abs(fresh(old).ends_at - timezone.now() - DAY) < timedelta(seconds=5)
+    assert before + DAY <= fresh(old).ends_at <= timezone.now() + DAY
     assert old in Credential.objects.live()
     assert credentials.end_due() == 0
     Credential.objects.filter(pk=old.pk).update(ends_at=timezone.now())

@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
 from tests.plugin import allot_port
+from tests.waiting import SAFETY_NET, eventually
 from wegweiser.quickstart.state import Ports, Running, write_private
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -27,7 +27,6 @@ class Quickstart:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.started = time.monotonic()
         self._before = self._written_at()
         environment = {
             "PATH": os.defpath,
@@ -47,14 +46,14 @@ class Quickstart:
     def wait_until_up(self) -> dict[str, str]:
         """The content of quickstart.json."""
         path = Running.path(self.home)
-        while self._written_at() in (None, self._before):
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() - self.started < 60, "not up after a minute"
-            time.sleep(0.05)
-        self.seconds = time.monotonic() - self.started
+        eventually(self._is_up, within=3 * SAFETY_NET)
         self.parts = psutil.Process(self.process.pid).children(recursive=True)
         self.running: dict[str, str] = json.loads(path.read_text())
         return self.running
+
+    def _is_up(self) -> bool:
+        assert self.process.poll() is None, self.output()
+        return self._written_at() not in (None, self._before)
 
     def _written_at(self) -> int | None:
         path = Running.path(self.home)
@@ -66,12 +65,12 @@ class Quickstart:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(40)
+        return self.process.wait(SAFETY_NET)
 
     def output(self) -> str:
         """Until it ends."""
-        return self.process.communicate(timeout=40)[0]
+        return self.process.communicate(timeout=SAFETY_NET)[0]
 
     def parts_left(self) -> list[psutil.Process]:
-        _, left = psutil.wait_procs(self.parts, timeout=2)
+        _, left = psutil.wait_procs(self.parts, timeout=SAFETY_NET)
         return left

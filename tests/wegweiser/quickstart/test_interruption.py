@@ -44,7 +44,7 @@ def test_the_end_of_make_counts_although_it_cannot_pass_on_a_sigkill(tmp_path: P
         "interruption = Interruption()\n"
         "print('up', flush=True)\n"
         "try:\n"
-        "    for _ in range(200):\n"
+        "    for _ in range(1200):\n"
         "        interruption.check()\n"
         "        time.sleep(0.05)\n"
         "except Interrupted as reason:\n"

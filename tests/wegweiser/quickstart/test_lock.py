@@ -1,5 +1,4 @@
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -34,10 +33,15 @@ def test_the_next_one_waits_for_one_that_is_stopping(
     holding = ExitStack()
     holding.enter_context(first.held(nothing))
     first.say_stopping()
-    threading.Timer(0.3, holding.close).start()
-    started = time.monotonic()
+    let_go = threading.Event()
+
+    def stop() -> None:
+        let_go.set()
+        holding.close()
+
+    threading.Timer(0.3, stop).start()
     with HomeLock(tmp_path).held(nothing):
-        assert time.monotonic() - started > 0.2
+        assert let_go.is_set()
 
 
 def test_a_home_is_free_again_after_its_lock_is_let_go(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.conftest import SpawnPython
 from wegweiser.quickstart.errors import ChildDied, Interrupted, NotReady, SetupFailed
 from wegweiser.quickstart.processes import Child, Directories, PidRecord, end_leftovers
@@ -25,11 +26,11 @@ WITH_A_CHILD_OF_ITS_OWN = (
 
 
 def wait_for_output(child: Child) -> str:
-    child.wait_until(lambda: child.log.stat().st_size > child.log_start, limit=10)
+    child.wait_until(lambda: child.log.stat().st_size > child.log_start, limit=SAFETY_NET)
     return child.tail_of_log()
 
 
-def wait_for_end(process: psutil.Process, limit: float = 5) -> bool:
+def wait_for_end(process: psutil.Process, limit: float = SAFETY_NET) -> bool:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if not psutil.pid_exists(process.pid) or process.status() == psutil.STATUS_ZOMBIE:
@@ -69,7 +70,7 @@ def test_a_child_that_dies_is_named_with_the_end_of_its_log(spawn_python: SpawnP
     code = "[print(f'line {number}') for number in range(100)]; raise SystemExit(3)"
     child = spawn_python(code, name="flaky")
     with pytest.raises(ChildDied) as raised:
-        child.wait_until(lambda: False, limit=10)
+        child.wait_until(lambda: False, limit=SAFETY_NET)
     message = str(raised.value)
     assert "flaky ended by itself (status 3)" in message
     assert message.endswith("line 99")
@@ -77,9 +78,9 @@ def test_a_child_that_dies_is_named_with_the_end_of_its_log(spawn_python: SpawnP
 
 
 def test_the_log_of_an_earlier_run_is_not_shown_as_this_ones(spawn_python: SpawnPython) -> None:
-    spawn_python("print('of the first')").process.wait(10)
+    spawn_python("print('of the first')").process.wait(SAFETY_NET)
     second = spawn_python("print('of the second')")
-    second.process.wait(10)
+    second.process.wait(SAFETY_NET)
     assert second.tail_of_log() == "of the second"
     assert "of the first" in second.log.read_text()
 
@@ -96,15 +97,15 @@ def test_waiting_can_be_interrupted(spawn_python: SpawnPython) -> None:
 
     child = spawn_python(SLEEP)
     with pytest.raises(Interrupted):
-        child.wait_until(lambda: False, limit=10, check=interrupt)
+        child.wait_until(lambda: False, limit=SAFETY_NET, check=interrupt)
     with pytest.raises(Interrupted):
-        child.wait_to_end(limit=10, check=interrupt)
+        child.wait_to_end(limit=SAFETY_NET, check=interrupt)
 
 
 def test_a_step_that_fails_is_named_with_the_end_of_its_log(spawn_python: SpawnPython) -> None:
     child = spawn_python("import sys; sys.exit('no such table')", name="prepare")
     with pytest.raises(SetupFailed, match=r"prepare failed \(status 1\)(.|\n)*no such table"):
-        child.wait_to_end(limit=10)
+        child.wait_to_end(limit=SAFETY_NET)
 
 
 def test_children_get_their_signal_when_the_one_who_started_them_is_killed(
@@ -167,6 +168,6 @@ def test_a_log_that_has_grown_too_large_makes_room(
     log = directories.logs / "child.log"
     log.touch()
     os.truncate(log, 10_000_001)
-    spawn_python("print('new')").process.wait(10)
+    spawn_python("print('new')").process.wait(SAFETY_NET)
     assert log.read_text() == "new\n"
     assert (directories.logs / "child.log.1").stat().st_size == 10_000_001

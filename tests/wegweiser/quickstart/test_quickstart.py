@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.running import Quickstart, remember_free_ports
 from wegweiser.quickstart.loopback import get
 from wegweiser.quickstart.ports import LOOPBACK
@@ -52,7 +53,7 @@ def run(home: Path) -> Iterator[Callable[[], Quickstart]]:
     for each in started:
         if each.process.poll() is None:
             each.stop()
-        each.process.communicate(timeout=40)
+        each.process.communicate(timeout=SAFETY_NET)
 
 
 def metrics_of(running: dict[str, str]) -> dict[str, list[object]]:
@@ -98,8 +99,6 @@ def test_it_runs_until_sigterm_and_goes_on_where_it_left_off(
     second = run()
     assert second.wait_until_up() == running
     assert metrics_of(running)["cpu_percent"]
-    # 10 s on a machine that does nothing else.
-    assert second.seconds < 25
 
 
 def test_after_sigkill_the_next_run_cleans_up_and_a_part_that_dies_is_named(
