@@ -16,6 +16,7 @@ from devices.models.device import DeviceQuerySet
 from devices.offers import Offer, Parameter
 from devices.presence import Cutoffs, Status
 from tenants.models import Group, Role, Tenant, User
+from tenants.names import validate_name
 
 PLATFORM = "connectivity__connection_info__system_info__platform"
 SORTS = {
@@ -282,6 +283,7 @@ class AddDeviceForm(forms.Form):
     name = forms.CharField(
         label="Name of the key",
         max_length=100,
+        validators=[validate_name],
         initial="Added in the browser",
         help_text="So that you can tell later what it was for.",
     )

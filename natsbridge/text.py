@@ -1,8 +1,11 @@
 """Pure: text as a person can read it, and as the database can store it."""
 
+import re
 from typing import Any
 
 HEX_COLUMNS = 32
+# In UTF-8: U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069.
+_MARKS = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 
 
 def readable(body: bytes) -> str:
@@ -31,6 +34,11 @@ def one_line(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def spell_out_marks(document: bytes) -> bytes:
+    """UTF-8 text with each mark of writing direction as, say, `\\u202e`: what JSON means by it."""
+    return _MARKS.sub(lambda mark: mark[0].decode().encode("unicode_escape"), document)
 
 
 def _hex_lines(body: bytes) -> str:

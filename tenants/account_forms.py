@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from tenants.actions import powers
 from tenants.models import Role, User
+from tenants.names import validate_name
 
 NEVER = "never"
 
@@ -41,7 +42,9 @@ class TokenForm(forms.Form):
     """An API token of one's own, with no more rights than one has."""
 
     name = forms.CharField(
-        max_length=100, help_text="What it is for, such as the script that will use it."
+        max_length=100,
+        validators=[validate_name],
+        help_text="What it is for, such as the script that will use it.",
     )
     role = forms.ChoiceField(
         help_text="What it may do at most. In each tenant it may do no more than you may there."

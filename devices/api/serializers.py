@@ -14,6 +14,7 @@ from natsbridge.claims import is_public_user_key
 from tenants.durations import USUAL_OVERLAP, parse_overlap
 from tenants.forms import REASON_MAX
 from tenants.models import Credential
+from tenants.names import validate_name
 
 UNKNOWN_NAMED = 20
 
@@ -63,7 +64,7 @@ class UpgradeSerializer(serializers.Serializer[Any]):
 
 class RegistrationSerializer(serializers.Serializer[Any]):
     groupuuid = serializers.UUIDField()
-    devicename = serializers.CharField(max_length=255)
+    devicename = serializers.CharField(max_length=255, validators=[validate_name])
     enrollment_key = serializers.CharField(max_length=200)
     nkey_public = NkeyField(required=False)
     hardwareinfo = JsonObjectField(required=False, default=dict)

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from devices.presence import Current, Cutoffs, Known, Presence, Status, current
 from tenants.models import Group, Person, Tenant, TenantOwnedQuerySet, User, hash_token
+from tenants.names import NameField
 
 
 class RegistrationProof(models.Model):
@@ -71,7 +72,7 @@ class Device(models.Model):
         Tenant, on_delete=models.CASCADE, related_name="devices", editable=False
     )
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="devices")
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
     # The public half of the agent's NKey; the private half never leaves the computer.
     nkey_public = models.CharField(max_length=56, unique=True, null=True, editable=False)
     token_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)

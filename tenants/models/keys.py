@@ -13,6 +13,7 @@ from knox.models import AbstractAuthToken
 from tenants import secrets
 from tenants.models.owners import Group
 from tenants.models.people import Role, TenantOwnedQuerySet, User
+from tenants.names import NameField
 
 
 def hash_token(token: str) -> str:
@@ -23,7 +24,7 @@ def hash_token(token: str) -> str:
 class ApiToken(AbstractAuthToken):
     """A person's key to the API; its role caps the person's own in each tenant."""
 
-    name = models.CharField(max_length=100)
+    name = NameField(max_length=100)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
 
     class Meta:
@@ -56,7 +57,7 @@ class EnrollmentKey(models.Model):
     """Buys registrations into one group until it expires, is revoked or is used up."""
 
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="enrollment_keys")
-    name = models.CharField(max_length=100)
+    name = NameField(max_length=100)
     # The first characters, so that a person can tell which key this was.
     hint = models.CharField(max_length=12, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)

@@ -7,6 +7,7 @@ from django.db import models
 from django.utils import timezone
 
 from tenants.models.people import Person, TenantOwnedQuerySet, User
+from tenants.names import NameField
 
 
 class TenantQuerySet(TenantOwnedQuerySet["Tenant"]):
@@ -21,7 +22,7 @@ class TenantQuerySet(TenantOwnedQuerySet["Tenant"]):
 
 class Tenant(models.Model):
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(max_length=200, unique=True)
+    name = NameField(max_length=200, unique=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # While set, nobody of the tenant gets into the broker and its devices' tokens open nothing.
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -29,7 +30,7 @@ class Tenant(models.Model):
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
     )
     # Whoever it was: a person, or at the command line the operating system's user.
-    suspended_by_name = models.CharField(max_length=200, blank=True, editable=False)
+    suspended_by_name = NameField(max_length=200, blank=True, editable=False)
     suspended_reason = models.CharField(max_length=300, blank=True, editable=False)
 
     objects = TenantQuerySet.as_manager()
@@ -44,7 +45,7 @@ class Tenant(models.Model):
 class Organisation(models.Model):
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="organisations")
-    name = models.CharField(max_length=200)
+    name = NameField(max_length=200)
 
     objects = TenantOwnedQuerySet["Organisation"].as_manager()
 
@@ -68,7 +69,7 @@ class Group(models.Model):
         Tenant, on_delete=models.CASCADE, related_name="groups", editable=False
     )
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="groups")
-    name = models.CharField(max_length=200)
+    name = NameField(max_length=200)
 
     objects = TenantOwnedQuerySet["Group"].as_manager()
 

@@ -4,9 +4,12 @@ import uuid
 from typing import ClassVar, Self, TypeVar
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Exists, Q
 from django.utils.functional import cached_property
+
+from tenants.names import validate_name
 
 
 class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no types
@@ -16,6 +19,18 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no
     def own_tenants(self) -> frozenset[uuid.UUID]:
         """The tenants of which the person is a member, asked once for a whole page."""
         return frozenset(Membership.objects.filter(user=self).values_list("tenant", flat=True))
+
+    def clean(self) -> None:
+        """Django's own validator looks at the user name alone."""
+        super().clean()
+        wrong = {}
+        for field in ("first_name", "last_name"):
+            try:
+                validate_name(getattr(self, field))
+            except ValidationError as error:
+                wrong[field] = error
+        if wrong:
+            raise ValidationError(wrong)
 
 
 class Role(models.TextChoices):
