@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.db.models import F, Q
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.utils import timezone
 
 from devices import json_values
@@ -18,13 +19,13 @@ from devices.presence import Cutoffs, Status
 from tenants.models import Group, Role, Tenant, User
 from tenants.names import validate_name
 
-PLATFORM = "connectivity__connection_info__system_info__platform"
-SORTS = {
-    "name": ("name",),
-    "tenant": ("tenant__name", "group__organisation__name", "group__name"),
-    "platform": (PLATFORM,),
-    "version": ("connectivity__agent_version",),
-    "seen": ("connectivity__last_seen_online",),
+SYSTEM = KeyTransform("system_info", "connectivity__connection_info")
+SORTS: dict[str, tuple[F | KeyTextTransform, ...]] = {
+    "name": (F("name"),),
+    "tenant": (F("tenant__name"), F("group__organisation__name"), F("group__name")),
+    "platform": (KeyTextTransform("platform", SYSTEM),),
+    "version": (F("connectivity__agent_version"),),
+    "seen": (F("connectivity__last_seen_online"),),
 }
 
 
@@ -105,7 +106,7 @@ class FleetFilters(forms.Form):
         if status := self.cleaned_data["status"]:
             devices = devices.with_status(Status(status), cutoffs)
         key = self.cleaned_data["sort"] or "name"
-        fields = [F(field) for field in SORTS[key.lstrip("-")]]
+        fields = SORTS[key.lstrip("-")]
         order = [
             field.desc(nulls_last=True) if key.startswith("-") else field.asc(nulls_last=True)
             for field in fields

@@ -31,13 +31,14 @@ def members_within(members: dict[str, Any], limit: int) -> dict[str, Any]:
     total = sum(sizes.values())
     if total <= limit:
         return members
-    kept: dict[str, Any] = {}
+    smallest: set[str] = set()
     left = limit
     for name in sorted(sizes, key=sizes.__getitem__):
         left -= sizes[name]
         if left < 0:
             break
-        kept[name] = members[name]
+        smallest.add(name)
+    kept = {name: value for name, value in members.items() if name in smallest}
     removed = f"{len(members) - len(kept)} of {len(members)} members, of {total} bytes in all"
     return kept | {"(removed)": f"{removed}; {limit} are kept"}
 

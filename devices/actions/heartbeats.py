@@ -112,6 +112,12 @@ _IS_BACK = (
     f" + interval '{LAST_WORDS.total_seconds()} seconds'))"
 )
 
+
+def _newest_of(part: str) -> str:
+    """A part of what a device says of itself, which stays where it is not named."""
+    return f"COALESCE(EXCLUDED.connection_info->'{part}', known.connection_info->'{part}', '{{}}')"
+
+
 # One that is newer than the device's going says that it is back; returned are those that came so.
 # Of what a heartbeat does not name, the texts are empty and the times null.
 _UPSERT_HEARTBEAT = f"""
@@ -122,7 +128,7 @@ _UPSERT_HEARTBEAT = f"""
         presence, presence_at, presence_by)
     SELECT device, 'nats', at, at, version, session, info, capabilities, capabilities_at, clock,
         '{Presence.ONLINE}', at, '{Reporter.HEARTBEAT}'
-    FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[],
+    FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::json[], %s::jsonb[],
         %s::timestamptz[], %s::float8[])
         AS beat (device, at, version, session, info, capabilities, capabilities_at, clock)
     ON CONFLICT (device_id) DO UPDATE SET
@@ -131,7 +137,8 @@ _UPSERT_HEARTBEAT = f"""
         last_seen_online = GREATEST(known.last_seen_online, EXCLUDED.last_seen_online),
         agent_version = COALESCE(NULLIF(EXCLUDED.agent_version, ''), known.agent_version),
         session_id = COALESCE(NULLIF(EXCLUDED.session_id, ''), known.session_id),
-        connection_info = known.connection_info || EXCLUDED.connection_info,
+        connection_info = json_build_object(
+            'system_info', {_newest_of("system_info")}, 'status', {_newest_of("status")}),
         capabilities = CASE
             WHEN EXCLUDED.capabilities_at IS NOT NULL THEN EXCLUDED.capabilities
             -- Another session of the agent, which has not claimed receipts.

@@ -193,10 +193,10 @@ _RECORD_RECEIPT = f"""
 
 # What has failed is corrected only where nothing was answered.
 _RECORD_RESULT = f"""
-    UPDATE devices_command SET state = answer.state, result = NULLIF(answer.result, 'null'),
+    UPDATE devices_command SET state = answer.state, result = NULLIF(answer.result, 'null')::json,
         result_cut_from = answer.cut_from, error = answer.error, finished_at = answer.at,
         unanswered = false
-    FROM unnest(%s::uuid[], %s::text[], %s::jsonb[], %s::bigint[], %s::text[], %s::timestamptz[])
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[])
         AS answer (uuid, state, result, cut_from, error, at)
     WHERE devices_command.uuid = answer.uuid
         AND (devices_command.state IN ({_states(_ANSWERED_FROM)})

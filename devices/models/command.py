@@ -9,6 +9,7 @@ from django.utils import timezone
 from devices.command_states import COMMAND_STATES, HANDED_OVER, WrongGraph
 from devices.models.bulk import BulkCommand
 from devices.models.device import Device
+from devices.models.fields import WrittenJSONField
 from devices.presence import Cutoffs, Status
 from tenants.models import TenantOwnedQuerySet
 
@@ -78,7 +79,7 @@ class Command(models.Model):
     sent_at = models.DateTimeField(null=True)
     delivered_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    result = models.JSONField(null=True)
+    result = WrittenJSONField(null=True)
     # How many bytes the result had, where it is larger than what is kept of it.
     result_cut_from = models.PositiveBigIntegerField(null=True)
     error = models.TextField(blank=True)

@@ -6,6 +6,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from devices.models.device import Device
+from devices.models.fields import WrittenJSONField
 from devices.presence import Known, Presence, Reporter
 from tenants.models import TenantOwnedQuerySet
 
@@ -66,7 +67,7 @@ class Connectivity(models.Model):
     agent_version = models.CharField(max_length=64, blank=True)
     session_id = models.CharField(max_length=128, blank=True)
     # The body's `system_info` and `status`, as the agent sent them.
-    connection_info = models.JSONField(default=dict)
+    connection_info = WrittenJSONField(default=dict)
     capabilities = models.JSONField(default=dict)
     # When the heartbeat came that named them; others leave them as they are.
     capabilities_at = models.DateTimeField(null=True)

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from devices.models.fields import WrittenJSONField
 from devices.presence import Current, Cutoffs, Known, Presence, Status, current
 from tenants.models import Group, Person, Tenant, TenantOwnedQuerySet, User, hash_token
 from tenants.names import NameField
@@ -76,7 +77,7 @@ class Device(models.Model):
     # The public half of the agent's NKey; the private half never leaves the computer.
     nkey_public = models.CharField(max_length=56, unique=True, null=True, editable=False)
     token_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
-    hardware_info = models.JSONField(default=dict, blank=True, editable=False)
+    hardware_info = WrittenJSONField(default=dict, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # While set, neither its credentials nor its token open anything.
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -23,33 +23,6 @@ TABLE_COLUMNS = 40
 LARGEST = 1e21
 DASH = "\N{EN DASH}"
 DEEPEST = 5
-# Postgres does not keep the order of an object's keys; what it is called comes before what it has.
-FIRST = [
-    "hostname",
-    "platform",
-    "platform_version",
-    "platform_release",
-    "architecture",
-    "cpu_model",
-    "cpu_count",
-    "cpu_cores",
-    "memory_total",
-    "disk_total",
-    "boot_time",
-    "ip_addresses",
-    "message",
-    "pid",
-    "name",
-    "username",
-    "status",
-    "device",
-    "mountpoint",
-    "filesystem",
-    "total",
-    "used",
-    "free",
-    "percent",
-]
 MOMENTS = {"timestamp", "boot_time", "create_time", "agent_time"}
 MEASURED_IN_BYTES = ("memory", "swap", "disk", "bytes", "rss", "vms")
 
@@ -153,7 +126,8 @@ def device_offline_since(command: Command, cutoffs: Cutoffs) -> datetime | None:
 
 @register.filter
 def structured(value: Any) -> SafeString:
-    """Any JSON value as HTML: objects as term and value, lists of objects as tables."""
+    """Any JSON value as HTML: objects as term and value, lists of objects as tables. Keys are the
+    device's own, in its order, so that they can be found in its documentation."""
     return _html(value, "", 0)
 
 
@@ -171,14 +145,9 @@ def _terms(value: Mapping[str, Any], name: str, depth: int) -> SafeString:
     rows = format_html_join(
         "",
         "<div><dt>{}</dt><dd>{}</dd></div>",
-        ((label(key), _html(each, f"{name}.{key}", depth + 1)) for key, each in _ordered(value)),
+        ((key, _html(each, f"{name}.{key}", depth + 1)) for key, each in value.items()),
     )
     return format_html('<dl class="terms">{}</dl>', rows)
-
-
-def _ordered(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    rank = {key: number for number, key in enumerate(FIRST)}
-    return sorted(value.items(), key=lambda item: rank.get(item[0], len(rank)))
 
 
 def _list(values: list[Any], name: str, depth: int) -> SafeString:
@@ -196,7 +165,7 @@ def _list(values: list[Any], name: str, depth: int) -> SafeString:
 
 def _table(rows: list[Any], name: str, depth: int) -> SafeString:
     shown = rows[:TABLE_ROWS]
-    all_columns = [key for key, _ in _ordered({key: None for row in shown for key in row})]
+    all_columns = list(dict.fromkeys(key for row in shown for key in row))
     columns = all_columns[:TABLE_COLUMNS]
     numeric = {
         key
@@ -204,7 +173,7 @@ def _table(rows: list[Any], name: str, depth: int) -> SafeString:
         if key not in MOMENTS and all(_is_number(row.get(key, 0)) for row in shown)
     }
     head = format_html_join(
-        "", '<th scope="col"{}>{}</th>', ((_class(key in numeric), label(key)) for key in columns)
+        "", '<th scope="col"{}>{}</th>', ((_class(key in numeric), key) for key in columns)
     )
     body = format_html_join(
         "",
@@ -282,7 +251,7 @@ ABBREVIATIONS = {"cpu", "os", "ip", "id", "uuid", "pid", "ram", "mac", "rss", "v
 
 @register.filter
 def label(key: str) -> str:
-    """`cpu_count` -> "CPU count"."""
+    """Spell out a key of our own: `old_credential` -> "Old credential"."""
     words = str(key).replace("_", " ").split()
     spelt = [word.upper() if word.lower() in ABBREVIATIONS else word for word in words]
     if spelt and spelt[0].islower():

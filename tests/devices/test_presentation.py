@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,3 +86,12 @@ def test_markup_in_values_and_keys_is_text() -> None:
     shown = structured({"<i>": "<b>", "list": [{"<u>": "<s>"}], "text": "<p>\n<p>"})
     for tag in ("<i>", "<b>", "<u>", "<s>", "<p>"):
         assert tag not in shown
+
+
+def test_keys_are_the_devices_own_and_in_its_order() -> None:
+    value = {"ttl": 64, "eth0": {"zone": 1, "addr": 2}, "cpu_count": 8, "name": "x", "": 0}
+    assert re.findall("<dt>(.*?)</dt>", structured(value)) == [
+        *("ttl", "eth0", "zone", "addr", "cpu_count", "name", "")
+    ]
+    rows = [{"ttl": 1, "ip_addr": 2}, {"pid": 3, "ttl": 4}]
+    assert re.findall("<th .*?>(.*?)</th>", structured(rows)) == ["ttl", "ip_addr", "pid"]

@@ -39,8 +39,9 @@ def test_a_list_of_one_giant_is_kept_as_text() -> None:
 
 
 def test_of_members_the_smaller_are_kept_and_the_rest_is_told() -> None:
-    members = {"a": 1, "large": "x" * 500, "b": [2], "larger": "y" * 900}
+    members = {"b": [2], "large": "x" * 500, "a": 1, "larger": "y" * 900}
     assert members_within(members, 2_000) == members
     kept = members_within(members, 100)
+    assert list(kept) == ["b", "a", "(removed)"], "in the device's order"
     assert kept == {"a": 1, "b": [2], "(removed)": kept["(removed)"]}
     assert kept["(removed)"].startswith("2 of 4 members")

@@ -1,6 +1,7 @@
 """What becomes of strange reports, as far as the rows tell."""
 
 import json
+import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,6 +112,45 @@ def test_a_backslash_before_u0000_is_text_on_its_way_to_an_agent_and_back(
     answer(device_a, row.uuid, result={text: f"{text}\0"})
     row.refresh_from_db()
     assert row.result == {text: f"{text}\ufffd"}
+
+
+OWN = {"ttl": 64, "eth0": {"b": 1, "a": {"": None}}, "10": 1, "9": 2, "aa": [{"z": 1, "y": 2}]}
+
+
+def test_a_result_keeps_the_agents_keys_in_the_agents_order(
+    device_a: Device, command: Command, alice: User, api: APIClient
+) -> None:
+    answer(device_a, command.uuid, result=OWN)
+    row = Command.objects.get(pk=command.pk)
+    assert json.dumps(row.result) == json.dumps(OWN)
+    row.save()
+    path = f"/api/nats/command/{command.uuid}"
+    shown = api.get(path, **authorization(alice)).content.decode()
+    assert json.dumps(OWN, separators=(",", ":")) in shown
+    page = f"/devices/{device_a.pk}/commands/{command.uuid}/"
+    text = logged_in(alice).get(page).content.decode()
+    result = text[text.index('<div class="result">') :]
+    assert re.findall("<d[th]>(\\w+)</dt>", result)[:6] == ["ttl", "eth0", "b", "a", "10", "9"]
+
+
+@pytest.mark.parametrize("value", [None, "text", "1", 7, 0.5, True, [], {}, [None], "null"])
+def test_a_result_of_any_kind_comes_back_as_it_was(
+    device_a: Device, command: Command, value: Any
+) -> None:
+    answer(device_a, command.uuid, result=value)
+    row = Command.objects.get(pk=command.pk)
+    assert (type(row.result), row.result) == (type(value), value)
+    row.save()
+    assert Command.objects.values_list("result", flat=True).get(pk=command.pk) == value
+
+
+def test_what_a_device_says_of_itself_keeps_its_order(device_a: Device) -> None:
+    said = {"uptime": 1, "cpu": {"model": "x", "count": 8}, "hostname": "anna"}
+    report(device_a, "heartbeat", {"system_info": said, "status": {"z": 1, "a": 2}})
+    report(device_a, "heartbeat", {"status": {"z": 1, "b": 2, "a": 3}})
+    known = Connectivity.objects.get(device=device_a).connection_info
+    assert json.dumps(known["system_info"]) == json.dumps(said)
+    assert list(known["status"]) == ["z", "b", "a"]
 
 
 def test_a_huge_error_is_cut(device_a: Device, command: Command, settings: Any) -> None:

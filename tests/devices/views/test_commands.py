@@ -194,7 +194,7 @@ def test_a_result_is_laid_out_as_table_and_as_json(
 ) -> None:
     rows = [{"name": "init", "pid": 1, "memory_percent": 0.5}, {"name": "<b>", "pid": 2}]
     body = shown(as_alice, finished(device, alice, rows))
-    assert '<th scope="col" class="number">PID</th>' in body
+    assert '<th scope="col" class="number">pid</th>' in body
     assert "0.5 %" in body
     assert "&lt;b&gt;" in body
     assert "<b>" not in body
