@@ -276,5 +276,6 @@ def _writer(name: str) -> ConsumerConfig:
         # In a work queue a message out of deliveries would stay for ever; the subscriber parks
         # it and TERMs instead: see TRIES.
         max_deliver=-1,
-        max_ack_pending=20_000,
+        # What a flooder's surplus takes of it until its turn comes must not keep out the others.
+        max_ack_pending=100_000,
     )

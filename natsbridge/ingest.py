@@ -3,8 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import structlog
@@ -22,7 +21,9 @@ from natsbridge.errors import BridgeError, DependencyAway
 from natsbridge.parking_lot import ParkingLot
 from natsbridge.pull import PullConsumer
 from natsbridge.registry import Registry, Rejection, StreamSubscription
+from natsbridge.rejections import Rejections
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from natsbridge.shares import Shares, sender_of
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +34,16 @@ DEVICE_STREAMS = {
 }
 # A database that takes longer for a batch is as good as away.
 SLOW_SECONDS = 5.0
-# A message that could not be parked is looked at again.
-NOT_PARKED_SECONDS = 15.0
 _ENSURE_AGAIN_SECONDS = 5.0
 # A batch that is smaller was no flood.
 _GATHER_FROM = 20
+# So much is read ahead, to find those who have little to say behind those who have much. What is
+# beyond it of one that has more than all others is put off.
+HELD = 5_000
+HELD_BYTES = 32 * 1024 * 1024
+PUT_OFF_SECONDS = 5.0
+# Of one device in a batch: a part of it, so that nobody waits long for a flooder's.
+OF_ONE_DEVICE = 100
 
 
 class DurableIntake:
@@ -64,10 +70,19 @@ class DurableIntake:
         runtime.gauges[name] = self._state
         self._worker = Worker(name)
         self._dispatcher = Dispatcher(read, tries=TRIES[consumer])
-        self._parking = ParkingLot(runtime, name, stream=stream, body=parked_body)
-        self._pull = PullConsumer(
-            stream, consumer, batch=settings.INGEST_BATCH, on_missing=self._ensure_stream
+        self._rejections = Rejections(
+            ParkingLot(runtime, name, stream=stream, body=parked_body),
+            runtime.counters,
+            attempts=lambda rejection: self._dispatcher.attempts(rejection.message),
+            remove=self._remove,
+            put_off=self._put_off,
         )
+        self._pull = PullConsumer(
+            stream, consumer, batch=2 * settings.INGEST_BATCH, on_missing=self._ensure_stream
+        )
+        # Read ahead, and being handled.
+        self._shares: Shares[Msg] = Shares(each=OF_ONE_DEVICE)
+        self._in_hand: Sequence[Msg] = ()
         self._bound: Client | None = None
         # When the stream is to be seen to again, since it could not be made as it is declared.
         self._ensure_at: float | None = None
@@ -100,14 +115,20 @@ class DurableIntake:
         )
 
     async def run(self) -> None:
-        hurrying = asyncio.create_task(self._hurry_when_stopping())
         try:
-            await self._read()
+            async with asyncio.TaskGroup() as tasks:
+                helping = (self._hurry_when_stopping, self._keep_ours, self._rejections.run)
+                helpers = [tasks.create_task(helper()) for helper in helping]
+                try:
+                    await self._read()
+                finally:
+                    for helper in helpers:
+                        helper.cancel()
+            await self._rejections.park_the_rest()
         finally:
-            hurrying.cancel()
             self._carrying_on = False
             await self._pull.stop()
-            await self._hand_back(self._pull.waiting)
+            await self._hand_back(self._ours())
             await self._worker.close()
 
     @property
@@ -127,17 +148,30 @@ class DurableIntake:
             client = self._runtime.connection.client
             if client is not self._bound:
                 await self._ensure_stream()
+                # What an older client had brought comes again.
+                self._shares.clear()
+                self._rejections.clear()
                 await self._pull.bind(client)
                 self._bound = client
             elif self._ensure_at is not None and time.monotonic() > self._ensure_at:
                 await self._ensure_stream()
-            messages = await self._pull.batch(1.0)
-            if messages:
+            await self._read_ahead()
+            if messages := self._shares.take(settings.INGEST_BATCH):
                 await self._process(messages)
             self._carry_on()
             # A batch that is full has enough waiting behind it.
-            if self._gather and _GATHER_FROM <= len(messages) < settings.INGEST_BATCH:
+            if self._gather and len(messages) >= _GATHER_FROM and not self._shares:
                 await self._runtime.pause(self._gather)
+
+    async def _read_ahead(self) -> None:
+        """Until a full house has been read; of a flooder's more than that, but not kept."""
+        if len(self._shares) < HELD and self._shares.bytes < HELD_BYTES:
+            for message in await self._pull.batch(0.0 if self._shares else 1.0):
+                self._shares.add(sender_of(message.subject), message, len(message.data))
+        by_bytes = self._shares.bytes >= HELD_BYTES
+        if by_bytes or len(self._shares) >= HELD:
+            for message in self._shares.shed(len(self._shares) // 4, by_bytes=by_bytes):
+                await self._put_off(message, PUT_OFF_SECONDS)
 
     async def _hurry_when_stopping(self) -> None:
         await self._runtime.stopping.wait()
@@ -163,20 +197,20 @@ class DurableIntake:
 
     async def _process(self, messages: Sequence[Msg]) -> None:
         raws = [_raw(message) for message in messages]
-        waiting_since: float | None = None
-        async with self._kept_ours(messages):
-            while (dispatched := await self._dispatch(raws)) is None:
-                if self._runtime.stopping.is_set():
-                    await self._hand_back(messages)
-                    return
-                if waiting_since is None:
-                    waiting_since = time.monotonic()
-                    self._runtime.counters[f"{self._name}.waits_for_database"] += 1
-                    log.warning("batch waits", part=self._name, size=len(raws))
-                self._carrying_on = False
-                await self._runtime.pause(0.5)
-            self._runtime.counters[f"{self._name}.messages"] += len(raws)
-            await self._settle(messages, raws, *dispatched)
+        self._in_hand = messages
+        waits = False
+        while (dispatched := await self._dispatch(raws)) is None:
+            if self._runtime.stopping.is_set():
+                return
+            if not waits:
+                waits = True
+                self._runtime.counters[f"{self._name}.waits_for_database"] += 1
+                log.warning("batch waits", part=self._name, size=len(raws))
+            self._carrying_on = False
+            await self._runtime.pause(0.5)
+        self._runtime.counters[f"{self._name}.messages"] += len(raws)
+        await self._settle(messages, raws, *dispatched)
+        self._in_hand = ()
 
     async def _dispatch(
         self, raws: Sequence[RawMessage]
@@ -210,7 +244,6 @@ class DurableIntake:
         verdicts: Sequence[Verdict],
         rejections: Sequence[Rejection],
     ) -> None:
-        """What is to be parked comes last, and is removed only once it is safe there."""
         by_raw = {id(raw): message for raw, message in zip(raws, messages, strict=True)}
         for message, raw, verdict in zip(messages, raws, verdicts, strict=True):
             if verdict is Verdict.DONE:
@@ -218,37 +251,31 @@ class DurableIntake:
                 await self._answer(message, b"+ACK")
             elif verdict is Verdict.RETRY:
                 await self._put_off(message, self._dispatcher.delay(raw))
-        if not rejections:
-            return
-        safe = await self._parking.park(
-            rejections, lambda rejection: self._dispatcher.attempts(rejection.message)
+        put_off = await self._rejections.add(
+            [(by_raw[id(rejection.message)], rejection) for rejection in rejections]
         )
-        for rejection, is_safe in zip(rejections, safe, strict=True):
-            message = by_raw[id(rejection.message)]
-            if is_safe:
-                self._dispatcher.settled(rejection.message)
-                await self._answer(message, b"+TERM")
-            else:
-                await self._put_off(message, NOT_PARKED_SECONDS)
+        # They come again, and are counted then.
+        self._runtime.counters[f"{self._name}.messages"] -= put_off
+
+    async def _remove(self, rejected: tuple[Msg, Rejection]) -> None:
+        message, rejection = rejected
+        self._dispatcher.settled(rejection.message)
+        await self._answer(message, b"+TERM")
 
     async def _put_off(self, message: Msg, seconds: float) -> None:
         await self._answer(message, b"-NAK " + json.dumps({"delay": int(seconds * 1e9)}).encode())
 
-    @asynccontextmanager
-    async def _kept_ours(self, messages: Sequence[Msg]) -> AsyncIterator[None]:
+    def _ours(self) -> list[Msg]:
+        """What was taken from the broker and is not answered yet."""
+        rejected = self._rejections.messages
+        return [*self._in_hand, *self._shares, *self._pull.waiting, *rejected]
+
+    async def _keep_ours(self) -> None:
         """Keeps the server from giving them to somebody else, who would wait as well."""
-
-        async def remind() -> None:
-            while True:
-                await asyncio.sleep(ACK_WAIT / 3)
-                for message in (*messages, *self._pull.waiting):
-                    await self._answer(message, b"+WPI")
-
-        reminding = asyncio.create_task(remind())
-        try:
-            yield
-        finally:
-            reminding.cancel()
+        while True:
+            await asyncio.sleep(ACK_WAIT / 3)
+            for message in self._ours():
+                await self._answer(message, b"+WPI")
 
     async def _hand_back(self, messages: Sequence[Msg]) -> None:
         """What was not decided is somebody else's at once, and not after `ack_wait`."""

@@ -18,6 +18,7 @@ from natsbridge.errors import DependencyAway
 from natsbridge.parking_lot import ParkingLot, Sample
 from natsbridge.registry import LiveSubscription, Rejection
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from natsbridge.shares import Quota
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,10 @@ INTERVAL = 0.1
 # About two minutes of 400 devices; beyond either the oldest make room.
 BUFFER = 300_000
 BUFFER_BYTES = 128 * 1024**2
+# Of one device so many wait at most, of one tenant so large a part of the buffer: more than any
+# sends in earnest, and what a flood costs its neighbours.
+OF_ONE_DEVICE = 1_000
+OF_ONE_TENANT = BUFFER // 2
 # What a message takes besides its body: measured, with its subject.
 _OVERHEAD = 600
 BATCH = 20_000
@@ -47,6 +52,7 @@ class LiveIntake:
         self._sample = Sample()
         self._buffer: deque[RawMessage] = deque()
         self._buffered_bytes = 0
+        self._quota = Quota(of_device=OF_ONE_DEVICE, of_tenant=OF_ONE_TENANT)
         # The batch being handed over; it stays here while a server is away.
         self._held: list[RawMessage] = []
         self._bound: Client | None = None
@@ -87,6 +93,9 @@ class LiveIntake:
                 await source.unsubscribe()
 
     async def _receive(self, message: Msg) -> None:
+        if not self._quota.takes(message.subject):
+            self._count("dropped", 1)
+            return
         self._buffer.append(RawMessage(message.subject, message.data, {}, datetime.now(UTC)))
         self._buffered_bytes += len(message.data) + _OVERHEAD
         while len(self._buffer) > BUFFER or self._buffered_bytes > BUFFER_BYTES:
@@ -96,6 +105,7 @@ class LiveIntake:
     def _take_one(self) -> RawMessage:
         message = self._buffer.popleft()
         self._buffered_bytes -= len(message.data) + _OVERHEAD
+        self._quota.returns(message.subject)
         return message
 
     async def _flush(self) -> None:

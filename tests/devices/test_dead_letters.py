@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 
 from devices import metrics
 from devices.models import Command, CommandState, RealtimeData
-from natsbridge import ingest, parking, status
+from natsbridge import ingest, parking, rejections, status
 from natsbridge.breaker import DATABASE
 from natsbridge.models import ParkedMessage, SubscriberStatus
 from tenants.models import Group, User
@@ -92,7 +92,7 @@ def test_an_unknown_dead_letter_is_named(db: None) -> None:
 def test_without_the_dead_letter_queue_a_message_stays_where_it_is(
     system: System, agent: Agent, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "NOT_PARKED_SECONDS", 0.2)
+    monkeypatch.setattr(rejections, "NOT_PARKED_SECONDS", 0.2)
     monkeypatch.setattr(status, "BEAT_SECONDS", 0.2)
     settings.DLQ_MAX_BYTES = 2**62  # so it cannot be made again
     system.as_platform_owner(lambda js: js.delete_stream("DLQ"))

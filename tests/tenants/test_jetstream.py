@@ -60,7 +60,7 @@ def test_a_consumer_that_was_changed_by_hand_is_named_and_mended(system: System)
     by_hand(system, change_it)
     found = [
         f"consumer ingest-writer of INGEST: ack_wait is 77.0, declared {ACK_WAIT}",
-        "consumer ingest-writer of INGEST: max_ack_pending is 5, declared 20000",
+        "consumer ingest-writer of INGEST: max_ack_pending is 5, declared 100000",
     ]
     assert differences() == found
     assert init() == found
