@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from typing import Self
 
 import structlog
@@ -38,12 +39,20 @@ _ENSURE_AGAIN_SECONDS = 5.0
 # A batch that is smaller was no flood.
 _GATHER_FROM = 20
 # So much is read ahead, to find those who have little to say behind those who have much. What is
-# beyond it of one that has more than all others is put off.
+# beyond it of one that has more than all others is put off: for as long as it will take to come to
+# it, and no more than the broker lets be on its way (`max_ack_pending`).
+READ_AHEAD = 5_000
 HELD = 5_000
 HELD_BYTES = 32 * 1024 * 1024
-PUT_OFF_SECONDS = 5.0
+MOST_PUT_OFF = 60_000
+PUT_OFF_SECONDS = (5.0, 30.0)
+HANDLED_A_SECOND = 2_000
+# After so many answers the other tasks have their turn: publishing alone gives them none.
+BREATH = 100
+# A tenant is alone when no other has been heard for so long: then nobody waits behind it.
+HEARD_SECONDS = 300.0
 # Of one device in a batch: a part of it, so that nobody waits long for a flooder's.
-OF_ONE_DEVICE = 100
+OF_ONE_DEVICE = 200
 
 
 class DurableIntake:
@@ -78,11 +87,15 @@ class DurableIntake:
             put_off=self._put_off,
         )
         self._pull = PullConsumer(
-            stream, consumer, batch=2 * settings.INGEST_BATCH, on_missing=self._ensure_stream
+            stream, consumer, batch=READ_AHEAD, on_missing=self._ensure_stream
         )
         # Read ahead, and being handled.
         self._shares: Shares[Msg] = Shares(each=OF_ONE_DEVICE)
         self._in_hand: Sequence[Msg] = ()
+        self._answers = 0
+        # When so many come again that were put off; by tenant, when it was last heard.
+        self._put_off_until: deque[tuple[float, int]] = deque()
+        self._heard: dict[Hashable, float] = {}
         self._bound: Client | None = None
         # When the stream is to be seen to again, since it could not be made as it is declared.
         self._ensure_at: float | None = None
@@ -165,13 +178,36 @@ class DurableIntake:
 
     async def _read_ahead(self) -> None:
         """Until a full house has been read; of a flooder's more than that, but not kept."""
-        if len(self._shares) < HELD and self._shares.bytes < HELD_BYTES:
-            for message in await self._pull.batch(0.0 if self._shares else 1.0):
-                self._shares.add(sender_of(message.subject), message, len(message.data))
+        if self._is_full() and not await self._make_room():
+            return
+        now = time.monotonic()
+        for message in await self._pull.batch(0.0 if self._shares else 1.0):
+            sender = sender_of(message.subject)
+            self._heard[sender.tenant] = now
+            self._shares.add(sender, message, len(message.data))
+
+    def _is_full(self) -> bool:
+        return len(self._shares) >= HELD or self._shares.bytes >= HELD_BYTES
+
+    async def _make_room(self) -> bool:
+        """Puts off what a flooder has too much of. Whether there was such a one."""
+        now = time.monotonic()
+        while self._put_off_until and self._put_off_until[0][0] < now:
+            self._put_off_until.popleft()
+        away = sum(number for _, number in self._put_off_until)
+        if away >= MOST_PUT_OFF:
+            return False
+        self._heard = {name: at for name, at in self._heard.items() if at > now - HEARD_SECONDS}
         by_bytes = self._shares.bytes >= HELD_BYTES
-        if by_bytes or len(self._shares) >= HELD:
-            for message in self._shares.shed(len(self._shares) // 4, by_bytes=by_bytes):
-                await self._put_off(message, PUT_OFF_SECONDS)
+        number = len(self._shares) - (len(self._shares) if by_bytes else HELD) // 2
+        shed = self._shares.shed(number, by_bytes=by_bytes, of_tenant=len(self._heard) > 1)
+        least, most = PUT_OFF_SECONDS
+        seconds = min(max(least, away / HANDLED_A_SECOND), most)
+        self._put_off_until.append((now + seconds, len(shed)))
+        self._runtime.counters[f"{self._name}.put_off"] += len(shed)
+        for message in shed:
+            await self._put_off(message, seconds)
+        return bool(shed)
 
     async def _hurry_when_stopping(self) -> None:
         await self._runtime.stopping.wait()
@@ -284,6 +320,9 @@ class DurableIntake:
 
     async def _answer(self, message: Msg, answer: bytes) -> None:
         """An answer that does not get through costs a redelivery, which the writes allow."""
+        self._answers += 1
+        if self._answers % BREATH == 0:
+            await asyncio.sleep(0)
         try:
             await self._runtime.connection.client.publish(message.reply, answer)
         except NatsError as error:

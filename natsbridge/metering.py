@@ -147,6 +147,12 @@ class Meter(Generic[Owner]):
             if bucket.is_over(self.allowance) and owner in owned
         }
 
+    def suspect(self, owner: Owner, now: float) -> None:
+        """Somebody like it was disconnected before: it is over sooner."""
+        bucket = self._buckets.setdefault(owner, _Bucket(at=now))
+        bucket.messages = max(bucket.messages, PROBATION * self.allowance.messages_burst)
+        bucket.bytes = max(bucket.bytes, PROBATION * self.allowance.bytes_burst)
+
     def disconnected(self, owner: Owner, connections: Collection[ConnectionKey]) -> None:
         """Its connections were ended. If it comes back and goes on, it is over sooner."""
         bucket = self._buckets[owner]

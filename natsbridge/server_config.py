@@ -23,6 +23,11 @@ _MAX_PENDING = 20 * 1024**2
 # The default of 2 s is short for a slow link, and when all agents come back at once.
 _HANDSHAKE_TIMEOUT = "10s"
 _ROUTE_USER = "route"
+# What may wait for one stream to write it; beyond it everybody who writes there is refused (429).
+# A device that sends 100,000 messages a second is ended within two seconds: until then it must not
+# have its neighbours refused, which the default of 100,000 would not do.
+_MAX_BUFFERED_MESSAGES = 500_000
+_MAX_BUFFERED_BYTES = 256 * 1024**2
 # Between servers only hashes pass, as long as they have the same claims.
 _SYNC_CLAIMS = "2s"
 
@@ -176,6 +181,8 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
             "max_file_store": config.max_file_store,
             "max_memory_store": config.max_memory_store,
             "sync_interval": "always" if config.cluster else config.sync_interval,
+            "max_buffered_msgs": _MAX_BUFFERED_MESSAGES,
+            "max_buffered_size": _MAX_BUFFERED_BYTES,
         },
         "feature_flags": {"js_ack_fc_v2": False},
     }

@@ -85,17 +85,30 @@ class Shares(Generic[Item]):
         self._tenants.update(aside)
         return taken
 
-    def shed(self, number: int, *, by_bytes: bool = False) -> list[Item]:
+    def shed(self, number: int, *, by_bytes: bool = False, of_tenant: bool = False) -> list[Item]:
         """Take the newest messages of the device that has more than half of all that waits, to be
-        put off until there is room. Empty where no device has so much."""
+        put off until there is room; `of_tenant`: failing that, of the tenant that has, and there
+        of the devices with the longest lines. Empty where nobody has so much."""
         whole = self.bytes if by_bytes else self._size
         for tenant, lines in self._tenants.items():
-            for device, line in lines.items():
-                if 2 * (line.bytes if by_bytes else len(line.items)) > whole:
-                    number = min(number, len(line.items))
-                    sender = Sender(tenant, device)
-                    return [self._take(sender, newest=True) for _ in range(number)]
+            weights = {
+                device: line.bytes if by_bytes else len(line.items)
+                for device, line in lines.items()
+            }
+            heaviest = max(weights, key=weights.__getitem__)
+            if 2 * weights[heaviest] > whole:
+                return self._newest(Sender(tenant, heaviest), number)
+            if of_tenant and 2 * sum(weights.values()) > whole:
+                shed: list[Item] = []
+                for device in sorted(weights, key=weights.__getitem__, reverse=True):
+                    half = (len(lines[device].items) + 1) // 2
+                    shed += self._newest(Sender(tenant, device), min(half, number - len(shed)))
+                return shed
         return []
+
+    def _newest(self, sender: Sender, number: int) -> list[Item]:
+        line = self._tenants[sender.tenant][sender.device]
+        return [self._take(sender, newest=True) for _ in range(min(number, len(line.items)))]
 
     def displace(self, sender: Sender, most: int) -> list[Item]:
         """Take the oldest messages of a line that is longer than `most`."""

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -30,12 +31,14 @@ from tenants.actions.floods import Sender
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
 TOLD_SECONDS = 0.2
 # Of busy connections so many are asked for their owner at a time.
 ASKED_AT_ONCE = 100
 # The status names the last ones.
 NAMED = 10
+# Tenant credentials, and where they were used, whose next connections are looked at closely.
+SUSPECTS = 100
 
 
 async def end_floods(runtime: Runtime) -> None:
@@ -56,8 +59,8 @@ async def end_floods(runtime: Runtime) -> None:
 
 
 class FloodWatch:
-    """Asks the servers twice a second how much they received, and if that could be too much of one
-    sender, of whom."""
+    """Asks the servers five times a second how much they received, and from whom, if that could be
+    too much of one sender."""
 
     def __init__(self, runtime: Runtime, worker: Worker, connection: Connection) -> None:
         self._runtime = runtime
@@ -75,6 +78,7 @@ class FloodWatch:
         # Ended, and not on record yet.
         self._untold: deque[tuple[Sender, Excess]] = deque()
         self._ended: deque[dict[str, object]] = deque(maxlen=NAMED)
+        self._suspects: deque[Sender] = deque(maxlen=SUSPECTS)
         runtime.gauges["floods"] = lambda: list(self._ended)
 
     async def run(self) -> None:
@@ -131,7 +135,11 @@ class FloodWatch:
             floods.tenants_of, [each.user.account for each in found if each]
         )
         for key, connection in connections.items():
-            self._meter.identify(key, connection and _sender(key, connection, tenants))
+            sender = connection and _sender(key, connection, tenants)
+            self._meter.identify(key, sender)
+            # Each connection of a tenant credential stands for itself, but comes from somewhere.
+            if sender and replace(sender, connection=None) in self._suspects:
+                self._meter.suspect(sender, time.monotonic())
 
     async def _end(self, system: Client, sender: Sender, excess: Excess) -> None:
         for server, number in excess.connections:
@@ -139,6 +147,7 @@ class FloodWatch:
             with suppress(ClaimsRefused):
                 await accounts.kick(system, server, number)
         self._meter.disconnected(sender, excess.connections)
+        self._suspects.append(replace(sender, connection=None))
         self._runtime.counters["floods.ended"] += 1
         self._ended.append(
             {

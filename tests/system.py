@@ -355,7 +355,7 @@ class System:
         tenant = Tenant.objects.get(pk=agent.tenant)
         issued = credentials.issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
         return self._remember(
-            Agent(self.thread, agent.device, agent.tenant, *_parse(issued.secret))
+            Agent(self.thread, agent.device, agent.tenant, *parse_credentials(issued.secret))
         )
 
     def close(self) -> None:
@@ -364,7 +364,7 @@ class System:
         self.stop_subscriber()
 
 
-def _parse(credentials: str) -> tuple[str, str]:
+def parse_credentials(credentials: str) -> tuple[str, str]:
     """JWT and seed out of a `.creds` file."""
     lines = [line for line in credentials.splitlines() if line and not line.startswith(("-", "*"))]
     jwt = next(line for line in lines if line.startswith("ey"))

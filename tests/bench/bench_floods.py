@@ -22,16 +22,15 @@ from tenants.models import BrokerAccount, Credential, Group, Tenant, User
 from tests.broker import StartNats
 from tests.devices.test_nats_subscriber import database_url
 from tests.floods.kinds import BY_NAME, FLOODS, RATE, Flood, Report, Target, flooding
-from tests.floods.neighbours import Neighbour
+from tests.floods.neighbours import Heartbeats, Neighbour
 from tests.people import Enrolled, enrol
 from tests.plugin import allot_port
-from tests.system import System, _parse, eventually
+from tests.system import System, eventually, parse_credentials
 
 SECONDS = float(os.environ.get("FLOOD_SECONDS", "12"))
 RATE_ASKED = float(os.environ.get("FLOOD_RATE", RATE))
 CHOSEN = [name for name in os.environ.get("FLOODS", "").split(",") if name]
 CALM = 3.0
-AFTER = 40.0
 
 Say = Callable[[str], None]
 
@@ -108,7 +107,7 @@ def fate(report: Report) -> str:
     return (
         f"{report.sent / (report.share * report.seconds or 1.0):,.0f}/s sent, {told}, "
         f"connected {100 * report.share:.0f} % of {report.seconds:.0f} s "
-        f"in {len(report.lives)} connections, let in not {report.refused} times: {report.words}"
+        f"in {len(report.lives)} connections, refused {report.refused} times: {report.words}"
     )
 
 
@@ -120,7 +119,7 @@ def login_of(flood: Flood, enrolled: Enrolled) -> dict[str, str]:
     if flood.by_tenant:
         tenant = Tenant.objects.get(pk=enrolled.device.tenant_id)
         issued = credentials.issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
-        jwt, seed = _parse(issued.secret)
+        jwt, seed = parse_credentials(issued.secret)
         return {"jwt": jwt, "seed": seed}
     return {"jwt": enrolled.jwt, "seed": enrolled.key.seed}
 
@@ -141,7 +140,9 @@ def target_of(system: System, enrolled: Enrolled, siblings: list[Enrolled]) -> T
     )
 
 
-@pytest.mark.parametrize("flood", [BY_NAME[name] for name in CHOSEN] or FLOODS, ids=str)
+@pytest.mark.parametrize(
+    "flood", [BY_NAME[name] for name in CHOSEN] or FLOODS, ids=lambda flood: flood.name
+)
 def test_neighbours_of_a_flood(
     system: System,
     neighbour: Neighbour,
@@ -163,7 +164,7 @@ def test_neighbours_of_a_flood(
         ("elsewhere", unrelated, {}),
         ("here", system.port, login_of(flood, enrolled)),
     ):
-        neighbour.heartbeats.__init__()  # type: ignore[misc]
+        neighbour.heartbeats = Heartbeats()
         with flooding(flood, target, port, login, seconds=SECONDS, rate=RATE_ASKED) as under_way:
             times, oldest = measure(neighbour, charlie, lambda now=under_way: now.is_over)
             report = under_way.stop()

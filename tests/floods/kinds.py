@@ -191,12 +191,12 @@ FLOODS = (
     Flood("heartbeat", _heartbeats),
     Flood("status", _report("status", lambda number, target: {"number": number})),
     Flood("status.heartbeat", _report("status.heartbeat", _heartbeat)),
-    Flood("response, unknown command", _unknown_command),
+    Flood("responses to an unknown command", _unknown_command),
     Flood(
-        "response, known command",
+        "responses to a known command",
         _report("response", lambda n, target: _answer(target.answered[n % len(target.answered)])),
     ),
-    Flood("response, garbage", _report("response", lambda number, target: f'{{"x": {number}')),
+    Flood("responses of garbage", _report("response", lambda number, target: f'{{"x": {number}')),
     Flood(
         "monitoring",
         _report("monitoring", lambda n, target: {"monitoring_type": f"m{n % 20}", "n": n}),

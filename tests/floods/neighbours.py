@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from devices.actions import commands
 from devices.models import Command, Connectivity
 from tenants.models import User
 from tests.people import Enrolled
-from tests.system import Agent, System, eventually
+from tests.system import Agent, System
 
 PATIENCE = 30.0
 
@@ -95,11 +96,8 @@ class Neighbour:
         return time.time() - row.last_heartbeat.timestamp()
 
 
-def eventually_often(check: Any, *, within: float) -> None:
+def eventually_often(check: Callable[[], bool], *, within: float) -> None:
     deadline = time.monotonic() + within
     while not check():
         assert time.monotonic() < deadline, f"not within {within} s"
         time.sleep(0.004)
-
-
-__all__ = ["Heartbeats", "Neighbour", "eventually"]

@@ -4,7 +4,7 @@ How fast that goes is for `tests/bench/bench_floods.py`; here counts what become
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from pytest_django.fixtures import Settings
@@ -22,15 +22,13 @@ from tenants.models import (
     Tenant,
     User,
 )
-from tests.floods.kinds import BY_NAME, Flood, Flooding, Target, flooding
+from tests.floods.kinds import BY_NAME, Flood, Target, flooding
 from tests.floods.neighbours import Neighbour
 from tests.people import Enrolled, enrol
-from tests.system import System, _parse, eventually
+from tests.system import System, eventually, parse_credentials
 
 # Where nothing else ends a flood.
 MOST_SECONDS = 60.0
-
-Start = Callable[..., Flooding]
 
 
 @pytest.fixture
@@ -67,7 +65,7 @@ def login_of_tenant(tenant: Tenant, kind: Credential.Kind) -> dict[str, str]:
     issued = credentials.issue_tenant_credential(tenant, kind=kind, by=None)
     if kind == Credential.Kind.PASSWORD:
         return {"user": f"tenant_{tenant.pk}", "password": issued.secret}
-    jwt, seed = _parse(issued.secret)
+    jwt, seed = parse_credentials(issued.secret)
     return {"jwt": jwt, "seed": seed}
 
 
@@ -80,11 +78,13 @@ def told(**of: object) -> AuditEntry:
     "flood",
     [
         BY_NAME["heartbeat"],
-        BY_NAME["response, unknown command"],
-        BY_NAME["metrics"],
-        BY_NAME["heartbeats over 3 connections"],
+        BY_NAME["responses to an unknown command"],
+        *(
+            pytest.param(BY_NAME[name], marks=pytest.mark.long)
+            for name in ("metrics", "heartbeats over 3 connections", "monitoring")
+        ),
     ],
-    ids=lambda flood: flood.name,
+    ids=lambda flood: flood.name.replace(" ", "-"),
 )
 def test_a_device_that_floods_is_disconnected_and_its_neighbours_are_served(
     system: System, attacker: Enrolled, neighbour: Neighbour, charlie: User, flood: Flood
@@ -129,6 +129,7 @@ def test_a_device_that_was_shut_out_is_let_in_again(
     eventually(lambda: system.lets_in(attacker), within=MOST_SECONDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", Credential.Kind, ids=str)
 def test_a_tenant_credential_that_floods_is_disconnected_and_the_tenants_devices_are_not(
     system: System, attacker: Enrolled, neighbour: Neighbour, kind: Credential.Kind

@@ -62,6 +62,9 @@ class Process:
                 "NATS_URL": django_settings.NATS_URL,
                 "PARKED_MESSAGES_MAX": str(10 * MANY),
                 "PARKED_BYTES_MAX": str(8 * 1024**3),
+                # Who sends them so fast is not what this is about.
+                "DEVICE_MESSAGES_PER_SECOND": "100000",
+                "DEVICE_BYTES_PER_SECOND": str(1024**3),
             },
             stdout=subprocess.DEVNULL,
             stderr=log,

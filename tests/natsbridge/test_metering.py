@@ -110,6 +110,19 @@ def test_one_that_was_disconnected_and_has_calmed_down_is_forgiven() -> None:
     assert not sending.look({2: 6_000})
 
 
+def test_one_that_is_suspect_is_found_sooner() -> None:
+    sending = Sending({1: "other connection"})
+    sending.meter.suspect("other connection", sending.now)
+    assert sending.look({1: 6_000}) == {"other connection"}
+
+
+def test_one_that_is_suspect_and_sends_little_is_left_in_peace() -> None:
+    sending = Sending({1: "other connection"})
+    sending.meter.suspect("other connection", sending.now)
+    for _ in range(100):
+        assert not sending.look({1: 400})
+
+
 def test_a_flood_over_connections_that_end_before_anybody_looks_is_found() -> None:
     """They are listed for a while after their end."""
     sending = Sending(dict.fromkeys(range(100), "flooder"))

@@ -74,6 +74,16 @@ def test_a_line_that_grows_too_long_loses_its_oldest() -> None:
 def test_nothing_is_shed_of_a_backlog_that_has_no_flooder() -> None:
     shares = filled(*((Sender("A", number), 10) for number in range(100)))
     assert not shares.shed(10)
+    shares = filled(*((Sender(number, "device"), 10) for number in range(100)))
+    assert not shares.shed(10, of_tenant=True)
+
+
+def test_a_tenant_that_floods_with_many_devices_loses_of_the_longest_lines() -> None:
+    shares = filled(*((Sender("A", number), 1 + number) for number in range(100)), (NEIGHBOUR, 9))
+    shed = shares.shed(500, of_tenant=True)
+    assert len(shed) == 500
+    assert {sender.tenant for sender, _ in shed} == {"A"}
+    assert min(sender.device for sender, _ in shed) > 80  # type: ignore[type-var, operator]
 
 
 def test_shed_ends_when_nothing_waits() -> None:
