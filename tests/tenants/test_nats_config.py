@@ -39,6 +39,7 @@ def rendered(*options: str) -> str:
         ("--port", "443", "--websocket-host", "127.0.0.1"),
         ("--host", "::", "--websocket-port", "443", "--sync-interval", "always"),
         ("--max-file-store", "200GB", "--log-file", "-", "--log-size-limit", "1MB"),
+        ("--log-files", "3", "--log-size-limit", "1GB"),
     ],
 )
 def test_a_real_server_takes_the_configuration_for_production(
@@ -64,6 +65,9 @@ def test_in_production_all_but_loopback_is_encrypted_and_the_log_is_bounded(
     assert "trace" not in text
     assert f"max_file_store: {200 * 1024**3}" in text
     assert 'nats-server.log"\nlog_size_limit: ' in text
+    assert "logfile_max_num: 16" in text
+    fewer = rendered("--production", *given(tls), "--log-files", "3")
+    assert "logfile_max_num: 3" in fewer
     behind_proxy = rendered("--production", *given(tls), "--websocket-host", "127.0.0.1")
     assert 'websocket {\n  host: "127.0.0.1"\n  port: 9222\n  no_tls: true\n}' in behind_proxy
 
