@@ -1,6 +1,6 @@
 """How often somebody may try to log in."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address
 from typing import Any
 
 from axes.attempts import get_cool_off_threshold
@@ -12,6 +12,7 @@ from django.db.models import Sum
 from django.http import HttpRequest
 
 from tenants.actions import sign_ins
+from tenants.origin import network_of
 
 
 class LoginHandler(AxesDatabaseHandler):
@@ -44,7 +45,13 @@ class LoginHandler(AxesDatabaseHandler):
         address = request.axes_ip_address  # type: ignore[attr-defined]
         if not address or ip_address(address).is_loopback:
             return 0
+        first = last = address
+        # Of IPv6 addresses whoever has one has its whole network; of IPv4 one may be an office's.
+        if isinstance(network := network_of(address), IPv6Network):
+            first, last = str(network[0]), str(network[-1])
         attempts = AccessAttempt.objects.filter(
-            ip_address=address, attempt_time__gte=get_cool_off_threshold(request)
+            ip_address__gte=first,
+            ip_address__lte=last,
+            attempt_time__gte=get_cool_off_threshold(request),
         )
         return attempts.aggregate(sum=Sum("failures_since_start"))["sum"] or 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,20 @@ def acting(origin: Origin) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def network_of(address: str) -> IPv4Network | IPv6Network | None:
+    """Return the /24 of an IPv4 address and the /64 of an IPv6 one, which its holder has whole."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return None
+    if isinstance(parsed, IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return (
+            IPv4Network((mapped, 24), strict=False) if mapped else IPv6Network((parsed, 64), False)
+        )
+    return IPv4Network((parsed, 24), strict=False)
 
 
 def command_line() -> Origin:

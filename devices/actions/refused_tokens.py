@@ -5,7 +5,6 @@ Only failures count, so whoever has a valid token is never refused for the failu
 
 import json
 import time
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 from uuid import UUID
 
@@ -108,14 +107,8 @@ def flush(now: float | None = None) -> None:
 
 
 def prefix_of(address: str) -> str:
-    """What one network's addresses have in common: /24, and /64 for IPv6."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
-        parsed = parsed.ipv4_mapped
-    return str(ip_network((parsed, 24 if parsed.version == 4 else 64), strict=False))
+    """What one network's addresses have in common."""
+    return str(origin.network_of(address) or "unknown")
 
 
 def _write(rows: list[Told]) -> None:

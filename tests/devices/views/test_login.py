@@ -56,6 +56,19 @@ def test_an_address_that_tries_ever_new_names_is_locked_whatever_the_name(
     assert {try_in(f"guess {n}", "wrong", "127.0.0.1") for n in range(4)} == {200}
 
 
+@pytest.mark.usefixtures("db")
+def test_an_ipv6_network_is_one_address_to_the_lock(client: Client, settings: Settings) -> None:
+    settings.LOGIN_ADDRESS_FAILURE_LIMIT = 3
+
+    def guess(number: int, address: str) -> int:
+        content = {"username": f"guess {number}", "password": "wrong"}
+        return client.post("/login/", content, REMOTE_ADDR=address).status_code
+
+    addresses = [f"2001:db8:1:2::{number}" for number in range(3)]
+    assert [guess(number, address) for number, address in enumerate(addresses)] == [200, 200, 429]
+    assert guess(3, "2001:db8:1:3::1") == 200
+
+
 def test_the_error_page_needs_neither_database_nor_person() -> None:
     answer = server_error(RequestFactory().get("/"))
     assert b"Something went wrong here" in answer.content
