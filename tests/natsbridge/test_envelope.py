@@ -239,8 +239,9 @@ def test_a_response_may_have_any_time() -> None:
         assert decode("response", body | {"timestamp": said}).result.status == "success"
 
 
-@pytest.mark.parametrize("spelt", [DEVICE.hex, f"{{{DEVICE}}}", f"urn:uuid:{DEVICE}"])
-def test_its_own_identity_may_be_spelt_in_any_way(spelt: str) -> None:
+@pytest.mark.parametrize("spelling", ["{0.hex}", "{{{0}}}", "urn:uuid:{0}"])
+def test_its_own_identity_may_be_spelt_in_any_way(spelling: str) -> None:
+    spelt = spelling.format(DEVICE)
     assert decode("heartbeat", wrapped({"session_id": "s"}, device_uuid=spelt)).session_id == "s"
     assert decode("status", {"device_uuid": spelt})
 
