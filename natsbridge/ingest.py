@@ -201,13 +201,15 @@ class DurableIntake:
         by_bytes = self._shares.bytes >= HELD_BYTES
         number = len(self._shares) - (len(self._shares) if by_bytes else HELD) // 2
         shed = self._shares.shed(number, by_bytes=by_bytes, of_tenant=len(self._heard) > 1)
+        if not shed:
+            return False
         least, most = PUT_OFF_SECONDS
         seconds = min(max(least, away / HANDLED_A_SECOND), most)
         self._put_off_until.append((now + seconds, len(shed)))
         self._runtime.counters[f"{self._name}.put_off"] += len(shed)
         for message in shed:
             await self._put_off(message, seconds)
-        return bool(shed)
+        return True
 
     async def _hurry_when_stopping(self) -> None:
         await self._runtime.stopping.wait()

@@ -5,12 +5,15 @@ How fast that goes is for `tests/bench/bench_floods.py`; here counts what become
 
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from devices.models import Command, Connectivity
-from natsbridge.models import SubscriberStatus
+from devices.models import Command, CommandState, Connectivity
+from natsbridge.models import ParkedMessage, SubscriberStatus
 from tenants.actions import credentials
 from tenants.models import (
     Action,
@@ -166,3 +169,44 @@ def test_the_subscribers_status_names_who_was_disconnected(
     eventually(named, within=30)
     assert not FloodBlock.objects.in_force().exists(), "the first time it may come back"
     assert system.lets_in(attacker)
+
+
+def test_a_neighbours_answer_does_not_wait_behind_what_a_flood_has_left(
+    system: System, attacker: Enrolled, group_b: Group, charlie: User
+) -> None:
+    """It came after them all, and is in the database before most of them."""
+    other = enrol(group_b, "neighbour")
+    command = Command.objects.create(
+        device=other.device,
+        command="ping",
+        parameters={},
+        created_by=charlie,
+        state=CommandState.SENT,
+        sent_at=timezone.now(),
+        deadline=timezone.now() + timedelta(hours=1),
+    )
+    flooder, neighbour = system.agent(attacker), system.agent(other)
+    system.stop_subscriber()
+    result = {"status": "success", "result": "nobody asked"}
+    bodies = [{"command_id": str(uuid.uuid4()), "result": result} for _ in range(1_500)]
+    flooder.report_all("response", bodies)
+    neighbour.answer(command.uuid)
+    system.start_subscriber()
+    eventually(Command.objects.filter(pk=command.pk, finished_at__isnull=False).exists, within=60)
+    eventually(lambda: ParkedMessage.objects.count() == len(bodies), within=MOST_SECONDS)
+    assert _written_before(command) < len(bodies) / 2
+
+
+def _written_before(command: Command) -> int:
+    """How many dead letters were written by a transaction before the one of the command's end."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*) FROM natsbridge_parkedmessage AS parked, devices_command AS command
+            WHERE command.id = %s AND parked.xmin::text::bigint < command.xmin::text::bigint
+            """,
+            [command.pk],
+        )
+        row = cursor.fetchone()
+    assert row
+    return int(row[0])
