@@ -17,7 +17,7 @@ from devices.actions.bulk import Recipients
 from devices.api import access
 from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
 from devices.api.idempotency import KEY, key_of
-from devices.api.serializers import CommandSerializer
+from devices.api.serializers import BoundedListField, CommandSerializer
 from devices.errors import CommandRefused
 from devices.models import BulkCommand
 from devices.presence import Status
@@ -42,7 +42,7 @@ class BulkCommandSerializer(CommandSerializer):
     group = serializers.UUIDField(required=False)
     organisation = serializers.UUIDField(required=False)
     filter = FilterSerializer(required=False)
-    devices = serializers.ListField(
+    devices = BoundedListField(
         child=serializers.UUIDField(), required=False, min_length=1, max_length=MAX_LISTED
     )
 

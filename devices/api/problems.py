@@ -1,6 +1,8 @@
 """Errors of the API as problem details (RFC 9457, application/problem+json)."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -15,6 +17,8 @@ from tenants.errors import CredentialRefused, LimitRefused, RotationRefused
 
 log = structlog.get_logger(__name__)
 
+# An answer is not to be larger than the request whose every item is wrong.
+MAX_ERRORS = 20
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -51,15 +55,17 @@ def problem_details(exception: Exception, context: dict[str, Any]) -> Response |
         return None
     headers = {name: answer[name] for name in ("WWW-Authenticate", "Retry-After") if name in answer}
     if isinstance(exception, ValidationError):
-        errors = list(_flatten(exception.detail, ""))
-        detail = "; ".join(
-            f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors
-        )
+        found = _flatten(exception.detail, "")
+        errors = list(islice(found, MAX_ERRORS))
+        told = [f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors]
+        if next(found, None):
+            told.append("more is wrong; mend these first")
+        detail = "; ".join(told)
         return problem(answer.status_code, detail, errors=errors, headers=headers)
     return problem(answer.status_code, str(answer.data.get("detail", "")), headers=headers)
 
 
-def _flatten(detail: Any, field: str) -> Any:
+def _flatten(detail: Any, field: str) -> Iterator[dict[str, str]]:
     if isinstance(detail, dict):
         for name, inner in detail.items():
             path = "" if name == "non_field_errors" else str(name)

@@ -56,6 +56,15 @@ class StrictSerializer(serializers.Serializer[Any]):
         return value
 
 
+class BoundedListField(serializers.ListField):
+    """Counts its items before it looks at any, since each wrong one costs more than it says."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return super().to_internal_value(data)
+
+
 class UpgradeSerializer(serializers.Serializer[Any]):
     nkey_public = NkeyField(
         required=False, help_text="Without it the device gets a username and a password."
