@@ -38,5 +38,9 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful) say("live", "live");
-  else say("broken", "reconnecting…");
 });
+
+// Not when a request is given up for a newer one.
+for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+  document.addEventListener(failure, () => say("broken", "reconnecting…"));
+}

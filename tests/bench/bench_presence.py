@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from django.utils import timezone
 
+from devices.actions import credentials
 from devices.models import BrokerSession, Connectivity, Device, PresenceChange
 from devices.presence import Status
 from devices.watch import current_cutoffs
@@ -18,6 +19,7 @@ from tests.system import System, eventually
 
 CROWD = 500
 POWER_LOSS_SECONDS = 60.0
+PROMISED_END = 1.0
 
 
 @pytest.fixture
@@ -85,6 +87,16 @@ def test_a_pulled_cable(system: System, enrolled: Enrolled, say: Callable[[str],
         cable.close()
     say(f"shown offline after the cable was pulled: {taken:.1f} s")
     assert taken < POWER_LOSS_SECONDS
+
+
+def test_a_revoked_device(system: System, enrolled: Enrolled, say: Callable[[str], None]) -> None:
+    agent = system.agent(enrolled)
+    started = time.monotonic()
+    credentials.revoke_device(enrolled.device, by=None, reason="stolen")
+    while not agent.client.is_closed:
+        assert time.monotonic() - started < PROMISED_END
+        time.sleep(0.002)
+    say(f"closed after it was revoked: {time.monotonic() - started:.3f} s")
 
 
 def test_a_restart_of_the_server_with_many_devices(

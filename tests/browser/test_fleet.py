@@ -116,6 +116,14 @@ def test_a_session_that_ends_leads_to_the_login_page(
     complaints.clear()
 
 
+REMEMBER_STATES = """() => {
+  window.states = [];
+  const freshness = document.getElementById("freshness");
+  const remember = () => states.push(freshness.dataset.state);
+  new MutationObserver(remember).observe(freshness, { attributes: true });
+}"""
+
+
 @pytest.fixture
 def of_both(alice: User, tenant_b: Tenant) -> User:
     actions.set_membership(alice, tenant_b, Role.ADMIN)
@@ -147,9 +155,11 @@ def test_choosing_a_tenant_leaves_its_groups_to_choose_from(
         tenant.select_option("All tenants")
         expect(group.locator("option")).to_have_text(["All groups", laptops, servers])
     page = open_page(of_both, "/")
+    page.evaluate(REMEMBER_STATES)
     page.get_by_label("Group").select_option(laptops)
     page.get_by_label("Tenant").select_option("Beta")
     expect(page.locator("tbody th")).to_have_text(["server"])
+    assert page.evaluate("states") == [], "it is live all the time"
     # A choice ends the request for the one before it, which htmx calls an error.
     complaints.clear()
 

@@ -113,9 +113,9 @@ def test_a_person_logs_in_and_sends_a_command_with_the_keyboard_alone(
     page.keyboard.press("Enter")
     expect(page.locator(".history li")).to_have_count(len(CommandState) + 1)
     expect(page.get_by_role("button", name="Send")).to_be_focused()
-    page.locator("[data-menu] summary").focus()
+    page.locator("[data-menu] summary").filter(has_text="alice").focus()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
+    tab_to(page, "[data-menu] form button")
     page.keyboard.press("Enter")
     expect(page.get_by_text("You are logged out.")).to_be_visible()
 
