@@ -23,8 +23,11 @@ def note_session(user: User, session_key: str, *, address: str, user_agent: str)
     recent = Q(seen_at__gt=now - NOTED_EVERY, user=user, **place)
     if WebSession.objects.filter(recent, session_key=session_key).exists():
         return
-    WebSession.objects.update_or_create(
-        session_key=session_key, defaults={"user": user, "seen_at": now, **place}
+    WebSession.objects.bulk_create(
+        [WebSession(session_key=session_key, user=user, seen_at=now, **place)],
+        update_conflicts=True,
+        unique_fields=["session_key"],
+        update_fields=["user", "seen_at", *place],
     )
 
 
