@@ -250,7 +250,7 @@ class Stage:
 
     async def streams(self) -> list[Any]:
         """What no attack may change: each stream's configuration, its number of consumers, and its
-        first message, or of LATEST, which forgets, whether there is one."""
+        first message, or of those that forget, LATEST and the tenants', whether there is one."""
         names = {name: [subjects.tenant_stream_name(self._tenants[name].uuid)] for name in "AB"}
         names[PLATFORM] = [streams.INGEST, streams.LATEST, streams.BROKER, streams.DLQ]
         found = await asyncio.gather(*(self._state(*each) for each in names.items()))
@@ -263,7 +263,7 @@ class Stage:
             answer = await self._ears[ear].ask(request, b"", inbox="_INBOX") or {}
             state = answer.get("state", {})
             first = state.get("first_seq")
-            if stream == streams.LATEST:
+            if stream not in (streams.INGEST, streams.BROKER, streams.DLQ):
                 first = bool(state.get("messages"))
             found.append((answer.get("config"), first, state.get("consumer_count")))
         return found

@@ -224,9 +224,10 @@ class Drill:
         return now
 
     def _worst_age(self, recovered: threading.Event) -> float:
-        worst = 0.0
-        for newest in self._answers(time.time(), lambda: (NEWEST, [])):
-            worst = max(worst, time.time() - newest)
+        worst, begun = 0.0, time.time()
+        for newest in self._answers(begun, lambda: (NEWEST, [])):
+            # None: no device has been heard yet.
+            worst = max(worst, time.time() - (newest or begun))
             if recovered.is_set():
                 break
         return worst
