@@ -38,11 +38,11 @@ SLOW_SECONDS = 5.0
 _ENSURE_AGAIN_SECONDS = 5.0
 # A batch that is smaller was no flood.
 _GATHER_FROM = 20
-# So much is read ahead, to find those who have little to say behind those who have much. What is
-# beyond it of one that has more than all others is put off: for as long as it will take to come to
-# it, and no more than the broker lets be on its way (`max_ack_pending`).
-READ_AHEAD = 5_000
-HELD = 5_000
+# So much is read ahead, to find those who have little to say behind those who have much; not more,
+# since on a slow machine it would come again before it is handled. What is beyond it of one that
+# has more than all others is put off: for as long as it will take to come to it, and no more than
+# the broker lets be on its way (`max_ack_pending`).
+HELD = 1_000
 HELD_BYTES = 32 * 1024 * 1024
 MOST_PUT_OFF = 60_000
 PUT_OFF_SECONDS = (5.0, 30.0)
@@ -87,7 +87,7 @@ class DurableIntake:
             put_off=self._put_off,
         )
         self._pull = PullConsumer(
-            stream, consumer, batch=READ_AHEAD, on_missing=self._ensure_stream
+            stream, consumer, batch=settings.INGEST_BATCH, on_missing=self._ensure_stream
         )
         # Read ahead, and being handled.
         self._shares: Shares[Msg] = Shares(each=OF_ONE_DEVICE)
