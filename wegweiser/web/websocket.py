@@ -48,6 +48,9 @@ class Allowance:
 class WebSocket(WebSocketProtocol):
     """Frames of every kind count, pings and fragments too, since each costs the event loop."""
 
+    # Autobahn sets it on each connection.
+    maxMessagePayloadSize: int  # noqa: N815
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         now = time.monotonic()
@@ -75,6 +78,14 @@ class WebSocket(WebSocketProtocol):
         """A frame that a closing page does not get any more is no error."""
         if self.state in (self.STATE_CONNECTING, self.STATE_OPEN):
             super().serverSend(content, binary)
+
+    def sendMessage(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802
+        """The library holds what we send to the limit of what we take; a snapshot is larger."""
+        limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            super().sendMessage(*args, **kwargs)
+        finally:
+            self.maxMessagePayloadSize = limit
 
     def onClose(self, *args: Any) -> None:  # noqa: N802
         # A handshake that failed was never made known to daphne's server.

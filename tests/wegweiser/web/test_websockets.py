@@ -15,11 +15,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
+from devices import metrics
+from devices.metrics import Point
 from devices.models import Device
 from devices.redis import client
 from tenants.models import Membership, User
 from tests.system import eventually
 from tests.web import Web
+from wegweiser.web.websocket import MAX_FRAME_BYTES
 
 Dial = Callable[..., ClientConnection]
 DEEP = "[" * 2000
@@ -195,6 +198,19 @@ def test_a_frame_that_asks_for_nothing_is_ignored(
         page.send(text)
         page.send('{"type": "snapshot"}')
         assert '"snapshot"' in page.recv(timeout=30)
+
+
+def test_a_page_gets_all_of_a_long_history_though_it_may_send_little(
+    dial: Dial, web: Web, alice: User, device_a: Device
+) -> None:
+    points = [Point(1_700_000_000_000 + second, second / 7) for second in range(300)]
+    metrics.append({(device_a.pk, "cpu_percent"): points})
+    page = dial(alice, f"/ws/devices/{device_a.pk}/", max_size=None)
+    with quiet_log(web):
+        snapshot = page.recv(timeout=30)
+        assert len(snapshot) > 4 * MAX_FRAME_BYTES
+        page.send("x" * (MAX_FRAME_BYTES + 1))
+        assert end_of(page) == 1009
 
 
 @pytest.mark.parametrize(
