@@ -1,6 +1,8 @@
 """The side task that carries commands from their rows to the broker."""
 
 import asyncio
+import time
+from collections.abc import Iterable
 from uuid import UUID
 
 import msgspec
@@ -22,6 +24,8 @@ log = structlog.get_logger(__name__)
 # When nothing wakes it: for resends, and in case a wake-up was lost.
 POLL_SECONDS = 2.0
 SWEEP_EVERY = 5
+# A device that does not listen is asked again after so long: at first, and at most.
+UNHEARD_SECONDS = (1.0, 30.0)
 
 
 async def deliver(runtime: Runtime) -> None:
@@ -41,6 +45,32 @@ async def deliver(runtime: Runtime) -> None:
         await worker.close()
 
 
+class Unheard:
+    """Devices that do not listen for commands. They are asked again, less and less often: the
+    oldest commands go first, so theirs would hold up those of all others."""
+
+    def __init__(self) -> None:
+        # When each is asked again, and how long it waits for that.
+        self._again: dict[UUID, tuple[float, float]] = {}
+
+    def note(self, devices: Iterable[UUID], now: float) -> None:
+        first, most = UNHEARD_SECONDS
+        for device in devices:
+            _, before = self._again.get(device, (0.0, first / 2))
+            seconds = min(2 * before, most)
+            self._again[device] = (now + seconds, seconds)
+
+    def forget(self, devices: Iterable[UUID]) -> None:
+        for device in devices:
+            self._again.pop(device, None)
+
+    def waiting(self, now: float) -> set[UUID]:
+        """Return those that are not to be asked yet."""
+        _, most = UNHEARD_SECONDS
+        self._again = {name: each for name, each in self._again.items() if each[0] + most > now}
+        return {name for name, (again, _) in self._again.items() if again > now}
+
+
 class _Courier:
     """Publishes what is due. The system account is asked who is listening."""
 
@@ -49,6 +79,7 @@ class _Courier:
         self._system = system
         self._worker = worker
         self._wake = runtime.wakeups.on(COMMANDS_CHANNEL)
+        self._unheard = Unheard()
 
     async def run(self) -> None:
         rounds = 0
@@ -66,7 +97,8 @@ class _Courier:
 
     async def _publish_due(self) -> None:
         """Straight on while there is more than one claim takes."""
-        outgoing = await self._worker.run(delivery.claim_due)
+        besides = self._unheard.waiting(time.monotonic())
+        outgoing = await self._worker.run(delivery.claim_due, besides=besides)
         if not outgoing:
             return
         by_device: dict[UUID, list[Outgoing]] = {}
@@ -78,8 +110,9 @@ class _Courier:
         unsent = [each for each in outgoing if each.command not in left]
         await self._worker.run(delivery.settle, sent, unsent)
         self._runtime.counters["commands.sent"] += len(sent)
-        if sent:
-            self._wake.set()
+        self._unheard.forget({each.device for each in sent})
+        self._unheard.note({each.device for each in unsent}, time.monotonic())
+        self._wake.set()
 
     async def _publish(self, commands: list[Outgoing]) -> list[Outgoing]:
         """To one device, in order; returns those that left."""
@@ -91,8 +124,9 @@ class _Courier:
                 for each in commands:
                     await client.publish(subject, msgspec.json.encode(each.payload))
                     sent.append(each)
-        except (NatsError, BrokerUnavailable) as error:
-            log.warning("command waits again", device=str(first.device), error=str(error))
+        except (NatsError, BrokerUnavailable, *DATABASE_AWAY) as error:
+            # Here and not further up, since those to other devices have left meanwhile.
+            log.warning("command waits again", device=str(first.device), error=str(error).strip())
         return sent
 
     async def _is_listening(self, command: Outgoing, connections: Connections) -> bool:

@@ -53,6 +53,10 @@ class PlainAgent:
         """And report as before."""
         self._thread.run(self._commands.unsubscribe())
 
+    def listen(self) -> None:
+        """Again, over the same connection."""
+        self._thread.run(self._listen())
+
     def close(self) -> None:
         if self._client is not None:
             self.leave()
@@ -66,8 +70,12 @@ class PlainAgent:
             inbox_prefix=f"_INBOX_{self.device.pk}",
             allow_reconnect=False,
         )
-        self._commands = await client.subscribe(f"{self._prefix}.command", cb=self._run)
+        await self._listen()
         self._reporting = asyncio.create_task(self._report(client))
+
+    async def _listen(self) -> None:
+        assert self._client
+        self._commands = await self._client.subscribe(f"{self._prefix}.command", cb=self._run)
 
     async def _leave(self, *, abruptly: bool) -> None:
         assert self._client

@@ -4,7 +4,7 @@ A row is marked as sent before it is published: a crash in between costs a resen
 that gives receipts (and remembers what it has run), and "no response" from one that does not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,14 +61,15 @@ class Outgoing:
     connections: Connections | None
 
 
-def claim_due(limit: int = 200) -> list[Outgoing]:
-    """Marks up to `limit` due commands as sent, oldest first, and returns what to publish.
+def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgoing]:
+    """Marks up to `limit` due commands as sent, oldest first, and returns what to publish; leaves
+    out those of the devices `besides`.
 
     Due are those queued for a device that is online, and those sent to an agent that gives
     receipts and has given none. Several subscribers may claim at once; each row is one's.
     """
     with transaction.atomic():
-        rows = _in_order(list(_due()[:limit]))
+        rows = _in_order(list(_due().exclude(device__in=besides)[:limit]))
         allowed = _still_allowed(rows)
         due = [row for row in rows if row.pk in allowed]
         refused = [row for row in rows if row.pk not in allowed]

@@ -224,3 +224,22 @@ def test_an_agent_that_does_not_listen_for_commands_is_sent_none(
     delivery.sweep()
     row.refresh_from_db()
     assert row.error == "the device was not online, or not listening, before the deadline"
+
+
+def test_those_that_do_not_listen_hold_up_nobody(
+    system: System, agents: Callable[[int], list[PlainAgent]], alice: User
+) -> None:
+    """However many older commands wait for them."""
+    deaf, other = agents(2)
+    deaf.stop_listening()
+    deadline = commands.latest(None)
+    Command.objects.bulk_create(
+        Command(device=deaf.device, command="ping", created_by=alice, deadline=deadline)
+        for _ in range(250)
+    )
+    row = commands.issue(other.device, "ping", {}, by=alice)
+    eventually(Command.objects.filter(pk=row.pk, state=CommandState.SUCCEEDED).exists)
+    assert not deaf.runs
+    deaf.listen()
+    eventually(lambda: deaf.runs.total() == 250)
+    assert set(deaf.runs.values()) == {1}
