@@ -48,14 +48,13 @@ async def watch_presence(runtime: Runtime) -> None:
             ca_file=settings.NATS_CA_FILE,
         ) as connection:
             keeper = Reconciler(runtime, connection)
-            reconciling = asyncio.create_task(keeper.run(), name="reconcile presence")
-            try:
+            # One that fails ends the other, and both are started again.
+            async with asyncio.TaskGroup() as tasks:
+                reconciling = tasks.create_task(keeper.run(), name="reconcile presence")
                 await _sweep(runtime, worker, keeper)
                 # It ends by itself now, unless a server keeps it waiting.
                 await asyncio.wait([reconciling], timeout=RETRY_SECONDS)
-            finally:
                 reconciling.cancel()
-                await asyncio.gather(reconciling, return_exceptions=True)
     finally:
         await worker.close()
 

@@ -1,5 +1,6 @@
 """Who is there, by the broker's own word: real connections, a real server, a running subscriber."""
 
+import threading
 import time
 from datetime import timedelta
 
@@ -7,12 +8,14 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from devices.actions import reconciliation
 from devices.models import BrokerSession, Connectivity, Device, Presence, PresenceChange, Reporter
 from devices.presence import Status
 from devices.watch import current_cutoffs
 from natsbridge import accounts, claims
 from natsbridge.connection import connect
 from natsbridge.jwt import signed
+from natsbridge.models import SubscriberStatus
 from tenants import broker
 from tenants.models import Action, AuditEntry, Group
 from tests.people import Enrolled, enrol
@@ -141,3 +144,27 @@ def claims_of_before(operator: claims.KeyPair, said: dict[str, object]) -> str:
         name="WEGWEISER",
         issued_at=int(time.time()) + 1,
     )
+
+
+def test_a_comparison_with_the_brokers_list_that_fails_is_noticed_and_begun_again(
+    system: System, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else, after the next reconnect, nobody would ever be seen to go."""
+    begin, failed = reconciliation.begin, threading.Event()
+
+    def fail_once() -> bool:
+        if not failed.is_set():
+            failed.set()
+            raise ZeroDivisionError
+        return begin()
+
+    agent = system.running_agent(enrolled)
+    eventually(lambda: status(enrolled.device) is Status.ONLINE)
+    system.stop_subscriber()
+    agent.close()
+    monkeypatch.setattr(reconciliation, "begin", fail_once)
+    system.start_subscriber()
+    failures = {"details__counters__has_key": "task_failures.presence sweep"}
+    eventually(SubscriberStatus.objects.filter(**failures).exists)
+    Connectivity.objects.update(offline_due_at=timezone.now())
+    eventually(lambda: status(enrolled.device) is Status.OFFLINE)
