@@ -54,7 +54,7 @@ def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
 
 
 def record_seen(devices: Mapping[UUID, datetime]) -> None:
-    """When each was heard, by something else than a heartbeat."""
+    """When each was heard, by something else than a heartbeat; without those that are deleted."""
     execute_many(_UPSERT_SEEN, sorted(devices.items()))
 
 
@@ -159,6 +159,8 @@ _UPSERT_SEEN = """
         connection_info, capabilities)
     SELECT device, 'nats', at, '', '', '{}', '{}'
     FROM unnest(%s::uuid[], %s::timestamptz[]) AS sign (device, at)
+    JOIN devices_device ON uuid = device
+    ORDER BY device
     ON CONFLICT (device_id) DO UPDATE SET
         connection_type = 'nats', last_seen_online = EXCLUDED.last_seen_online
     WHERE known.last_seen_online IS NULL OR known.last_seen_online < EXCLUDED.last_seen_online

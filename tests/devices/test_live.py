@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 from channels.testing import WebsocketCommunicator
 from django.contrib.sessions.models import Session
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -120,6 +120,17 @@ def test_that_it_was_heard_is_not_written_with_each_point(
     assert written == moments[:1]
     live_metrics.Heard(every=0).note({device_a.pk: moments[-1]})
     assert written == [moments[0], moments[-1]]
+
+
+def test_a_deleted_device_whose_last_live_metrics_come_holds_up_nobody(
+    device_a: Device, device_b: Device
+) -> None:
+    """It is remembered for a while whose it was."""
+    gone, now = device_a.pk, timezone.now()
+    device_a.delete()
+    live_metrics.Heard().note({gone: now, device_b.pk: now})
+    connection.check_constraints()
+    assert Connectivity.objects.get(last_seen_online=now).device == device_b
 
 
 def test_live_metrics_go_on_while_nobody_can_write_down_who_was_heard(
