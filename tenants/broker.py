@@ -111,12 +111,12 @@ def _revocations(tenant: UUID) -> dict[str, int]:
     """For each user's key the newest of its JWTs that has ended; it and all before it are void."""
     newest = _voided(tenant).order_by().values_list("public_key").annotate(Max("issued_at"))
     found = {key: int(issued_at.timestamp()) for key, issued_at in newest}
-    found |= _shut_out(tenant)
-    if len(found) <= MOST_REVOCATIONS:
-        return found
-    # Of all users, the tenant's own among them: only when `actions.rotation.make_room` could not
-    # help, as so much was revoked within minutes of a new key.
-    return {"*": max(found.values())}
+    if len(found) > MOST_REVOCATIONS:
+        # Of all users, the tenant's own among them: only when `actions.rotation.make_room` could
+        # not help, as so much was revoked within minutes of a new key.
+        found = {"*": max(found.values())}
+    # Not among what "*" may stand for: these times are to come, and the others are not to blame.
+    return found | _shut_out(tenant)
 
 
 def _shut_out(tenant: UUID) -> dict[str, int]:

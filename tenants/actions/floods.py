@@ -51,7 +51,7 @@ def record(sender: Sender, excess: Excess) -> FloodBlock | None:
     further time for twice as long. None: somebody else has put this one down."""
     now = timezone.now()
     # In the order of a lock, so that two subscribers count one flood once.
-    tenant = Tenant.objects.select_for_update().get(pk=sender.tenant)
+    tenant = Tenant.objects.select_for_update(no_key=True).get(pk=sender.tenant)
     of_sender: dict[str, Any] = {
         "tenant": tenant,
         "device_uuid": sender.device,

@@ -1,15 +1,18 @@
 """What is put down of a sender that was disconnected, and how long it is shut out."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
 from natsbridge.metering import Excess
 from tenants import broker
 from tenants.actions import ensure_broker_account, ensure_platform_keys, floods
 from tenants.actions.floods import Sender
-from tenants.models import Action, AuditEntry, BrokerAccount, FloodBlock, Group
+from tenants.models import Action, AuditEntry, BrokerAccount, FloodBlock, Group, Tenant
 from tests.people import Enrolled, enrol
 
 EXCESS = Excess(54_321.4, 6_000_000.0, (("S", 1),))
@@ -122,3 +125,26 @@ def test_a_tenant_credential_is_known_by_its_key_or_its_address(enrolled: Enroll
     assert {entry.actor for entry in AuditEntry.objects.filter(action=Action.BROKER_FLOODED)} == {
         f"tenant_{tenant}"
     }
+
+
+def test_where_much_is_revoked_a_flood_shuts_out_nobody_else(
+    enrolled: Enrolled, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "MOST_REVOCATIONS", 0)
+    floods.record(sender, EXCESS)
+    again(sender)
+    assert set(broker.tenant_account(sender.tenant).revocations) == {enrolled.key.public}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_recording_a_flood_holds_up_nothing_that_is_added_to_the_tenant(sender: Sender) -> None:
+    """Whatever refers to the tenant asks for this lock; its holder may have the account's, which
+    the record of a flood takes next."""
+
+    def refer() -> None:
+        with closing(connection), transaction.atomic():
+            Tenant.objects.raw("SELECT * FROM tenants_tenant FOR KEY SHARE NOWAIT")[0]
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as other:
+        floods.record(sender, EXCESS)
+        other.submit(refer).result()
