@@ -45,8 +45,8 @@ class CoalescedEvents(Generic[Key]):
             audit.record_many(replace(newest[kind], count=count) for kind, count in counted)
         with self._lock:
             for kind, event in newest.items():
-                # One that came meanwhile is of the next minute.
-                if self._newest[kind] is event:
+                # One that came meanwhile is of the next minute, or another thread has written it.
+                if self._newest.get(kind) is event:
                     del self._newest[kind]
 
 

@@ -1,10 +1,11 @@
 """Where a person is logged in: noted as they use the pages, and ended on request."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.sessions.models import Session
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -23,12 +24,14 @@ def note_session(user: User, session_key: str, *, address: str, user_agent: str)
     recent = Q(seen_at__gt=now - NOTED_EVERY, user=user, **place)
     if WebSession.objects.filter(recent, session_key=session_key).exists():
         return
-    WebSession.objects.bulk_create(
-        [WebSession(session_key=session_key, user=user, seen_at=now, **place)],
-        update_conflicts=True,
-        unique_fields=["session_key"],
-        update_fields=["user", "seen_at", *place],
-    )
+    # Of a person who was deleted meanwhile, perhaps by this request, there is nothing to note.
+    with suppress(IntegrityError):
+        WebSession.objects.bulk_create(
+            [WebSession(session_key=session_key, user=user, seen_at=now, **place)],
+            update_conflicts=True,
+            unique_fields=["session_key"],
+            update_fields=["user", "seen_at", *place],
+        )
 
 
 @transaction.atomic

@@ -299,3 +299,14 @@ def test_a_link_alone_ends_nothing(as_bob: Client, path: str) -> None:
 )
 def test_a_browser_is_named_in_words(agent: str, words: str) -> None:
     assert describe(agent) == words
+
+
+@pytest.mark.django_db(transaction=True)
+def test_somebody_who_deletes_his_own_account_gets_an_answer() -> None:
+    person = User.objects.create_superuser("rita")
+    client = logged_in(person)
+    assert is_in(client)
+    answer = client.post(f"/admin/tenants/user/{person.pk}/delete/", {"post": "yes"})
+    assert answer.status_code == 302
+    assert not User.objects.filter(pk=person.pk).exists()
+    assert not is_in(client)

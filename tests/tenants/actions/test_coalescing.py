@@ -1,0 +1,33 @@
+"""Events that come by the thousand, written by several threads."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from tenants.actions import audit
+from tenants.actions.audit import PLATFORM, Event
+from tenants.actions.coalescing import CoalescedEvents
+from tenants.models import Action
+
+LOGIN = Event(Action.BROKER_LOGIN, None, PLATFORM)
+
+
+def test_what_another_thread_writes_meanwhile_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As at the end of a subscriber: one writes at once what the other has just added."""
+    events: CoalescedEvents[str] = CoalescedEvents(others=lambda kind: "others")
+    written: list[int] = []
+
+    def write(rows: Iterable[Event]) -> None:
+        counts = [each.count for each in rows]
+        written.extend(counts)
+        if counts == [2]:
+            events.record([("kind", LOGIN)])
+            events.flush(at_once=True)
+
+    monkeypatch.setattr(audit, "record_many", write)
+    events.record([("kind", LOGIN)] * 3)
+    events.flush(at_once=True)
+    events.flush(at_once=True)
+    assert written == [1, 2, 1]
