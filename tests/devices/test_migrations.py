@@ -5,11 +5,12 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from devices.models import Connectivity, Device
-from tenants.models import Group
+from devices.actions import commands
+from devices.models import Command, Connectivity, Device
+from tenants.models import Group, User
 from tests.people import enrol
 
-BEFORE = [("devices", "0005_registration_proofs")]
+BEFORE = [("devices", "0004_finished_commands"), ("tenants", "0004_last_use_of_enrolment_keys")]
 
 
 def migrate(targets: list[tuple[str, str]]) -> None:
@@ -24,7 +25,7 @@ def newest(transactional_db: None) -> list[tuple[str, str]]:
 
 
 def test_what_devices_have_said_survives_and_receipts_hold_from_the_last_heartbeat_on(
-    newest: list[tuple[str, str]], group_a: Group
+    newest: list[tuple[str, str]], group_a: Group, alice: User
 ) -> None:
     device = enrol(group_a, "anna").device
     said = {"system_info": {"hostname": "anna"}}
@@ -33,6 +34,10 @@ def test_what_devices_have_said_survives_and_receipts_hold_from_the_last_heartbe
     Connectivity.objects.update(
         connection_info=said, last_heartbeat=now, capabilities={"receipts": True}
     )
+    result = {"b": 1, "a": [None]}
+    for error in ("no response", "no such command"):
+        row = commands.issue(device, "ping", {}, by=alice)
+        Command.objects.filter(pk=row.pk).update(state="failed", error=error, result=result)
     try:
         migrate(BEFORE)
     finally:
@@ -41,3 +46,8 @@ def test_what_devices_have_said_survives_and_receipts_hold_from_the_last_heartbe
     assert device.hardware_info == {"cpu": 1}
     assert device.connectivity.connection_info == said
     assert device.connectivity.capabilities_at == now
+    rows = Command.objects.order_by("pk")
+    assert list(rows.values_list("error", "unanswered", "result", "idempotency_key")) == [
+        ("no response", True, result, ""),
+        ("no such command", False, result, ""),
+    ]
