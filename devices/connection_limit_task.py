@@ -4,7 +4,6 @@ import asyncio
 from contextlib import suppress
 
 import structlog
-from django.conf import settings
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -12,10 +11,9 @@ from devices.actions import connection_limit
 from devices.actions.connection_limit import Surplus
 from devices.actions.sessions import CONNECTIONS_CHANNEL
 from natsbridge import accounts
-from natsbridge.connection import connect
 from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants import broker
+from tenants import broker, provisioning
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +29,7 @@ async def limit_connections(runtime: Runtime) -> None:
     wake = runtime.wakeups.on(CONNECTIONS_CHANNEL)
     try:
         login = await worker.run(broker.system_login)
-        async with connect(
-            settings.NATS_URL,
-            user_jwt=lambda: login.jwt,
-            seed=login.seed,
-            name="connection limit",
-            ca_file=settings.NATS_CA_FILE,
-        ) as connection:
+        async with provisioning.connected(login, "connection limit") as connection:
             while not runtime.stopping.is_set():
                 try:
                     if connection.is_connected:

@@ -7,17 +7,16 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from django.conf import settings
 from nats.errors import Error as NatsError
 
 from devices.actions import delivery, filling, sessions
 from devices.actions.commands import COMMANDS_CHANNEL
 from devices.actions.delivery import Connections, Outgoing
 from natsbridge import accounts, subjects
-from natsbridge.connection import Connection, connect
+from natsbridge.connection import Connection
 from natsbridge.errors import BrokerUnavailable
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants import broker
+from tenants import broker, provisioning
 
 log = structlog.get_logger(__name__)
 
@@ -33,13 +32,7 @@ async def deliver(runtime: Runtime) -> None:
     worker = Worker("commands")
     try:
         login = await worker.run(broker.system_login)
-        async with connect(
-            settings.NATS_URL,
-            user_jwt=lambda: login.jwt,
-            seed=login.seed,
-            name="commands",
-            ca_file=settings.NATS_CA_FILE,
-        ) as system:
+        async with provisioning.connected(login, "commands") as system:
             await _Courier(runtime, system, worker).run()
     finally:
         await worker.close()

@@ -10,17 +10,16 @@ import time
 from datetime import datetime
 
 import structlog
-from django.conf import settings
 from django.utils import timezone
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from devices.actions import reconciliation, sessions
 from natsbridge import accounts
-from natsbridge.connection import Connection, connect
+from natsbridge.connection import Connection
 from natsbridge.errors import BridgeError
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants import broker
+from tenants import broker, provisioning
 from tenants.errors import TenantsError
 
 log = structlog.get_logger(__name__)
@@ -40,13 +39,7 @@ async def watch_presence(runtime: Runtime) -> None:
     worker = Worker("presence sweep")
     try:
         login = await worker.run(broker.system_login)
-        async with connect(
-            settings.NATS_URL,
-            user_jwt=lambda: login.jwt,
-            seed=login.seed,
-            name="presence",
-            ca_file=settings.NATS_CA_FILE,
-        ) as connection:
+        async with provisioning.connected(login, "presence") as connection:
             keeper = Reconciler(runtime, connection)
             # One that fails ends the other, and both are started again.
             async with asyncio.TaskGroup() as tasks:

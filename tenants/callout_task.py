@@ -1,16 +1,13 @@
 """The side task that lets in those who bring a password to the broker."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 
 import structlog
-from django.conf import settings
 
 from natsbridge import accounts
 from natsbridge.callout import Callout
-from natsbridge.connection import Connection, connect
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants import broker
+from tenants import broker, provisioning
 from tenants.callout import Gatekeeper
 
 log = structlog.get_logger(__name__)
@@ -28,8 +25,8 @@ async def answer_logins(runtime: Runtime) -> None:
         login = await worker.run(broker.callout_login)
         server_list = await worker.run(broker.server_list_login)
         async with (
-            _connected(server_list, "wegweiser callout: servers") as system,
-            _connected(login, "wegweiser callout") as connection,
+            provisioning.connected(server_list, "wegweiser callout: servers") as system,
+            provisioning.connected(login, "wegweiser callout") as connection,
         ):
             callout = Callout(
                 runtime,
@@ -56,13 +53,3 @@ async def _flush(runtime: Runtime, worker: Worker, gatekeeper: Gatekeeper) -> No
             await worker.run(gatekeeper.flush)
         except DATABASE_AWAY as error:
             log.warning("refused logins wait to be written", error=str(error).strip())
-
-
-def _connected(login: broker.Login, name: str) -> AbstractAsyncContextManager[Connection]:
-    return connect(
-        settings.NATS_URL,
-        user_jwt=lambda: login.jwt,
-        seed=login.seed,
-        name=name,
-        ca_file=settings.NATS_CA_FILE,
-    )

@@ -21,11 +21,11 @@ from nats.errors import Error as NatsError
 
 from natsbridge import accounts
 from natsbridge.broker_events import BrokerConnection
-from natsbridge.connection import Connection, connect
+from natsbridge.connection import Connection
 from natsbridge.errors import BridgeError, ClaimsRefused
 from natsbridge.metering import Allowance, ConnectionKey, Excess, Meter
 from natsbridge.runtime import DATABASE_AWAY, DATABASE_SECONDS, Runtime, Worker
-from tenants import broker
+from tenants import broker, provisioning
 from tenants.actions import floods
 from tenants.actions.floods import Sender
 
@@ -46,13 +46,7 @@ async def end_floods(runtime: Runtime) -> None:
     worker = Worker("floods")
     try:
         login = await worker.run(broker.system_login)
-        async with connect(
-            settings.NATS_URL,
-            user_jwt=lambda: login.jwt,
-            seed=login.seed,
-            name="floods",
-            ca_file=settings.NATS_CA_FILE,
-        ) as connection:
+        async with provisioning.connected(login, "floods") as connection:
             await FloodWatch(runtime, worker, connection).run()
     finally:
         await worker.close()
