@@ -145,7 +145,7 @@ def rotate_keys(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> HttpResponse:
-    found = _find(request, tenant_uuid, reading=True)
+    found = _find(request, tenant_uuid)
     own = found.credentials.filter(device_uuid=None)
     credential = get_object_or_404(own, pk=credential_id)
 

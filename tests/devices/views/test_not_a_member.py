@@ -12,7 +12,8 @@ from devices.actions import bulk, commands
 from devices.models import Command, Device
 from devices.recipients import of_devices
 from tenants import actions
-from tenants.models import AuditEntry, Role, Tenant, User, role_in
+from tenants.actions.issuing import issue_tenant_credential
+from tenants.models import AuditEntry, Credential, Role, Tenant, User, role_in
 from tests.devices.views.conftest import logged_in
 from tests.people import authorization, enrol
 
@@ -84,6 +85,9 @@ def test_members_are_not_told_that_they_are_none(
 def test_a_superuser_who_is_no_member_changes_nothing_on_the_pages(
     as_root: Client, root: User, alice: User, device_a: Device
 ) -> None:
+    own = issue_tenant_credential(
+        device_a.tenant, kind=Credential.Kind.PASSWORD, by=alice
+    ).credential
     issued = commands.issue(device_a, "ping", {}, by=alice)
     to_all, _ = bulk.issue(of_devices(alice, [device_a.pk]), "ping", {}, by=alice)
     device = page(device_a)
@@ -103,6 +107,7 @@ def test_a_superuser_who_is_no_member_changes_nothing_on_the_pages(
         f"{tenant}issue/",
         f"{tenant}rotate/",
         f"{tenant}rotate-keys/",
+        f"{tenant}credentials/{own.pk}/revoke/",
         f"/commands/{to_all.uuid}/cancel/",
         f"/commands/{to_all.uuid}/retry/",
         "/commands/new/",
@@ -113,6 +118,7 @@ def test_a_superuser_who_is_no_member_changes_nothing_on_the_pages(
     assert Command.objects.exclude(state="queued").count() == 0
     assert Command.objects.count() == 2
     assert Device.objects.get(pk=device_a.pk).revoked_at is None
+    assert Credential.objects.get(pk=own.pk).ended_at is None
 
 
 def test_a_superuser_reads_the_audit_of_every_tenant(
