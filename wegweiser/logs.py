@@ -71,8 +71,11 @@ def _is_no_tls_close(record: logging.LogRecord) -> bool:
 
 def _in_one_line(record: logging.LogRecord) -> bool:
     """Django logs a request that makes no sense (a foreign Host, a form of 2,000 fields) as an
-    error with its traceback, which anybody could fill the log with."""
+    error with its traceback, and one that is not allowed with the traceback of our own refusal:
+    anybody could fill the log with them."""
     if record.name.startswith("django.security."):
-        record.exc_info = record.exc_text = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"
+    elif record.name != "django.request" or record.levelno >= logging.ERROR:
+        return True
+    record.exc_info = record.exc_text = None
     return True

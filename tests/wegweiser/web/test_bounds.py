@@ -318,3 +318,16 @@ def test_a_request_that_makes_no_sense_is_answered_without_a_traceback(
     assert "Traceback" not in web.log[before:]
     assert answer.status == status
     assert "Content-Security-Policy" in answer.headers
+
+
+def test_a_page_that_is_not_ones_own_is_refused_without_a_traceback(
+    transactional_db: None, web: Web, wire: Wire, bob: User
+) -> None:
+    browser = Client()
+    browser.force_login(bob)
+    before = len(web.log)
+    cookie = f"Cookie: sessionid={browser.cookies['sessionid'].value}".encode()
+    wire.send(get(b"/devices/add/", cookie))
+    assert wire.answer().status == 403
+    assert "Forbidden (Permission denied): /devices/add/" in web.log[before:]
+    assert "Traceback" not in web.log[before:]
