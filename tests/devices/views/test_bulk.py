@@ -202,6 +202,19 @@ def test_a_thousand_devices_a_third_of_them_offline_add_up_on_the_page(
     assert as_alice.post(f"/commands/{row.uuid}/retry/").status_code == 409
 
 
+def test_one_device_is_told_of_in_the_singular(
+    as_alice: Client, alice: User, group_a: Group
+) -> None:
+    devices = many_devices(group_a, 2)
+    some_offline(devices, 1)
+    page = as_alice.get("/commands/new/", form(group_a), headers=FRAGMENT).content.decode()
+    assert "1 gets it at once" in page
+    assert "1 gets it when it comes back in time" in page
+    row = issued(group_a, alice)
+    Command.objects.filter(device=devices[0]).update(state=CommandState.SUCCEEDED)
+    assert "Cancel the 1 that waits</button>" in shown(as_alice, row)
+
+
 def test_only_what_has_ended_fills_the_bar(as_alice: Client, alice: User, group_a: Group) -> None:
     many_devices(group_a, 4)
     row = issued(group_a, alice)
