@@ -8,10 +8,11 @@ connection, to the system account, since the others are busy then.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -70,7 +71,7 @@ class FloodWatch:
         # By server: messages, bytes, and when that was.
         self._received: dict[str, tuple[int, int, float]] = {}
         # Ended, and not on record yet.
-        self._untold: deque[tuple[Sender, Excess]] = deque()
+        self._untold: deque[Callable[[], object]] = deque()
         self._ended: deque[dict[str, object]] = deque(maxlen=NAMED)
         self._suspects: deque[Sender] = deque(maxlen=SUSPECTS)
         runtime.gauges["floods"] = lambda: list(self._ended)
@@ -136,10 +137,12 @@ class FloodWatch:
                 self._meter.suspect(sender, time.monotonic())
 
     async def _end(self, system: Client, sender: Sender, excess: Excess) -> None:
+        seen_at, were_gone = datetime.now(UTC), True
         for server, number in excess.connections:
-            # It may have left by itself.
+            # It may have left by itself, or another subscriber was quicker.
             with suppress(ClaimsRefused):
                 await accounts.kick(system, server, number)
+                were_gone = False
         self._meter.disconnected(sender, excess.connections)
         self._suspects.append(replace(sender, connection=None))
         self._runtime.counters["floods.ended"] += 1
@@ -147,19 +150,20 @@ class FloodWatch:
             {
                 "sender": sender.name,
                 "tenant": str(sender.tenant),
-                "at": datetime.now(UTC).isoformat(),
+                "at": seen_at.isoformat(),
                 "messages_per_second": round(excess.messages_per_second),
                 "bytes_per_second": round(excess.bytes_per_second),
             }
         )
         log.warning("disconnected for sending too much", **self._ended[-1])
-        self._untold.append((sender, excess))
+        record = partial(floods.record, sender, excess, seen_at=seen_at, were_gone=were_gone)
+        self._untold.append(record)
 
     async def _tell_all(self) -> None:
         while self._untold or not self._runtime.stopping.is_set():
             try:
                 while self._untold:
-                    await self._worker.run(floods.record, *self._untold[0])
+                    await self._worker.run(self._untold[0])
                     self._untold.popleft()
             except DATABASE_AWAY as error:
                 log.warning("floods wait to be recorded", error=str(error).strip())

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +19,10 @@ from tenants.models import Action, ActorKind, BrokerAccount, FloodBlock, Tenant
 # A flood after a longer peace counts as the first.
 FORGIVEN_AFTER = timedelta(hours=1)
 MOST_DOUBLINGS = 5
-# Two subscribers that see one flood.
+# Two subscribers that see one flood do so within this time; one of them ends its connections, and
+# the other, which finds them gone, may have been held up by the flood itself.
 JUST_NOW = timedelta(seconds=0.3)
+OF_LATE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,13 @@ def tenants_of(accounts: Collection[str]) -> dict[str, UUID]:
 
 
 @transaction.atomic
-def record(sender: Sender, excess: Excess) -> FloodBlock | None:
-    """Put down that its connections were ended. The second time it is shut out as well, each
-    further time for twice as long. None: somebody else has put this one down."""
+def record(
+    sender: Sender, excess: Excess, *, seen_at: datetime | None = None, were_gone: bool = False
+) -> FloodBlock | None:
+    """Put down that its connections were ended, or `were_gone` already. The second time it is shut
+    out as well, each further time for twice as long. None: somebody else has put this one down."""
     now = timezone.now()
+    seen_at = seen_at or now
     # In the order of a lock, so that two subscribers count one flood once.
     tenant = Tenant.objects.select_for_update(no_key=True).get(pk=sender.tenant)
     of_sender: dict[str, Any] = {
@@ -61,12 +66,12 @@ def record(sender: Sender, excess: Excess) -> FloodBlock | None:
     row = FloodBlock.objects.filter(**of_sender).first()
     if row is None:
         row = FloodBlock(**of_sender, offences=0)
-    elif (row.until and row.until > now) or row.at > now - JUST_NOW:
+    elif (row.until and row.until > now) or row.at > seen_at - (OF_LATE if were_gone else JUST_NOW):
         return None
     elif (row.until or row.at) < now - FORGIVEN_AFTER:
         row.offences = 0
     row.offences += 1
-    row.at = now
+    row.at = seen_at
     row.messages_per_second = round(excess.messages_per_second)
     row.bytes_per_second = round(excess.bytes_per_second)
     row.until = row.lifted_at = None

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from natsbridge.metering import Excess
@@ -83,6 +84,22 @@ def test_what_two_subscribers_see_at_once_counts_once(sender: Sender) -> None:
     assert floods.record(sender, EXCESS)
     assert floods.record(sender, EXCESS) is None
     assert AuditEntry.objects.filter(action=Action.BROKER_FLOODED).count() == 1
+
+
+def test_however_late_a_second_subscriber_puts_it_down_it_counts_once(sender: Sender) -> None:
+    """The first has ended the connections, so to the second they were gone."""
+    seen = timezone.now() - timedelta(seconds=4)
+    later = {"seen_at": seen + timedelta(seconds=2), "were_gone": True}
+    assert floods.record(sender, EXCESS, seen_at=seen)
+    assert floods.record(sender, EXCESS, **later) is None
+    # Nor where it was the quicker one to put it down.
+    FloodBlock.objects.all().delete()
+    assert floods.record(sender, EXCESS, **later)
+    assert floods.record(sender, EXCESS, seen_at=seen) is None
+    # What goes on is another time.
+    row = floods.record(sender, EXCESS)
+    assert row
+    assert row.offences == 2
 
 
 def test_a_flood_long_after_the_last_is_a_first_one(sender: Sender) -> None:
