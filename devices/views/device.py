@@ -11,9 +11,10 @@ from django.views.decorators.http import require_safe
 
 from devices import metrics
 from devices.models import Device
+from devices.presence import Cutoffs
 from devices.representations import status as status_representation
 from devices.views.page import PersonRequest, page
-from devices.views.parts import find_device, form_context, history_of, row_context
+from devices.views.parts import find_device, form_context, history_of
 from devices.views.presence import presence_context
 from devices.watch import current_cutoffs
 from natsbridge.errors import DependencyAway
@@ -42,13 +43,15 @@ def render_device(
     request: PersonRequest, found: Device, form: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     """The whole page; `form` is a `form_context`."""
-    context = form | _status_context(request, found) | row_context(request, found)
+    cutoffs = current_cutoffs()
+    context = form | _status_context(request, found, cutoffs)
     points: dict[str, list[dict[str, Any]]] = {}
     try:
         points = metrics.recent(found.pk)
     except DependencyAway:
         context["metrics_away"] = True
     context |= {
+        "offline_since": found.offline_since(cutoffs),
         "presence": presence_context(request, found),
         "history": history_of(request, found, request.GET.get("page")),
         "metrics": [
@@ -70,12 +73,12 @@ def render_device(
 @require_safe
 def device_status(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
     """The fragments that change with the device's connectivity."""
-    context = _status_context(request, find_device(request, device_uuid))
+    context = _status_context(request, find_device(request, device_uuid), current_cutoffs())
     return render(request, "devices/_status.html", context)
 
 
-def _status_context(request: PersonRequest, found: Device) -> dict[str, Any]:
-    status = status_representation(found, current_cutoffs())
+def _status_context(request: PersonRequest, found: Device, cutoffs: Cutoffs) -> dict[str, Any]:
+    status = status_representation(found, cutoffs)
     information = status["connection_info"] or {}
     current = information.get("system_info") or {}
     return {
