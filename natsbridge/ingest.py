@@ -20,11 +20,11 @@ from natsbridge.dispatch import Dispatcher, Reader, Verdict, all_to, device_mess
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import BridgeError, DependencyAway
 from natsbridge.parking_lot import ParkingLot
-from natsbridge.pull import PullConsumer
+from natsbridge.pull import PullConsumer, raw_message
 from natsbridge.registry import Registry, Rejection, StreamSubscription
 from natsbridge.rejections import Rejections
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from natsbridge.shares import Shares, sender_of
+from natsbridge.shares import Sender, Shares, sender_of
 
 log = structlog.get_logger(__name__)
 
@@ -184,7 +184,19 @@ class DurableIntake:
         for message in await self._pull.batch(0.0 if self._shares else 1.0):
             sender = sender_of(message.subject)
             self._heard[sender.tenant] = now
-            self._shares.add(sender, message, len(message.data))
+            if not await self._slow_down(sender, message, now):
+                self._shares.add(sender, message, len(message.data))
+
+    async def _slow_down(self, sender: Sender, message: Msg, now: float) -> bool:
+        lane = self._runtime.slow_lane
+        if sender not in lane or message.metadata.num_delivered != 1:
+            return False
+        seconds = lane.delay(sender, now, rate=settings.DEVICE_MESSAGES_PER_SECOND)
+        if not seconds:
+            return False
+        self._runtime.counters[f"{self._name}.slowed_down"] += 1
+        await self._put_off(message, seconds)
+        return True
 
     def _is_full(self) -> bool:
         return len(self._shares) >= HELD or self._shares.bytes >= HELD_BYTES
@@ -234,7 +246,7 @@ class DurableIntake:
             await self._runtime.pause(1.0)
 
     async def _process(self, messages: Sequence[Msg]) -> None:
-        raws = [_raw(message) for message in messages]
+        raws = [raw_message(message) for message in messages]
         self._in_hand = messages
         waits = False
         while (dispatched := await self._dispatch(raws)) is None:
@@ -330,15 +342,3 @@ class DurableIntake:
         except NatsError as error:
             log.debug("could not answer", subject=message.subject, error=str(error))
             await asyncio.sleep(0)
-
-
-def _raw(message: Msg) -> RawMessage:
-    metadata = message.metadata
-    return RawMessage(
-        message.subject,
-        message.data,
-        message.headers or {},
-        metadata.timestamp,
-        metadata.num_delivered or 1,
-        metadata.sequence.stream,
-    )

@@ -18,6 +18,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from natsbridge.envelope import RawMessage
+
 log = structlog.get_logger(__name__)
 
 _HEARTBEAT = 5.0
@@ -176,3 +178,16 @@ class PullConsumer:
                 "pull request ended", consumer=self._name, status=status, description=description
             )
         self._arrived.set()
+
+
+def raw_message(message: Msg) -> RawMessage:
+    """Return what a consumer brought as the message that it is."""
+    metadata = message.metadata
+    return RawMessage(
+        message.subject,
+        message.data,
+        message.headers or {},
+        metadata.timestamp,
+        metadata.num_delivered or 1,
+        metadata.sequence.stream,
+    )

@@ -13,6 +13,7 @@ from django.db import Error as AnyDatabaseError
 from django.db import InterfaceError, OperationalError, connections
 
 from natsbridge.connection import Connection
+from natsbridge.slow_lane import SlowLane
 from natsbridge.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
@@ -78,6 +79,8 @@ class Runtime:
         self.counters = counters
         # Sources of figures for the status row, by name.
         self.gauges: dict[str, Callable[[], Any]] = {}
+        # What flooders have left at the broker waits behind what everybody else reports.
+        self.slow_lane = SlowLane()
 
     async def pause(self, seconds: float, *, wake: asyncio.Event | None = None) -> None:
         """Returns after `seconds`, when `wake` is set (it is cleared), or when stopping."""

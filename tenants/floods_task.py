@@ -20,7 +20,7 @@ from django.conf import settings
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from natsbridge import accounts
+from natsbridge import accounts, shares
 from natsbridge.broker_events import BrokerConnection
 from natsbridge.connection import Connection
 from natsbridge.errors import BridgeError, ClaimsRefused
@@ -74,6 +74,8 @@ class FloodWatch:
         self._untold: deque[Callable[[], object]] = deque()
         self._ended: deque[dict[str, object]] = deque(maxlen=NAMED)
         self._suspects: deque[Sender] = deque(maxlen=SUSPECTS)
+        # The broker's accounts by their tenants.
+        self._accounts: dict[UUID, str] = {}
         runtime.gauges["floods"] = lambda: list(self._ended)
 
     async def run(self) -> None:
@@ -129,6 +131,7 @@ class FloodWatch:
         tenants = await self._worker.run(
             floods.tenants_of, [each.user.account for each in found if each]
         )
+        self._accounts |= {tenant: account for account, tenant in tenants.items()}
         for key, connection in connections.items():
             sender = connection and _sender(key, connection, tenants)
             self._meter.identify(key, sender)
@@ -145,6 +148,9 @@ class FloodWatch:
                 were_gone = False
         self._meter.disconnected(sender, excess.connections)
         self._suspects.append(replace(sender, connection=None))
+        if sender.device:
+            line = shares.Sender(self._accounts[sender.tenant], str(sender.device))
+            self._runtime.slow_lane.add(line, time.monotonic())
         self._runtime.counters["floods.ended"] += 1
         self._ended.append(
             {

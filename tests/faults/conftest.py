@@ -8,7 +8,8 @@ from tests.faults.drill import Drill
 from tests.faults.stage import Stage
 
 
-@pytest.fixture(scope="session")
+# It ends with this folder's tests, as it takes a good part of the machine.
+@pytest.fixture(scope="package")
 def drill() -> Iterator[Drill]:
     # With fewer a newer report would take a lost one's place before the books are closed.
     stage = Stage(devices=100, agents=2)

@@ -12,7 +12,8 @@ from tests.wegweiser.quickstart.running import Quickstart, remember_free_ports
 __all__ = ["chromium"]
 
 
-@pytest.fixture(scope="session")
+# It ends with this folder's tests, as it takes a good part of the machine.
+@pytest.fixture(scope="package")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]:
     home = tmp_path_factory.mktemp("whole") / "home"
     home.mkdir()

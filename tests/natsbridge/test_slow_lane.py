@@ -1,0 +1,45 @@
+"""What a flooder has left behind comes in slowly, and nobody else waits."""
+
+from natsbridge.shares import Sender
+from natsbridge.slow_lane import LONGEST_SECONDS, REMEMBERED_SECONDS, SHORTEST_SECONDS, SlowLane
+
+FLOODER, OTHER, NEIGHBOUR = Sender("A", "1"), Sender("A", "2"), Sender("B", "3")
+NOW, RATE = 1_000.0, 500.0
+
+
+def slowed(*flooders: Sender) -> SlowLane:
+    lane = SlowLane()
+    for each in flooders:
+        lane.add(each, NOW)
+    return lane
+
+
+def test_the_messages_of_a_flooder_come_again_one_after_the_other() -> None:
+    lane = slowed(FLOODER)
+    delays = [lane.delay(FLOODER, NOW, rate=RATE) for _ in range(1_001)]
+    assert delays[0] == SHORTEST_SECONDS
+    assert round(delays[1_000] - delays[0], 6) == 2.0
+    assert delays == sorted(delays)
+
+
+def test_nobody_else_is_put_off() -> None:
+    lane = slowed(FLOODER, OTHER)
+    assert NEIGHBOUR not in lane
+    assert lane.delay(NEIGHBOUR, NOW, rate=RATE) == 0
+    assert lane.delay(FLOODER, NOW, rate=RATE) == lane.delay(OTHER, NOW, rate=RATE)
+
+
+def test_what_a_lane_has_no_room_for_is_not_put_off() -> None:
+    lane = slowed(FLOODER)
+    room = round((LONGEST_SECONDS - SHORTEST_SECONDS) * RATE) + 1
+    delays = [lane.delay(FLOODER, NOW, rate=RATE) for _ in range(room + 100)]
+    assert 0 < max(delays) <= LONGEST_SECONDS
+    assert delays[room:] == [0.0] * 100
+
+
+def test_who_has_not_flooded_for_a_while_is_as_good_as_anybody() -> None:
+    lane = slowed(FLOODER)
+    later = NOW + REMEMBERED_SECONDS
+    assert lane.delay(FLOODER, later, rate=RATE) == 0
+    lane.add(OTHER, later)
+    assert FLOODER not in lane
