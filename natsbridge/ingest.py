@@ -191,7 +191,7 @@ class DurableIntake:
         lane = self._runtime.slow_lane
         if sender not in lane or message.metadata.num_delivered != 1:
             return False
-        seconds = lane.delay(sender, now, rate=settings.DEVICE_MESSAGES_PER_SECOND)
+        seconds = lane.delay(sender, now)
         if not seconds:
             return False
         self._runtime.counters[f"{self._name}.slowed_down"] += 1

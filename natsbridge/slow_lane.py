@@ -10,8 +10,10 @@ from natsbridge.shares import Sender
 
 # After it was last disconnected.
 REMEMBERED_SECONDS = 60.0
+# So many of one flooder come a second.
+RATE = 100.0
 # Nothing is put off for longer; what a lane has no room for is taken in turn.
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 120.0
 # What is put off comes again no sooner, as sooner is not worth its being read twice.
 SHORTEST_SECONDS = 1.0
 
@@ -37,14 +39,14 @@ class SlowLane:
         """Whether it may be one; cheap, for every message that is read."""
         return sender in self._lanes
 
-    def delay(self, sender: Sender, now: float, *, rate: float) -> float:
-        """Return for how many seconds a message that came for the first time is put off, so that
-        `rate` of them come a second. 0: it is nobody that has flooded, or its lane is full."""
+    def delay(self, sender: Sender, now: float) -> float:
+        """Return for how many seconds a message that came for the first time is put off. 0: it is
+        nobody that has flooded, or its lane is full."""
         lane = self._lanes.get(sender)
         if lane is None or lane.until <= now:
             return 0.0
         turn = max(lane.next, now + SHORTEST_SECONDS)
         if turn > now + LONGEST_SECONDS:
             return 0.0
-        lane.next = turn + 1 / rate
+        lane.next = turn + 1 / RATE
         return turn - now

@@ -25,12 +25,10 @@ from tests.callout import (
     by_sentinel,
     running_callout,
 )
+from tests.waiting import SAFETY_NET
 
 PLATFORM, SYSTEM, AUTH = "platform", "system", "auth"
 WORKING_DEVICES = ("A1", "A2", "B1", "B2")
-
-# How long the callout can be kept from answering; a server waits for 10 s.
-CALLOUT_PATIENCE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ class Stage:
     async def who_came(self, wire: Wire) -> BrokerUser:
         """By the broker's event about this connection, as the platform reads it."""
         ear = self._ears[PLATFORM]
-        async with asyncio.timeout(CALLOUT_PATIENCE):
+        async with asyncio.timeout(SAFETY_NET):
             while True:
                 for each in ear.heard:
                     if each.subject.startswith("broker.") and each.subject.endswith(".connect"):
@@ -161,7 +159,7 @@ class Stage:
         gatekeeper = Gatekeeper()
 
         def judge(logins: Sequence[Login]) -> Sequence[Verdict]:
-            self.callout_may_answer.wait(CALLOUT_PATIENCE)
+            self.callout_may_answer.wait(SAFETY_NET)
             return gatekeeper.judge(logins)
 
         async with running_callout(self._broker, Doorkeeper(), judge=judge):

@@ -12,8 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from natsbridge import claims
-
-PATIENCE = 3.0
+from tests.waiting import SAFETY_NET
 
 # A JWT and the seed of its user, or nobody's.
 Credentials = tuple[str, str] | None
@@ -152,7 +151,7 @@ class Wire:
         return found
 
     async def _more(self) -> None:
-        data = await asyncio.wait_for(self.receive(), PATIENCE)
+        data = await asyncio.wait_for(self.receive(), SAFETY_NET)
         if not data:
             raise HungUp
         self._buffer += data

@@ -107,7 +107,7 @@ def test_the_readmes_commands_do_what_they_say(whole: Quickstart) -> None:
             env={"PATH": os.environ["PATH"], "WEGWEISER_HOME": str(whole.home)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=5 * SAFETY_NET,
         )
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
         ran += 1
