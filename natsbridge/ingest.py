@@ -82,6 +82,7 @@ class DurableIntake:
         self._rejections = Rejections(
             ParkingLot(runtime, name, stream=stream, body=parked_body),
             runtime.counters,
+            runtime.slow_lane,
             attempts=lambda rejection: self._dispatcher.attempts(rejection.message),
             remove=self._remove,
             put_off=self._put_off,

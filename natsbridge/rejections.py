@@ -1,6 +1,7 @@
 """What a durable intake has rejected, on its way into the dead-letter queue, beside the reading."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -11,13 +12,15 @@ from natsbridge.declarations import DLQ_PER_SUBJECT
 from natsbridge.parking_lot import ParkingLot
 from natsbridge.registry import Rejection
 from natsbridge.shares import Sender, Shares, sender_of
+from natsbridge.slow_lane import SlowLane
 
 # What waits here; beyond it the surplus comes again.
 WAITING = 20_000
 WAITING_BYTES = 32 * 1024 * 1024
 AT_ONCE = 100
-# Between some and the next ones: a flood of them takes no more than a part of the machine.
-PAUSE = 0.05
+# Between some and the next ones: a flood of them takes no more than a part of the machine, and
+# while a flooder is known a smaller one.
+PAUSE, FLOOD_PAUSE = 0.05, 0.2
 # When stopping, what waits has so long.
 LAST_SECONDS = 5.0
 # A message that could not be parked is looked at again.
@@ -33,6 +36,7 @@ class Rejections:
         self,
         lot: ParkingLot,
         counters: Counter[str],
+        slow_lane: SlowLane,
         *,
         attempts: Callable[[Rejection], int],
         remove: Callable[[Rejected], Awaitable[None]],
@@ -40,6 +44,7 @@ class Rejections:
     ) -> None:
         self._lot = lot
         self._counters = counters
+        self._slow_lane = slow_lane
         self._attempts = attempts
         self._remove = remove
         self._put_off = put_off
@@ -80,7 +85,8 @@ class Rejections:
                 self._came.clear()
                 await self._came.wait()
             await self._park_some()
-            await asyncio.sleep(PAUSE)
+            in_use = self._slow_lane.is_in_use(time.monotonic())
+            await asyncio.sleep(FLOOD_PAUSE if in_use else PAUSE)
 
     async def park_the_rest(self) -> None:
         """As far as there is time for it."""

@@ -4,6 +4,7 @@ A flooder that was disconnected leaves thousands of messages at the broker. Hand
 can be read, they would take from its neighbours what the flood itself took before.
 """
 
+import math
 from dataclasses import dataclass
 
 from natsbridge.shares import Sender
@@ -39,6 +40,9 @@ class SlowLane:
         """Whether it may be one; cheap, for every message that is read."""
         return sender in self._lanes
 
+    def is_in_use(self, now: float) -> bool:
+        return any(lane.until > now for lane in self._lanes.values())
+
     def delay(self, sender: Sender, now: float) -> float:
         """Return for how many seconds a message that came for the first time is put off. 0: it is
         nobody that has flooded, or its lane is full."""
@@ -49,4 +53,5 @@ class SlowLane:
         if turn > now + LONGEST_SECONDS:
             return 0.0
         lane.next = turn + 1 / RATE
-        return turn - now
+        # Those of a second together, since a batch costs more than a message.
+        return math.ceil(turn) - now

@@ -1,5 +1,7 @@
 """What a flooder has left behind comes in slowly, and nobody else waits."""
 
+from collections import Counter
+
 from natsbridge.shares import Sender
 from natsbridge.slow_lane import (
     LONGEST_SECONDS,
@@ -20,16 +22,19 @@ def slowed(*flooders: Sender) -> SlowLane:
     return lane
 
 
-def test_the_messages_of_a_flooder_come_again_one_after_the_other() -> None:
+def test_the_messages_of_a_flooder_come_again_so_many_a_second_and_those_together() -> None:
     lane = slowed(FLOODER)
-    delays = [lane.delay(FLOODER, NOW) for _ in range(201)]
-    assert delays[0] == SHORTEST_SECONDS
-    assert round(delays[200] - delays[0], 6) == 2.0
+    delays = [lane.delay(FLOODER, NOW) for _ in range(1_000)]
     assert delays == sorted(delays)
+    assert delays[0] >= SHORTEST_SECONDS
+    together = list(Counter(delays).values())[1:-1]
+    assert all(abs(number - RATE) <= 1 for number in together)
+    assert all((NOW + delay).is_integer() for delay in delays)
 
 
 def test_nobody_else_is_put_off() -> None:
     lane = slowed(FLOODER, OTHER)
+    assert lane.is_in_use(NOW)
     assert NEIGHBOUR not in lane
     assert lane.delay(NEIGHBOUR, NOW) == 0
     assert lane.delay(FLOODER, NOW) == lane.delay(OTHER, NOW)
@@ -47,5 +52,6 @@ def test_who_has_not_flooded_for_a_while_is_as_good_as_anybody() -> None:
     lane = slowed(FLOODER)
     later = NOW + REMEMBERED_SECONDS
     assert lane.delay(FLOODER, later) == 0
+    assert not lane.is_in_use(later)
     lane.add(OTHER, later)
     assert FLOODER not in lane
