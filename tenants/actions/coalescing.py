@@ -25,8 +25,8 @@ class CoalescedEvents(Generic[Key]):
         self._lock = Lock()
 
     def record(self, events: Iterable[tuple[Key, audit.Event]]) -> None:
-        """In the caller's transaction, as one of its last acts: counts are not rolled back."""
-        self.flush()
+        """In the caller's transaction, as one of its last acts: counts are not rolled back. So
+        they are not written here either, or they were lost with it."""
         now, at_once = time.monotonic(), []
         with self._lock:
             for key, event in events:

@@ -1,13 +1,16 @@
 """Events that come by the thousand, written by several threads."""
 
+import time
 from collections.abc import Iterable
 
 import pytest
+from django.db import transaction
 
 from tenants.actions import audit
 from tenants.actions.audit import PLATFORM, Event
 from tenants.actions.coalescing import CoalescedEvents
-from tenants.models import Action
+from tenants.models import Action, AuditEntry
+from tenants.tally import WINDOW_SECONDS
 
 LOGIN = Event(Action.BROKER_LOGIN, None, PLATFORM)
 
@@ -31,3 +34,18 @@ def test_what_another_thread_writes_meanwhile_is_counted_once(
     events.flush(at_once=True)
     events.flush(at_once=True)
     assert written == [1, 2, 1]
+
+
+@pytest.mark.django_db
+def test_what_was_counted_is_not_lost_with_a_later_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: CoalescedEvents[str] = CoalescedEvents(others=lambda kind: "others")
+    events.record([("kind", LOGIN)] * 3)
+    a_minute_later = time.monotonic() + WINDOW_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: a_minute_later)
+    with transaction.atomic():
+        events.record([("another", LOGIN)])
+        transaction.set_rollback(True)
+    events.flush()
+    assert list(AuditEntry.objects.values_list("count", flat=True).order_by("pk")) == [1, 2]
