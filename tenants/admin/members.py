@@ -41,7 +41,7 @@ class MembershipFormSet(forms.BaseInlineFormSet):
         tenant = form.instance.tenant
         if not all(powers.assigns(self.by, tenant.pk, role) for role in roles):
             form.add_error(
-                None, f"Only a superuser does this, or who has this role in {tenant.name} himself."
+                None, f"This needs a superuser, or somebody with this role in {tenant.name}."
             )
             raise forms.ValidationError("You cannot give or take a role that you do not have.")
 

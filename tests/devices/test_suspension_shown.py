@@ -75,7 +75,7 @@ def test_the_api_says_so(api: APIClient, suspended: Tenant, alice: User) -> None
 def test_the_tenants_page_says_so(client: Client, suspended: Tenant, alice: User) -> None:
     client.force_login(alice)
     page = client.get(f"/tenant/{suspended.pk}/").content.decode()
-    assert "Suspended: the broker lets nobody of it in." in page
+    assert "Suspended: the broker refuses all its connections." in page
     assert ">suspended</span>" in page
     assert "In force" not in page
     assert ">live</span>" not in page

@@ -204,7 +204,7 @@ def test_a_tenants_page_says_how_it_stands(as_alice: Client, tenant_a: Tenant, b
     suspension.suspend_tenant(tenant_a, by=bob, reason="the invoice")
     page = as_alice.get(path(tenant_a)).content.decode()
     assert "Acme is suspended" in page
-    assert "By bob" in page
+    assert "Suspended by bob" in page
     for part in ("issue/", "rotate/"):
         assert f'href="{path(tenant_a, part)}"' not in page
     form = {"kind": "password", "overlap": "1h", "seen": 0}
