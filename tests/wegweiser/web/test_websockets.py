@@ -16,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from devices import metrics
+from devices.consumers import TRY_AGAIN
 from devices.metrics import Point
 from devices.models import Device
 from devices.redis import client
@@ -60,6 +61,23 @@ def end_of(socket: ClientConnection) -> int | None:
             socket.recv(timeout=30)
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd else None
+
+
+def opened(dial: Dial, user: User, device: Device) -> ClientConnection:
+    """A live page with its first frame. As a browser does, it comes back where a server that the
+    page needs took too long on a busy machine."""
+
+    def open_once() -> ClientConnection | None:
+        page = dial(user, f"/ws/devices/{device.pk}/")
+        try:
+            assert '"snapshot"' in page.recv(timeout=30)
+        except ConnectionClosed as closed:
+            if closed.rcvd is None or closed.rcvd.code != TRY_AGAIN:
+                raise
+            return None
+        return page
+
+    return eventually(open_once)
 
 
 def is_alive(socket: ClientConnection) -> bool:
@@ -107,8 +125,7 @@ def take_membership(user: User) -> None:
 def test_a_live_page_ends_with_the_right_to_it(
     dial: Dial, alice: User, device_a: Device, loss: Callable[[User], None], code: int
 ) -> None:
-    page = dial(alice, f"/ws/devices/{device_a.pk}/")
-    assert '"snapshot"' in page.recv(timeout=30)
+    page = opened(dial, alice, device_a)
     loss(alice)
     assert end_of(page) == code
 
