@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from devices import (
     connection_limit_task,
     delivery_task,
+    heard_task,
     presence_task,
     refusals_task,
     renewal_task,
@@ -65,6 +66,11 @@ async def refused_logins(runtime: Runtime) -> None:
 @registry.live_handler("metrics", subject=METRIC_PATTERN, queue="metrics")
 def metrics(messages: Sequence[RawMessage]) -> list[Rejection]:
     return live_metrics.record(messages)
+
+
+@registry.side_task("heard")
+async def heard(runtime: Runtime) -> None:
+    await heard_task.write_heard(runtime)
 
 
 @registry.side_task("commands", wakes_on=(COMMANDS_CHANNEL,))

@@ -1,16 +1,12 @@
 """Live metrics: from raw messages to the ring buffers and the open pages."""
 
-import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-from django.db import connection
-
 from devices import live, metrics
-from devices.actions.ingest import record_seen
+from devices.actions.heard import heard
 from devices.actions.ownership import accounts_of
 from devices.metrics import Point
 from natsbridge import envelope, subjects
@@ -18,10 +14,7 @@ from natsbridge.breaker import DATABASE
 from natsbridge.envelope import RawMessage
 from natsbridge.errors import InvalidSubject, MalformedMessage
 from natsbridge.registry import Rejection
-from natsbridge.runtime import DATABASE_AWAY
 from natsbridge.subjects import MetricSubject
-
-log = structlog.get_logger(__name__)
 
 # Beyond this many devices the cache starts afresh, so that made-up ones cannot fill the memory.
 _CACHED_DEVICES = 200_000
@@ -65,39 +58,7 @@ class Owners:
         return True
 
 
-# So often at most it is written down that a device was heard by its live metrics.
-HEARD_SECONDS = 15.0
-
-
-class Heard:
-    """When devices were last heard by their live metrics: in the database, but not with each."""
-
-    def __init__(self, every: float = HEARD_SECONDS) -> None:
-        self._every = every
-        self._written: dict[UUID, float] = {}
-
-    def note(self, devices: Mapping[UUID, datetime]) -> None:
-        """Write those that are due. While the database is away live metrics go on without."""
-        now = time.monotonic()
-        due = {
-            device: at
-            for device, at in devices.items()
-            if now - self._written.get(device, -math.inf) >= self._every
-        }
-        if not due or DATABASE.is_open:
-            return
-        if len(self._written) + len(due) > _CACHED_DEVICES:
-            self._written.clear()
-        self._written.update(dict.fromkeys(due, now))
-        try:
-            record_seen(due)
-        except DATABASE_AWAY as error:
-            connection.close()
-            log.warning("who was heard is not written down", error=str(error).strip())
-
-
 _owners = Owners()
-_heard = Heard()
 
 
 def record(messages: Sequence[RawMessage]) -> list[Rejection]:
@@ -119,7 +80,7 @@ def record(messages: Sequence[RawMessage]) -> list[Rejection]:
     # Those that nobody could look up: at most once is what live metrics promise.
     points = [each for each in points if each[0].device in owners]
     series: dict[tuple[UUID, str], list[Point]] = {}
-    heard: dict[UUID, datetime] = {}
+    signs: dict[UUID, datetime] = {}
     for subject, point, message in points:
         if owners[subject.device] != subject.account:
             detail = f"The account's tenant has no device {subject.device}."
@@ -129,9 +90,9 @@ def record(messages: Sequence[RawMessage]) -> list[Rejection]:
             rejected.append(Rejection(message, "too_many_metrics", detail))
         else:
             series.setdefault((subject.device, subject.metric_type), []).append(point)
-            heard[subject.device] = message.received_at
+            signs[subject.device] = message.received_at
     if series:
         metrics.append(series)
         live.push_metrics(series)
-        _heard.note(heard)
+        heard.note(signs)
     return rejected

@@ -13,6 +13,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from devices import metrics
+from devices.actions import live_metrics
+from devices.actions.heard import heard
 from devices.models import Command, CommandState, RealtimeData
 from natsbridge import ingest, parking, rejections, status
 from natsbridge.breaker import DATABASE
@@ -113,6 +115,9 @@ def test_postgres_that_hangs_stops_no_live_metric_and_loses_no_message(
     agent: Agent, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "SLOW_SECONDS", 0.3)
+    # Whose the device is stays known, and that it was heard is due with each point.
+    monkeypatch.setattr(live_metrics, "_owners", live_metrics.Owners(lifetime=3600))
+    monkeypatch.setattr(heard, "every", 0.0)
     agent.stream_metric("uptime", {"value": 1})
     agent.report("sysinfo", {"os": "before"})
     eventually(RealtimeData.objects.filter(data__os="before").exists)
@@ -121,15 +126,23 @@ def test_postgres_that_hangs_stops_no_live_metric_and_loses_no_message(
     for pid in hanging:
         os.kill(pid, signal.SIGSTOP)
     try:
+        # Before anybody has noticed that Postgres hangs.
+        for count in (2, 3):
+            agent.stream_metric("uptime", {"value": count})
+            eventually(lambda so_many=count: len(values(enrolled, "uptime")) == so_many)
         agent.report("sysinfo", {"os": "meanwhile"})
         eventually(lambda: DATABASE.is_open)
-        agent.stream_metric("uptime", {"value": 2})
-        eventually(lambda: len(metrics.recent(enrolled.device.pk)["uptime"]) == 2)
+        agent.stream_metric("uptime", {"value": 4})
+        eventually(lambda: len(values(enrolled, "uptime")) == 4)
     finally:
         for pid in hanging:
             os.kill(pid, signal.SIGCONT)
     eventually(RealtimeData.objects.filter(data__os="meanwhile").exists)
     assert not DATABASE.is_open
+
+
+def values(enrolled: Enrolled, metric: str) -> list[object]:
+    return list(metrics.recent(enrolled.device.pk).get(metric, ()))
 
 
 def backends() -> list[int]:

@@ -3,9 +3,9 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from unittest.mock import Mock
+from uuid import UUID
 
 import pytest
 from channels.testing import WebsocketCommunicator
@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from devices import consumers, live, metrics, open_pages
-from devices.actions import commands, live_metrics
+from devices.actions import commands, heard, ingest
 from devices.models import Connectivity, Device
 from natsbridge.models import ParkedMessage
 from tenants.models import Group, Membership, User
@@ -96,14 +96,23 @@ def test_a_bad_point_is_parked_and_its_neighbours_are_stored(
 
 
 def test_a_device_whose_live_metrics_come_was_heard_though_it_sends_no_heartbeat(
-    agent: Agent, enrolled: Enrolled
+    agent: Agent, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The broker's list of connections says so too, now and then.
+    by_metrics: dict[UUID, datetime] = {}
+
+    def record_seen(devices: Mapping[UUID, datetime]) -> None:
+        ingest.record_seen(devices)
+        by_metrics.update(devices)
+
+    monkeypatch.setattr(heard, "record_seen", record_seen)
     long_ago = timezone.now() - timedelta(minutes=9)
     known = Connectivity.objects.filter(device=enrolled.device)
     eventually(known.exclude(last_seen_online=None).exists)
     known.update(last_seen_online=long_ago, last_heartbeat=long_ago, connection_type="node-red")
     agent.stream_metric("cpu_percent", {"value": 7})
-    eventually(known.filter(last_seen_online__gt=long_ago).exists)
+    eventually(lambda: enrolled.device.pk in by_metrics)
+    assert known.get().last_seen_online >= by_metrics[enrolled.device.pk]
     row = known.get()
     assert (row.last_heartbeat, row.connection_type) == (long_ago, "nats")
 
@@ -112,14 +121,15 @@ def test_that_it_was_heard_is_not_written_with_each_point(
     device_a: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[datetime] = []
-    monkeypatch.setattr(live_metrics, "record_seen", lambda seen: written.extend(seen.values()))
-    heard = live_metrics.Heard(every=3600)
+    monkeypatch.setattr(heard, "record_seen", lambda seen: written.extend(seen.values()))
     moments = [timezone.now() for _ in range(100)]
+    seldom, always = heard.Heard(every=3600), heard.Heard(every=0)
     for at in moments:
-        heard.note({device_a.pk: at})
-    assert written == moments[:1]
-    live_metrics.Heard(every=0).note({device_a.pk: moments[-1]})
-    assert written == [moments[0], moments[-1]]
+        for each in (seldom, always):
+            each.note({device_a.pk: at})
+            each.write()
+    assert written.count(moments[0]) == 2
+    assert len(written) == 1 + len(moments)
 
 
 def test_a_deleted_device_whose_last_live_metrics_come_holds_up_nobody(
@@ -128,23 +138,28 @@ def test_a_deleted_device_whose_last_live_metrics_come_holds_up_nobody(
     """It is remembered for a while whose it was."""
     gone, now = device_a.pk, timezone.now()
     device_a.delete()
-    live_metrics.Heard().note({gone: now, device_b.pk: now})
+    signs = heard.Heard()
+    signs.note({gone: now, device_b.pk: now})
+    signs.write()
     connection.check_constraints()
     assert Connectivity.objects.get(last_seen_online=now).device == device_b
 
 
-def test_live_metrics_go_on_while_nobody_can_write_down_who_was_heard(
+def test_who_was_heard_while_postgres_was_away_is_written_with_the_next_points(
     device_a: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(seen: object) -> None:
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(live_metrics, "record_seen", away)
-    monkeypatch.setattr(live_metrics, "connection", Mock())
-    heard = live_metrics.Heard()
-    heard.note({device_a.pk: timezone.now()})
-    monkeypatch.setattr(live_metrics, "record_seen", pytest.fail)
-    heard.note({device_a.pk: timezone.now()})
+    signs, now = heard.Heard(), timezone.now()
+    with monkeypatch.context() as without_postgres:
+        without_postgres.setattr(heard, "record_seen", away)
+        signs.note({device_a.pk: now})
+        with pytest.raises(OperationalError):
+            signs.write()
+    signs.note({device_a.pk: now})
+    signs.write()
+    assert Connectivity.objects.get(device=device_a).last_seen_online == now
 
 
 class Page:

@@ -155,7 +155,7 @@ def test_everybody_sees_that_the_tenant_is_suspended_and_why(
     suspension.suspend_tenant(device_a.tenant, by=None, reason="the invoice")
     page = as_bob.get(path(device_a)).content.decode()
     assert 'data-standing="suspended"' in page
-    assert "By the platform" in page
+    assert "Suspended by the platform" in page
     assert "the invoice" in page
     assert ">suspended</span>" in as_bob.get("/").content.decode()
 
