@@ -14,7 +14,8 @@ from tests.wegweiser.quickstart.conftest import SpawnPython
 from wegweiser.quickstart.errors import ChildDied, Interrupted, NotReady, SetupFailed
 from wegweiser.quickstart.processes import Child, Directories, PidRecord, end_leftovers
 
-SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+# In short naps: Python looks for a signal that came just before a long one only after it.
+SLEEP = "import time; print('up', flush=True); [time.sleep(0.05) for _ in range(1200)]"
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
     "print('up', flush=True); time.sleep(60)"
