@@ -135,7 +135,7 @@ def test_system_information_is_laid_out_with_its_own_keys_in_their_order(
 def test_the_number_of_queries_is_bounded(
     as_alice: Client, device_a: Device, django_assert_max_num_queries: object
 ) -> None:
-    with django_assert_max_num_queries(16):  # type: ignore[operator]
+    with django_assert_max_num_queries(15):  # type: ignore[operator]
         page(as_alice, device_a)
 
 
