@@ -10,7 +10,7 @@ from nats.errors import Error as NatsError
 from devices.actions import connection_limit
 from devices.actions.connection_limit import Surplus
 from devices.actions.sessions import CONNECTIONS_CHANNEL
-from natsbridge import accounts
+from natsbridge.client import system_account
 from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 from tenants import broker, provisioning
@@ -55,6 +55,6 @@ async def _end_surplus(runtime: Runtime, worker: Worker, system: Client) -> None
 async def _end(system: Client, each: Surplus) -> bool:
     """False for one that has left by itself, or whose server has."""
     with suppress(ClaimsRefused, BrokerUnavailable):
-        await accounts.kick(system, each.server, each.client)
+        await system_account.kick(system, each.server, each.client)
         return True
     return False

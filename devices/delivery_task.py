@@ -12,9 +12,10 @@ from nats.errors import Error as NatsError
 from devices.actions import delivery, filling, sessions
 from devices.actions.commands import COMMANDS_CHANNEL
 from devices.actions.delivery import Connections, Outgoing
-from natsbridge import accounts, subjects
-from natsbridge.connection import Connection
+from natsbridge.client import system_account
+from natsbridge.client.connection import Connection
 from natsbridge.errors import BrokerUnavailable
+from natsbridge.protocol import subjects
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 from tenants import broker, provisioning
 
@@ -126,7 +127,7 @@ class _Courier:
         """What the platform knows of connections is a moment old; the broker knows better."""
         subject = subjects.device_subject(command.tenant, command.device, "command")
         heard = [
-            await accounts.subscriptions(self._system.client, server, client)
+            await system_account.subscriptions(self._system.client, server, client)
             for server, client in connections
         ]
         denied = {

@@ -13,12 +13,12 @@ from devices import (
 from devices.actions import heartbeats, ingest, live_metrics, presence
 from devices.actions.commands import COMMANDS_CHANNEL
 from devices.actions.sessions import CONNECTIONS_CHANNEL, PRESENCE_CHANNEL
-from natsbridge import streams
-from natsbridge.broker_events import without_secrets
-from natsbridge.envelope import Message, RawMessage
+from natsbridge.jetstream import streams
+from natsbridge.protocol.broker_events import without_secrets
+from natsbridge.protocol.envelope import Message, RawMessage
+from natsbridge.protocol.subjects import METRIC_PATTERN
 from natsbridge.registry import Rejection, registry
 from natsbridge.runtime import Runtime
-from natsbridge.subjects import METRIC_PATTERN
 from tenants.actions.credentials import RENEWALS_CHANNEL
 
 

@@ -6,7 +6,7 @@ from django.db import Error as AnyDatabaseError
 from django.db import connection
 
 from devices.redis import client
-from natsbridge.status import service_state
+from natsbridge.subscriber.status import service_state
 
 
 def components() -> dict[str, str]:

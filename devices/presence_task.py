@@ -15,8 +15,8 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from devices.actions import reconciliation, sessions
-from natsbridge import accounts
-from natsbridge.connection import Connection
+from natsbridge.client import system_account
+from natsbridge.client.connection import Connection
 from natsbridge.errors import BridgeError
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 from tenants import broker, provisioning
@@ -104,18 +104,18 @@ class Reconciler:
     async def _bring_up_to_date(self, worker: Worker, client: Client) -> None:
         """A server set up by an earlier version does not hand on yet who connects."""
         for jwt in (await worker.run(broker.platform_claims)).values():
-            if await accounts.bring_up_to_date(client, jwt):
+            if await system_account.bring_up_to_date(client, jwt):
                 log.info("claims of a platform account updated")
 
     async def _compare(self, worker: Worker, client: Client) -> None:
-        parts = await accounts.everybody(client)
+        parts = await system_account.everybody(client)
         first = await worker.run(reconciliation.take_in, parts)
         if client is not self._compared:
             await worker.run(sessions.postpone)
         second = first
         if first.missing or first.gone:
             await asyncio.sleep(SECOND_LOOK_SECONDS)
-            parts = await accounts.everybody(client)
+            parts = await system_account.everybody(client)
             second = await worker.run(reconciliation.take_in, parts)
         ended = await worker.run(reconciliation.conclude, first, second, parts)
         self._runtime.counters["presence.ended_by_list"] += ended

@@ -14,7 +14,7 @@ from devices.models import (
     PresenceChange,
     RegistrationProof,
 )
-from natsbridge.retention import retention
+from natsbridge.retention.engine import retention
 from tenants.models import Credential
 
 # Events of a connection may come in any order, but none so late.

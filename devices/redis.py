@@ -7,8 +7,8 @@ from functools import cache
 import redis
 from django.conf import settings
 
-from natsbridge.breaker import Breaker
 from natsbridge.errors import DependencyAway
+from natsbridge.rules.breaker import Breaker
 
 # Around what the subscriber writes there.
 METRICS_STORE = Breaker("redis")

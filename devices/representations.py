@@ -8,7 +8,7 @@ from django.conf import settings
 from devices.command_states import COMMAND_STATES
 from devices.models import BulkCommand, Command, Connectivity, Device
 from devices.presence import Cutoffs, Status
-from natsbridge import subjects
+from natsbridge.protocol import subjects
 
 
 def epoch(moment: datetime | None) -> float | None:

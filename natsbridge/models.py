@@ -90,7 +90,7 @@ class Coverage(models.Model):
 
 class Pruning(models.Model):
     """One row: when what is old was last removed, and by kind how many `rows` that were, with the
-    `problem` of a kind that failed; see `natsbridge.retention`."""
+    `problem` of a kind that failed; see `natsbridge.retention.engine`."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     began_at = models.DateTimeField()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from natsbridge.envelope import Message, RawMessage
+from natsbridge.protocol.envelope import Message, RawMessage
 
 if TYPE_CHECKING:
     from natsbridge.runtime import Runtime
@@ -102,7 +102,7 @@ class Registry:
         gather: float = 0.0,
     ) -> Callable[[StreamHandlerT], StreamHandlerT]:
         """Hand what `consumer` brings from `stream` to the function, which reads it itself. The
-        stream and its consumer are declared in `natsbridge.streams`."""
+        stream and its consumer are declared in `natsbridge.jetstream.streams`."""
 
         def register(function: StreamHandlerT) -> StreamHandlerT:
             subscription = StreamSubscription(name, stream, consumer, function, parked_body, gather)

@@ -12,9 +12,9 @@ from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
 from django.db import InterfaceError, OperationalError, connections
 
-from natsbridge.connection import Connection
-from natsbridge.slow_lane import SlowLane
-from natsbridge.wakeups import Wakeups
+from natsbridge.client.connection import Connection
+from natsbridge.postgres.wakeups import Wakeups
+from natsbridge.rules.slow_lane import SlowLane
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from django.db.models import Max, QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-from natsbridge.text import spell_out_marks
+from natsbridge.protocol.text import spell_out_marks
 from tenants.models import AuditEntry
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}

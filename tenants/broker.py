@@ -15,16 +15,17 @@ from django.conf import settings
 from django.db.models import Max, Min, Q, QuerySet
 from django.utils import timezone
 
-from natsbridge import authorization, claims
-from natsbridge.authorization import Authority
-from natsbridge.claims import KeyPair
-from natsbridge.permissions import (
+from natsbridge.identity import claims
+from natsbridge.identity.claims import KeyPair
+from natsbridge.identity.permissions import (
     CALLOUT_PERMISSIONS,
     INSPECTOR_PERMISSIONS,
     SERVER_LIST_PERMISSIONS,
     recreating_permissions,
 )
-from natsbridge.server_config import ServerConfig
+from natsbridge.protocol import login_request
+from natsbridge.protocol.login_request import Authority
+from natsbridge.server.config import ServerConfig
 from tenants.errors import NotProvisioned
 from tenants.models import BrokerAccount, BrokerKey, Credential, FloodBlock, Tenant
 
@@ -249,7 +250,7 @@ def server_config(
         operator_jwt=claims.operator_jwt(operator, system_account=system, issued_at=now),
         system_account=system,
         preload=platform_claims(),
-        default_sentinel=authorization.sentinel_jwt(
+        default_sentinel=login_request.sentinel_jwt(
             key_pair(Purpose.CALLOUT), user_public=claims.generate("user").public, issued_at=now
         ),
     )

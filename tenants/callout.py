@@ -12,9 +12,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from natsbridge import claims
-from natsbridge.authorization import Login
-from natsbridge.callout import Admitted, Refused, Verdict
+from natsbridge.identity import claims
+from natsbridge.protocol.login_request import Login
+from natsbridge.subscriber.callout import Admitted, Refused, Verdict
 from tenants import broker
 from tenants.actions import audit
 from tenants.actions.audit import Actor

@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from natsbridge import accounts
-from natsbridge.callout import Callout
+from natsbridge.client import system_account
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from natsbridge.subscriber.callout import Callout
 from tenants import broker, provisioning
 from tenants.callout import Gatekeeper
 
@@ -35,7 +35,7 @@ async def answer_logins(runtime: Runtime) -> None:
                 worker,
                 judge=gatekeeper.judge,
                 record_rejections=gatekeeper.record_rejections,
-                list_servers=lambda: accounts.server_ids(system.client),
+                list_servers=lambda: system_account.server_ids(system.client),
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_flush(runtime, worker, gatekeeper))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from natsbridge import claims
+from natsbridge.identity import claims
 
 
 def differences(present: str, wanted: str) -> list[str]:

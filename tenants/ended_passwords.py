@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from natsbridge.accounts import ClientConnection
+from natsbridge.client.system_account import ClientConnection
 from tenants.models import Action, AuditEntry, Credential
 
 # Of a password that ended longer ago no connection is left.

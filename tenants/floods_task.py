@@ -20,11 +20,12 @@ from django.conf import settings
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from natsbridge import accounts, shares
-from natsbridge.broker_events import BrokerConnection
-from natsbridge.connection import Connection
+from natsbridge.client import system_account
+from natsbridge.client.connection import Connection
 from natsbridge.errors import BridgeError, ClaimsRefused
-from natsbridge.metering import Allowance, ConnectionKey, Excess, Meter
+from natsbridge.protocol.broker_events import BrokerConnection
+from natsbridge.rules import shares
+from natsbridge.rules.metering import Allowance, ConnectionKey, Excess, Meter
 from natsbridge.runtime import DATABASE_AWAY, DATABASE_SECONDS, Runtime, Worker
 from tenants import broker, provisioning
 from tenants.actions import floods
@@ -100,7 +101,7 @@ class FloodWatch:
     async def _look(self, system: Client) -> None:
         if not await self._may_be_flooded(system):
             return
-        unknown = self._meter.observe(await accounts.traffic(system), time.monotonic())
+        unknown = self._meter.observe(await system_account.traffic(system), time.monotonic())
         await self._identify(system, unknown[:ASKED_AT_ONCE])
         for sender, excess in self._meter.excesses(time.monotonic()).items():
             await self._end(system, sender, excess)
@@ -109,7 +110,8 @@ class FloodWatch:
         """Whether a server received more than one sender may send: the short question."""
         before, now = self._received, time.monotonic()
         self._received = {
-            server: (*counted, now) for server, counted in (await accounts.received(system)).items()
+            server: (*counted, now)
+            for server, counted in (await system_account.received(system)).items()
         }
         return any(
             server not in before or self._is_much(before[server], counted)
@@ -126,7 +128,7 @@ class FloodWatch:
     async def _identify(self, system: Client, keys: Sequence[ConnectionKey]) -> None:
         if not keys:
             return
-        found = await asyncio.gather(*(accounts.connection(system, key) for key in keys))
+        found = await asyncio.gather(*(system_account.connection(system, key) for key in keys))
         connections = dict(zip(keys, found, strict=True))
         tenants = await self._worker.run(
             floods.tenants_of, [each.user.account for each in found if each]
@@ -144,7 +146,7 @@ class FloodWatch:
         for server, number in excess.connections:
             # It may have left by itself, or another subscriber was quicker.
             with suppress(ClaimsRefused):
-                await accounts.kick(system, server, number)
+                await system_account.kick(system, server, number)
                 were_gone = False
         self._meter.disconnected(sender, excess.connections)
         self._suspects.append(replace(sender, connection=None))

@@ -9,10 +9,11 @@ from django.conf import settings
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from natsbridge import accounts, declared, streams
-from natsbridge.declarations import StreamDeclaration
+from natsbridge.client import system_account
 from natsbridge.errors import BrokerUnavailable, StreamRefused
-from natsbridge.streams import Found
+from natsbridge.jetstream import declaration_settings, streams
+from natsbridge.jetstream.declarations import StreamDeclaration
+from natsbridge.jetstream.streams import Found
 from tenants import broker, provisioning
 from tenants.errors import NoSuchStream, StillInUse
 from tenants.models import BrokerAccount, Tenant
@@ -59,7 +60,7 @@ def undeclared() -> list[Undeclared]:
     """What the server has besides. Raises one of REFUSALS."""
 
     async def of_platform(client: Client) -> list[Found]:
-        return await streams.undeclared(client.jetstream(), declared.all_streams())
+        return await streams.undeclared(client.jetstream(), declaration_settings.all_streams())
 
     found = [Undeclared(each) for each in _run(broker.inspector_login(), of_platform)]
     return found + _tenants_undeclared(tenant_streams())
@@ -71,7 +72,7 @@ def init(say: Say) -> list[str]:
     refused: list[str] = []
 
     async def ensure_platform(client: Client) -> None:
-        for declaration in declared.all_streams():
+        for declaration in declaration_settings.all_streams():
             try:
                 for change in await streams.ensure(client.jetstream(), declaration):
                     say(change)
@@ -115,7 +116,7 @@ def remove(name: str, *, with_messages: bool = False) -> str:
 def recreate(name: str) -> list[str]:
     """Deletes the declared stream or consumer of this name, with all it holds, and makes it anew;
     what was done. Raises NoSuchStream, and one of REFUSALS."""
-    for declaration in declared.all_streams():
+    for declaration in declaration_settings.all_streams():
         if declaration.name == name:
             return _recreate(declaration, None)
         for consumer in declaration.consumers:
@@ -145,7 +146,9 @@ def _recreate(
 
 async def _platform_differences(jetstream: JetStreamContext) -> list[str]:
     return [
-        text for each in declared.all_streams() for text in await streams.verify(jetstream, each)
+        text
+        for each in declaration_settings.all_streams()
+        for text in await streams.verify(jetstream, each)
     ]
 
 
@@ -153,7 +156,7 @@ def _tenants_differences(
     tenants: Sequence[TenantStream],
 ) -> Iterator[tuple[TenantStream, list[str]]]:
     async def compare(system: Client, tenant: TenantStream) -> list[str]:
-        configurations = await accounts.streams(system, tenant.account)
+        configurations = await system_account.streams(system, tenant.account)
         name = tenant.declaration.name
         return streams.compare(configurations.get(name), tenant.declaration)
 
@@ -162,7 +165,7 @@ def _tenants_differences(
 
 def _tenants_undeclared(tenants: Sequence[TenantStream]) -> list[Undeclared]:
     async def held(system: Client, tenant: TenantStream) -> list[Found]:
-        return await accounts.held(system, tenant.account)
+        return await system_account.held(system, tenant.account)
 
     return [
         Undeclared(found, each.tenant)

@@ -18,10 +18,12 @@ from django.utils import timezone
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from natsbridge import accounts, claims, streams
-from natsbridge.claims import KeyPair, TenantAccount
-from natsbridge.connection import Connection, connect
+from natsbridge.client import system_account
+from natsbridge.client.connection import Connection, connect
 from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused, StreamRefused
+from natsbridge.identity import claims
+from natsbridge.identity.claims import KeyPair, TenantAccount
+from natsbridge.jetstream import streams
 from tenants import actions, broker, claim_changes
 from tenants.actions import rotation
 from tenants.ended_passwords import EndedPasswords, ended_passwords
@@ -224,7 +226,7 @@ async def push_claims(plan: Plan, system: Client) -> list[str]:
 async def ensure_stream(plan: Plan, system: Client) -> list[str]:
     """The second step, which takes long when nobody gets into the tenant's account. Raises
     BrokerUnavailable, and StreamRefused with the server's words."""
-    found = (await accounts.streams(system, plan.account.public)).get(plan.stream.name)
+    found = (await system_account.streams(system, plan.account.public)).get(plan.stream.name)
     return await _ensure_stream(plan, found)
 
 
@@ -236,12 +238,12 @@ async def lower_storage(plan: Plan, system: Client) -> list[str]:
 async def differences(plan: Plan, system: Client) -> list[str]:
     """How the broker differs from the plan."""
     account = plan.account
-    present = await accounts.lookup(system, account.public)
+    present = await system_account.lookup(system, account.public)
     if present is None:
         return [f"claims: the server does not know the account {account.public}"]
     wanted = plan.claims(issued_at=0, disk_storage=account.limits.disk_storage)
     found = [f"claims: {text}" for text in claim_changes.differences(present, wanted)]
-    configurations = await accounts.streams(system, account.public)
+    configurations = await system_account.streams(system, account.public)
     found += streams.compare(configurations.get(plan.stream.name), plan.stream)
     for each in await _ended_connections(plan, system):
         found.append(f"credentials: connection {each.number} of {each.user} is open, but ended")
@@ -251,7 +253,7 @@ async def differences(plan: Plan, system: Client) -> list[str]:
 async def _push(plan: Plan, system: Client, *, lower: bool) -> list[str]:
     """Storage gets less only if `lower`."""
     public, limits = plan.account.public, plan.account.limits
-    present = await accounts.lookup(system, public)
+    present = await system_account.lookup(system, public)
     before = claims.decode(present) if present else None
     storage = limits.disk_storage
     if before and not lower:
@@ -268,7 +270,7 @@ async def _push(plan: Plan, system: Client, *, lower: bool) -> list[str]:
             "which new signing keys make unnecessary (provision_tenant_creds --rotate-keys "
             "--overlap 0, which disconnects everybody of the tenant)."
         )
-    await accounts.push(system, jwt)
+    await system_account.push(system, jwt)
     if before is None:
         return [f"account {public} created"]
     again = [RECONNECTING] if claim_changes.templates_differ(before, claims.decode(jwt)) else []
@@ -305,16 +307,16 @@ async def _kick(plan: Plan, system: Client) -> list[str]:
     return changes
 
 
-async def _end(connection: accounts.ClientConnection, system: Client) -> str:
+async def _end(connection: system_account.ClientConnection, system: Client) -> str:
     # One that has left by itself meanwhile is as good.
     with suppress(ClaimsRefused):
-        await accounts.kick(system, connection.server_id, connection.number)
+        await system_account.kick(system, connection.server_id, connection.number)
         return f"connection {connection.number} ended"
     return ""
 
 
-async def _ended_connections(plan: Plan, system: Client) -> list[accounts.ClientConnection]:
+async def _ended_connections(plan: Plan, system: Client) -> list[system_account.ClientConnection]:
     if not plan.ended.by_user:
         return []
-    connections = await accounts.connections(system, plan.account.public)
+    connections = await system_account.connections(system, plan.account.public)
     return [each for each in connections if plan.ended.ends(each)]

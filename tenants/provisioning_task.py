@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from nats.aio.client import Client
 
-from natsbridge.connection import Connection
+from natsbridge.client.connection import Connection
 from natsbridge.errors import BrokerUnavailable
 from natsbridge.runtime import Runtime, Worker
 from tenants import actions, broker, provisioning

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 
-from natsbridge.retention import Batches, retention
+from natsbridge.retention.engine import Batches, retention
 from tenants.actions import audit
 from tenants.models import (
     ApiToken,

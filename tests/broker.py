@@ -18,10 +18,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from natsbridge import accounts, claims, streams, subjects, xkeys
-from natsbridge.authorization import Authority, sentinel_jwt
-from natsbridge.claims import AccountLimits, KeyPair, Permissions, TenantAccount
-from natsbridge.server_config import ServerConfig, render
+from natsbridge.client import system_account
+from natsbridge.identity import claims, xkeys
+from natsbridge.identity.claims import AccountLimits, KeyPair, Permissions, TenantAccount
+from natsbridge.jetstream import streams
+from natsbridge.protocol import subjects
+from natsbridge.protocol.login_request import Authority, sentinel_jwt
+from natsbridge.server.config import ServerConfig, render
 from tests import waiting
 from tests.plugin import allot_port
 from tests.waiting import SAFETY_NET
@@ -229,7 +232,7 @@ class Broker:
         """Push the account's claims; the JWT."""
         jwt = self.account_jwt(tenant, **changes)
         system = await self.connect_system()
-        await accounts.push(system.client, jwt)
+        await system_account.push(system.client, jwt)
         return jwt
 
     def account_jwt(

@@ -15,13 +15,14 @@ from uuid import UUID
 import nats.errors
 from nats.aio.client import Client
 
-from natsbridge import accounts, claims
-from natsbridge.authorization import Login
-from natsbridge.callout import Admitted, Callout, Judge, Refused, Verdict
-from natsbridge.connection import connect
-from natsbridge.permissions import CALLOUT_PERMISSIONS, SERVER_LIST_PERMISSIONS
+from natsbridge.client import system_account
+from natsbridge.client.connection import connect
+from natsbridge.identity import claims
+from natsbridge.identity.permissions import CALLOUT_PERMISSIONS, SERVER_LIST_PERMISSIONS
+from natsbridge.postgres.wakeups import Wakeups
+from natsbridge.protocol.login_request import Login
 from natsbridge.runtime import Runtime, Worker
-from natsbridge.wakeups import Wakeups
+from natsbridge.subscriber.callout import Admitted, Callout, Judge, Refused, Verdict
 from tests.broker import Broker, Peer, Tenant
 from tests.waiting import SAFETY_NET
 
@@ -121,7 +122,9 @@ async def running_callout(
             worker,
             judge=judge or doorkeeper.judge,
             record_rejections=doorkeeper.record_rejections,
-            list_servers=_no_servers if lonely else lambda: accounts.server_ids(system.client),
+            list_servers=_no_servers
+            if lonely
+            else lambda: system_account.server_ids(system.client),
         )
         running = asyncio.create_task(callout.run())
         await callout.listening.wait()

@@ -14,7 +14,7 @@ from devices import failure_counts, live
 from devices.actions import connection_limit, presence, refused_tokens
 from devices.models import Device
 from devices.redis import client
-from natsbridge.breaker import Breaker
+from natsbridge.rules.breaker import Breaker
 from tenants import actions
 from tenants.actions import sign_ins
 from tenants.actions.coalescing import others_of

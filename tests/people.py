@@ -9,8 +9,8 @@ from django.test import Client
 from devices.actions import enrolment
 from devices.actions.credentials import RENEW
 from devices.models import Connectivity, Device
-from natsbridge import claims
-from natsbridge.claims import KeyPair
+from natsbridge.identity import claims
+from natsbridge.identity.claims import KeyPair
 from tenants import actions
 from tenants.actions import credentials
 from tenants.models import Group, Role, Tenant, User

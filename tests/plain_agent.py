@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from natsbridge import claims
+from natsbridge.identity import claims
 from tests.people import Enrolled
 from tests.system import LoopThread
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from natsbridge.connection import Connection, connect
+from natsbridge.client.connection import Connection, connect
 from tests.people import Enrolled
 from tests.system import LoopThread
 from tests.waiting import SAFETY_NET
@@ -22,7 +22,7 @@ from tests.waiting import SAFETY_NET
 _PROCESS = """
 import asyncio, base64, json, sys
 from nats.aio.client import Client
-from natsbridge.keys import sign
+from natsbridge.identity.nkeys import sign
 
 async def main():
     told = json.loads(sys.stdin.readline())

@@ -22,11 +22,11 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from natsbridge import claims
-from natsbridge.connection import connect
+from natsbridge.client.connection import connect
+from natsbridge.identity import claims
 from natsbridge.registry import registry
-from natsbridge.server_config import render
-from natsbridge.subscriber import Subscriber
+from natsbridge.server.config import render
+from natsbridge.subscriber.app import Subscriber
 from tenants import actions, broker
 from tenants.actions import credentials
 from tenants.models import BrokerAccount, Credential, Tenant

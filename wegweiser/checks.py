@@ -7,11 +7,11 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from natsbridge.certificates import check_ca
-from natsbridge.declarations import INGEST, LATEST, most_of_one_device
-from natsbridge.declared import all_streams
+from natsbridge.client.tls import check_ca
 from natsbridge.errors import BridgeError
-from natsbridge.server_config import travels_in_clear
+from natsbridge.jetstream.declaration_settings import all_streams
+from natsbridge.jetstream.declarations import INGEST, LATEST, most_of_one_device
+from natsbridge.server.config import travels_in_clear
 
 
 @register("wegweiser")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from natsbridge.text import spell_out_marks
+from natsbridge.protocol.text import spell_out_marks
 
 
 class DirectionMarksMiddleware:

@@ -18,7 +18,7 @@ from devices.errors import (
     UpgradeRefused,
 )
 from devices.models import Connectivity, Device, RegistrationProof
-from natsbridge import claims
+from natsbridge.identity import claims
 from tenants import secrets
 from tenants.actions import (
     audit,

@@ -21,8 +21,8 @@ from devices.actions.statements import as_json, execute_many
 from devices.models import Command, CommandState
 from devices.presence import LAST_WORDS, Presence, Reporter
 from devices.results import members_within, within
-from natsbridge import envelope
-from natsbridge.envelope import Heartbeat, JsonObject, Message
+from natsbridge.protocol import envelope
+from natsbridge.protocol.envelope import Heartbeat, JsonObject, Message
 from natsbridge.registry import Rejection
 
 

@@ -20,7 +20,7 @@ from devices.actions.statements import as_json, execute_many
 from devices.command_states import COMMAND_STATES
 from devices.models import Command, CommandState, RealtimeData
 from devices.results import within
-from natsbridge.envelope import Message, Response, Unreadable
+from natsbridge.protocol.envelope import Message, Response, Unreadable
 from natsbridge.registry import Rejection
 
 # How many kinds of data one device may have: each is a row.

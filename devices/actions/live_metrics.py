@@ -9,12 +9,12 @@ from devices import live, metrics
 from devices.actions.heard import heard
 from devices.actions.ownership import accounts_of
 from devices.metrics import Point
-from natsbridge import envelope, subjects
-from natsbridge.breaker import DATABASE
-from natsbridge.envelope import RawMessage
 from natsbridge.errors import InvalidSubject, MalformedMessage
+from natsbridge.protocol import envelope, subjects
+from natsbridge.protocol.envelope import RawMessage
+from natsbridge.protocol.subjects import MetricSubject
 from natsbridge.registry import Rejection
-from natsbridge.subjects import MetricSubject
+from natsbridge.rules.breaker import DATABASE
 
 # Beyond this many devices the cache starts afresh, so that made-up ones cannot fill the memory.
 _CACHED_DEVICES = 200_000

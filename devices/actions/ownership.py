@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from devices.models import Device
-from natsbridge.envelope import Message, Unreadable
+from natsbridge.protocol.envelope import Message, Unreadable
 from natsbridge.registry import Rejection
 
 

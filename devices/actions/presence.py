@@ -15,15 +15,15 @@ from django.db import transaction
 from devices.actions import refused_logins, sessions
 from devices.actions.sessions import Session
 from devices.models import Device, Reporter
-from natsbridge import broker_events
-from natsbridge.broker_events import (
+from natsbridge.errors import MalformedMessage
+from natsbridge.protocol import broker_events
+from natsbridge.protocol.broker_events import (
     ACCOUNT_FULL,
     TENANT_SUSPENDED,
     BrokerConnection,
     BrokerUser,
 )
-from natsbridge.envelope import RawMessage
-from natsbridge.errors import MalformedMessage
+from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Rejection
 from tenants.actions import audit, credentials
 from tenants.actions.audit import Actor, Event

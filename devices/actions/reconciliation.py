@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef
 from devices.actions import sessions
 from devices.actions.presence import device_sessions, owners_of
 from devices.models import BrokerSession, Connectivity, Presence, Reporter
-from natsbridge.broker_events import ConnectionList
+from natsbridge.protocol.broker_events import ConnectionList
 
 # The session lock under which one subscriber at a time asks and compares.
 _LOCK = 0x7765_6778

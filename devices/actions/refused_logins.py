@@ -13,8 +13,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from devices.models import Device
-from natsbridge.broker_events import BrokerConnection, Offer
-from natsbridge.subjects import NOBODY
+from natsbridge.protocol.broker_events import BrokerConnection, Offer
+from natsbridge.protocol.subjects import NOBODY
 from tenants.actions.refusals import RefusedLogins
 from tenants.models import BrokerKey, Credential
 from tenants.refusals import Refusal

@@ -27,7 +27,7 @@ from devices.models import (
     Reporter,
 )
 from devices.presence import Change, Grace, Known, Presence, Sessions
-from natsbridge.broker_events import ORDERED_ENDS, SERVER_SHUTDOWN
+from natsbridge.protocol.broker_events import ORDERED_ENDS, SERVER_SHUTDOWN
 
 # The channel on which a subscriber hears that some device's going will be due.
 PRESENCE_CHANNEL = "wegweiser_presence"

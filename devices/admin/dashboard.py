@@ -16,8 +16,8 @@ from devices.models import OPEN_STATES, Command, Device
 from devices.presence import Status
 from devices.watch import current_cutoffs
 from natsbridge.models import ParkedMessage
-from natsbridge.retention import last_run
-from natsbridge.status import open_breakers, service_state, stream_levels
+from natsbridge.retention.engine import last_run
+from natsbridge.subscriber.status import open_breakers, service_state, stream_levels
 
 DAY = timedelta(hours=24)
 # Percent of a stream's room, from which somebody should look.

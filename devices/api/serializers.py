@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from devices import json_values
 from devices.errors import UnfitJson
-from natsbridge.claims import is_public_user_key
+from natsbridge.identity.claims import is_public_user_key
 from tenants.durations import USUAL_OVERLAP, parse_overlap
 from tenants.forms import REASON_MAX
 from tenants.models import Credential

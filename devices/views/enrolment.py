@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from devices.forms import AddDeviceForm
 from devices.views.one_time import secret_gone
 from devices.views.page import PersonRequest, page
-from natsbridge.server_config import travels_in_clear
+from natsbridge.server.config import travels_in_clear
 from tenants.actions import create_enrollment_key, keep_secret, reveal_secret
 from tenants.models import EnrollmentKey, Group, Role
 

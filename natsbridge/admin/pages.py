@@ -6,7 +6,7 @@ from django.utils.safestring import SafeString
 
 from natsbridge.admin.base import ReadOnlyAdmin, label, pretty_json
 from natsbridge.models import SubscriberStatus
-from natsbridge.status import SILENT_AFTER
+from natsbridge.subscriber.status import SILENT_AFTER
 
 
 @admin.register(SubscriberStatus)

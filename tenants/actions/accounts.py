@@ -7,8 +7,8 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from natsbridge import claims, xkeys
-from natsbridge.claims import KeyPair
+from natsbridge.identity import claims, xkeys
+from natsbridge.identity.claims import KeyPair
 from tenants import secrets
 from tenants.models import BrokerAccount, BrokerKey, Tenant
 

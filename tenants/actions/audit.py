@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from natsbridge.text import storable, storable_json
+from natsbridge.protocol.text import storable, storable_json
 from tenants import origin
 from tenants.actions import sealing
 from tenants.models import Action, ActorKind, AuditEntry, User

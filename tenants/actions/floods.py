@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from natsbridge.metering import Excess
+from natsbridge.rules.metering import Excess
 from tenants.actions import audit
 from tenants.actions.accounts import announce_account
 from tenants.actions.audit import Actor

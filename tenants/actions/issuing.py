@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from natsbridge import claims
+from natsbridge.identity import claims
 from tenants import broker
 from tenants.actions import audit
 from tenants.actions.accounts import announce_account

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from natsbridge.server_config import MAX_FILE_STORE
+from natsbridge.server.config import MAX_FILE_STORE
 from tenants.actions import audit
 from tenants.actions.accounts import announce_account
 from tenants.errors import LimitRefused

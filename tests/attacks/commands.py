@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from natsbridge.permissions import CALLOUT_SUBJECT
+from natsbridge.identity.permissions import CALLOUT_SUBJECT
 from tests.attacks.deeds import (
     Deed,
     Divert,

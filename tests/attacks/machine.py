@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from natsbridge import claims
-from natsbridge.permissions import CALLOUT_SUBJECT
+from natsbridge.identity import claims
+from natsbridge.identity.permissions import CALLOUT_SUBJECT
 from tests.attacks.commands import TRIED, commands, filled, report_subject
 from tests.attacks.deeds import (
     LET_IN,

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from natsbridge import claims, streams, subjects
-from natsbridge.authorization import Login
-from natsbridge.broker_events import BrokerUser, read_event
-from natsbridge.callout import Verdict
-from natsbridge.claims import AccountLimits, KeyPair
-from natsbridge.permissions import CALLOUT_PERMISSIONS, Permissions
+from natsbridge.identity import claims
+from natsbridge.identity.claims import AccountLimits, KeyPair
+from natsbridge.identity.permissions import CALLOUT_PERMISSIONS, Permissions
+from natsbridge.jetstream import streams
+from natsbridge.protocol import subjects
+from natsbridge.protocol.broker_events import BrokerUser, read_event
+from natsbridge.protocol.login_request import Login
+from natsbridge.subscriber.callout import Verdict
 from tenants.callout import Gatekeeper
 from tests.attacks.deeds import TENANTS, Actor, Credential
 from tests.attacks.registration import Registered

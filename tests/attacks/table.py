@@ -6,7 +6,7 @@ its devices), `{sibling}` another device of the same tenant, and `{other_tenant}
 `{other_account}`, `{other_stream}` and `{other_device}` belong to somebody else.
 """
 
-from natsbridge.subjects import DURABLE_KINDS
+from natsbridge.protocol.subjects import DURABLE_KINDS
 from tests.attacks.deeds import (
     ACTORS,
     Attack,

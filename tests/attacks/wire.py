@@ -11,7 +11,7 @@ from uuid import uuid4
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from natsbridge import claims
+from natsbridge.identity import claims
 from tests.waiting import SAFETY_NET
 
 # A JWT and the seed of its user, or nobody's.

@@ -12,10 +12,10 @@ from devices import metrics
 from devices.actions import live_metrics
 from devices.models import RealtimeData
 from devices.redis import metrics_client
-from natsbridge import streams
-from natsbridge.connection import Connection, connect
-from natsbridge.envelope import RawMessage
-from natsbridge.pull import PullConsumer
+from natsbridge.client.connection import Connection, connect
+from natsbridge.client.pull import PullConsumer
+from natsbridge.jetstream import streams
+from natsbridge.protocol.envelope import RawMessage
 from tenants import broker
 from tenants.models import Group
 from tests.bench.conftest import Figures

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.utils.crypto import get_random_string
 
-from natsbridge import claims
+from natsbridge.identity import claims
 from natsbridge.models import SubscriberStatus
 from tenants import broker
 from tenants.models import BrokerAccount, Credential, Group, hash_token

@@ -11,8 +11,8 @@ from django.conf import settings
 from nats.errors import Error as NatsError
 
 from devices.models import RealtimeData
-from natsbridge.connection import connect
-from natsbridge.subjects import device_inbox, device_subject
+from natsbridge.client.connection import connect
+from natsbridge.protocol.subjects import device_inbox, device_subject
 from tests.people import Enrolled
 from tests.system import LoopThread
 from tests.waiting import SAFETY_NET

@@ -16,8 +16,8 @@ from pytest_django.fixtures import Settings
 from devices.actions import commands, enrolment
 from devices.errors import DeviceCannotMove
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
-from natsbridge import status
 from natsbridge.models import ParkedMessage, Pruning
+from natsbridge.subscriber import status
 from tenants import actions
 from tenants.models import Group, Role, Tenant, User
 from tests.people import enrol

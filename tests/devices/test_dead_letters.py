@@ -16,9 +16,10 @@ from devices import metrics
 from devices.actions import live_metrics
 from devices.actions.heard import heard
 from devices.models import Command, CommandState, RealtimeData
-from natsbridge import ingest, parking, rejections, status
-from natsbridge.breaker import DATABASE
+from natsbridge.dead_letters import store
 from natsbridge.models import ParkedMessage, SubscriberStatus
+from natsbridge.rules.breaker import DATABASE
+from natsbridge.subscriber import intake, rejections, status
 from tenants.models import Group, User
 from tests.people import Enrolled, enrol
 from tests.system import Agent, System, eventually
@@ -73,7 +74,7 @@ def test_a_replay_of_what_is_still_bad_is_parked_again(agent: Agent) -> None:
     eventually(lambda: ParkedMessage.objects.count() == 2)
     dead_letters("replay", "--all")
     eventually(lambda: ParkedMessage.objects.filter(attempts=2).count() == 2)
-    assert parking.counts_by_reason() == {"malformed_json": 2}
+    assert store.counts_by_reason() == {"malformed_json": 2}
     assert dead_letters("discard", "--all") == "2 gone\n"
     assert dead_letters("list") == "No dead letters.\n"
 
@@ -114,7 +115,7 @@ def counters() -> dict[str, int]:
 def test_postgres_that_hangs_stops_no_live_metric_and_loses_no_message(
     agent: Agent, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "SLOW_SECONDS", 0.3)
     # Whose the device is stays known, and that it was heard is due with each point.
     monkeypatch.setattr(live_metrics, "_owners", live_metrics.Owners(lifetime=3600))
     monkeypatch.setattr(heard, "every", 0.0)

@@ -18,9 +18,9 @@ from pytest_django.fixtures import Settings
 
 from devices import metrics
 from devices.models import Connectivity
-from natsbridge import status
 from natsbridge.models import SubscriberStatus
-from natsbridge.status import service_state
+from natsbridge.subscriber import status
+from natsbridge.subscriber.status import service_state
 from tenants.actions import credentials
 from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
 from tests.people import enrol

@@ -12,9 +12,10 @@ from devices.actions import reconciliation
 from devices.models import BrokerSession, Connectivity, Device, Presence, PresenceChange, Reporter
 from devices.presence import Status
 from devices.watch import current_cutoffs
-from natsbridge import accounts, claims
-from natsbridge.connection import connect
-from natsbridge.jwt import signed
+from natsbridge.client import system_account
+from natsbridge.client.connection import connect
+from natsbridge.identity import claims
+from natsbridge.identity.jwt import signed
 from natsbridge.models import SubscriberStatus
 from tenants import broker
 from tenants.models import Action, AuditEntry, Group
@@ -124,7 +125,7 @@ def test_an_installation_from_before_gets_the_events_too(
         async with connect(
             settings.NATS_URL, user_jwt=lambda: login.jwt, seed=login.seed, name="test"
         ) as connection:
-            await accounts.push(connection.client, before)
+            await system_account.push(connection.client, before)
 
     system.thread.run(push())
     system.server.stop()

@@ -22,7 +22,7 @@ from devices.models import (
     Reporter,
 )
 from natsbridge.models import ParkedMessage, SubscriberStatus
-from natsbridge.retention import prune, retention
+from natsbridge.retention.engine import prune, retention
 from tenants import broker
 from tenants.actions import audit, sealing
 from tenants.models import (

@@ -11,7 +11,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from devices.models import BrokerSession, Presence, PresenceChange
-from natsbridge.broker_events import ACCOUNT_FULL, TENANT_SUSPENDED
+from natsbridge.protocol.broker_events import ACCOUNT_FULL, TENANT_SUSPENDED
 from tenants.actions import credentials, suspension
 from tenants.models import (
     Action,

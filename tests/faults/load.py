@@ -28,7 +28,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from natsbridge.connection import Connection, connect
+from natsbridge.client.connection import Connection, connect
 from tests.faults.api import Api
 from tests.faults.ledger import Writer
 

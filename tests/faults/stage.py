@@ -16,7 +16,7 @@ from uuid import UUID
 
 import psutil
 
-from natsbridge import keys
+from natsbridge.identity import nkeys
 from tests.faults.api import Api
 from tests.faults.load import Credentials, Plan
 from tests.faults.proxy import Network, Route
@@ -223,8 +223,8 @@ class Stage:
             shutil.rmtree(self.home, ignore_errors=True)
 
     def _base(self) -> dict[str, str]:
-        keys = {name.upper(): value for name, value in asdict(self._secrets).items()}
-        return {name: value for name, value in keys.items() if name.endswith("_KEY")} | {
+        nkeys = {name.upper(): value for name, value in asdict(self._secrets).items()}
+        return {name: value for name, value in nkeys.items() if name.endswith("_KEY")} | {
             "PATH": os.defpath,
             "HOME": str(self.home),
             "DJANGO_SETTINGS_MODULE": "wegweiser.settings",
@@ -292,7 +292,7 @@ class Stage:
             return list(pool.map(self._register_one, range(self._devices)))
 
     def _register_one(self, number: int) -> Credentials:
-        pair = keys.generate("user")
+        pair = nkeys.generate("user")
         answer = self.api.register(
             {
                 "groupuuid": self.accounts.group_uuid,

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from natsbridge.keys import sign
+from natsbridge.identity.nkeys import sign
 
 # How often something is sent; and the most that waits to be sent over one connection.
 TICK = 0.01

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from natsbridge.declarations import LATEST_PER_SUBJECT
-from natsbridge.subjects import DURABLE_KINDS
+from natsbridge.jetstream.declarations import LATEST_PER_SUBJECT
+from natsbridge.protocol.subjects import DURABLE_KINDS
 
 LARGE = 200_000
 # The agent version of those that have nothing wrong with them.

@@ -19,7 +19,7 @@ from pytest_django.fixtures import Settings
 
 from devices.models import Connectivity, Device
 from natsbridge.models import ParkedMessage, SubscriberStatus
-from natsbridge.status import service_state
+from natsbridge.subscriber.status import service_state
 from tenants.models import BrokerAccount, Group
 from tests.devices.test_nats_subscriber import database_url
 from tests.hostile.fire import Gun
@@ -172,7 +172,7 @@ def test_two_thousand_hostile_messages_are_stored_or_parked(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("natsbridge.status.BEAT_SECONDS", 0.5)
+    monkeypatch.setattr("natsbridge.subscriber.status.BEAT_SECONDS", 0.5)
     system.start_subscriber()
     attack = Attack(system, group_a, devices)
     for _ in range(2):

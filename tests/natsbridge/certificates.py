@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from natsbridge.server_config import ServerTLS
+from natsbridge.server.config import ServerTLS
 
 
 def self_signed(directory: Path) -> ServerTLS:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from natsbridge.admin.base import SHOWN_CHARACTERS
 from natsbridge.models import ParkedMessage, SubscriberStatus
-from natsbridge.text import readable
+from natsbridge.protocol.text import readable
 from tenants.models import User
 
 MESSAGES = reverse("admin:natsbridge_parkedmessage_changelist")

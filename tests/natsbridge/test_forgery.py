@@ -9,9 +9,12 @@ from uuid import uuid4
 import nats.errors
 import pytest
 
-from natsbridge import accounts, claims, streams, subjects
-from natsbridge.jwt import signed
-from natsbridge.subjects import command_export, device_subject, metric_subject
+from natsbridge.client import system_account
+from natsbridge.identity import claims
+from natsbridge.identity.jwt import signed
+from natsbridge.jetstream import streams
+from natsbridge.protocol import subjects
+from natsbridge.protocol.subjects import command_export, device_subject, metric_subject
 from tests.broker import SILENCE, Broker, StartNats, eventually
 from tests.plugin import allot_port
 from tests.waiting import SAFETY_NET
@@ -52,7 +55,7 @@ async def test_an_import_under_another_accounts_key_opens_no_way(broker: Broker)
         broker.operator, thief.account.public, nats_claims, name="forged", issued_at=2**31
     )
     system = await broker.connect_system()
-    await accounts.push(system.client, forged)
+    await system_account.push(system.client, forged)
 
     platform = await broker.connect_as(broker.platform)
     await platform.listen("ingest.>")

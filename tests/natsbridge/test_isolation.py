@@ -9,10 +9,11 @@ import nats.errors
 import pytest
 from nats.js.errors import NoStreamResponseError
 
-from natsbridge import streams, subjects
-from natsbridge.claims import AccountLimits
-from natsbridge.declarations import INGEST_PER_SUBJECT
-from natsbridge.subjects import (
+from natsbridge.identity.claims import AccountLimits
+from natsbridge.jetstream import streams
+from natsbridge.jetstream.declarations import INGEST_PER_SUBJECT
+from natsbridge.protocol import subjects
+from natsbridge.protocol.subjects import (
     DURABLE_KINDS,
     ONCE_KINDS,
     command_export,

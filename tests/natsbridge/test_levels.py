@@ -1,8 +1,8 @@
 from nats.js.api import StreamConfig, StreamInfo, StreamState
 
-from natsbridge import streams
-from natsbridge.declarations import most_of_one_device, platform_streams
-from natsbridge.levels_task import level
+from natsbridge.jetstream import streams
+from natsbridge.jetstream.declarations import most_of_one_device, platform_streams
+from natsbridge.subscriber.stream_usage import level
 
 ACCOUNT = "A" * 56
 TENANT = "5d6d6d3e-55cb-4b2d-8a58-35f4a7c44d7c"

@@ -11,16 +11,16 @@ from typing import Any, cast
 
 import pytest
 
-from natsbridge import subscriber
-from natsbridge.connection import Connection
+from natsbridge.client.connection import Connection
+from natsbridge.client.pull import PullConsumer
 from natsbridge.errors import DependencyAway
-from natsbridge.live_intake import LiveIntake
-from natsbridge.pull import PullConsumer
+from natsbridge.postgres.wakeups import Wakeups
+from natsbridge.protocol.subjects import METRIC_PATTERN
 from natsbridge.registry import LiveSubscription
 from natsbridge.runtime import Runtime, Worker, supervise
-from natsbridge.status import service_state
-from natsbridge.subjects import METRIC_PATTERN
-from natsbridge.wakeups import Wakeups
+from natsbridge.subscriber import app
+from natsbridge.subscriber.live_intake import LiveIntake
+from natsbridge.subscriber.status import service_state
 from tests.broker import Broker
 from tests.broker import eventually as broker_eventually
 from tests.system import System, eventually
@@ -77,7 +77,7 @@ async def test_a_live_intake_that_fails_leaves_no_subscription(broker: Broker) -
 async def test_what_live_messages_take_of_the_memory_is_bounded_in_bytes_too(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("natsbridge.live_intake.BUFFER_BYTES", 10_000)
+    monkeypatch.setattr("natsbridge.subscriber.live_intake.BUFFER_BYTES", 10_000)
     peer = await broker.connect_as(broker.platform)
     connection = cast("Connection", SimpleNamespace(client=peer.client, is_connected=True))
     runtime = Runtime(connection, Wakeups(()), "test", Counter())
@@ -151,7 +151,7 @@ def test_a_subscriber_that_waits_for_messages_stops_without_waiting_for_one(
     batch = PullConsumer.batch
     # Neither the wait for a message nor the draining ends before this test does.
     monkeypatch.setattr(PullConsumer, "batch", lambda pull, _: batch(pull, 10 * SAFETY_NET))
-    monkeypatch.setattr(subscriber, "DRAIN_SECONDS", 10 * SAFETY_NET)
+    monkeypatch.setattr(app, "DRAIN_SECONDS", 10 * SAFETY_NET)
     system.start_subscriber()
     eventually(lambda: service_state().connected)
     system.stop_subscriber()

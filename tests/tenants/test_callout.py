@@ -11,10 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices.actions import presence
-from natsbridge import claims
-from natsbridge.authorization import Login
-from natsbridge.callout import Admitted, Refused
-from natsbridge.envelope import RawMessage
+from natsbridge.identity import claims
+from natsbridge.protocol.envelope import RawMessage
+from natsbridge.protocol.login_request import Login
+from natsbridge.subscriber.callout import Admitted, Refused
 from tenants import actions, broker
 from tenants.actions import credentials
 from tenants.actions.credentials import Issued

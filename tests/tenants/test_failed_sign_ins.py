@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from natsbridge.retention import prune, retention
+from natsbridge.retention.engine import prune, retention
 from tenants.models import User
 
 LIST = "/admin/axes/accessfailurelog/"

@@ -9,8 +9,8 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, StreamConfig
 from pytest_django.fixtures import Settings
 
-from natsbridge.declarations import ACK_WAIT
-from natsbridge.subjects import tenant_stream_name
+from natsbridge.jetstream.declarations import ACK_WAIT
+from natsbridge.protocol.subjects import tenant_stream_name
 from tenants import broker, provisioning
 from tenants.models import Tenant
 from tests.system import System

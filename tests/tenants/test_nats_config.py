@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
-from natsbridge.server_config import ServerTLS
+from natsbridge.server.config import ServerTLS
 from tenants.models import BrokerAccount, BrokerKey, Tenant
 from tests.natsbridge.certificates import self_signed
 from tests.plugin import allot_port

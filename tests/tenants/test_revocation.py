@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 
 from devices.actions import credentials as device_credentials
 from devices.models import Connectivity, Device
-from natsbridge import claims
+from natsbridge.identity import claims
 from natsbridge.models import ParkedMessage
 from tenants import actions, broker, provisioning
 from tenants.actions import audit, credentials, limits, suspension

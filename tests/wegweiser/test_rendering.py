@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from natsbridge.management.base import PlainCommand
-from natsbridge.text import one_line, plain
+from natsbridge.protocol.text import one_line, plain
 from tenants import actions
 from tenants.actions import suspension
 from tenants.models import Tenant

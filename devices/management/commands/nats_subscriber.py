@@ -19,10 +19,10 @@ from django.db import OperationalError, ProgrammingError, connection
 from django.utils.module_loading import autodiscover_modules
 
 from devices.redis import client
-from natsbridge.connection import Connection, connect
+from natsbridge.client.connection import Connection, connect
 from natsbridge.management.base import PlainCommand
 from natsbridge.registry import registry
-from natsbridge.subscriber import Subscriber, part_names
+from natsbridge.subscriber.app import Subscriber, part_names
 from tenants import broker
 from tenants.actions import ensure_platform_keys
 from tenants.errors import TenantsError

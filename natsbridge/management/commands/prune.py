@@ -7,7 +7,7 @@ from django.core.management.base import CommandError
 
 from natsbridge.errors import AlreadyPruning
 from natsbridge.management.base import PlainCommand
-from natsbridge.retention import count, prune, retention
+from natsbridge.retention.engine import count, prune, retention
 
 
 class Command(PlainCommand):

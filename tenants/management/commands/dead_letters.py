@@ -8,10 +8,10 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
-from natsbridge import parking
+from natsbridge.dead_letters import store
 from natsbridge.management.base import PlainCommand
 from natsbridge.models import ParkedMessage
-from natsbridge.text import readable
+from natsbridge.protocol.text import readable
 
 State = ParkedMessage.State
 FILTERS = ("reason", "kind", "tenant", "device")
@@ -46,7 +46,7 @@ class Command(PlainCommand):
         elif not (ids or chosen or options["all"]):
             raise CommandError("Say which: by ID, by --reason and the like, or --all.")
         else:
-            work = parking.request_replay if what == "replay" else parking.discard
+            work = store.request_replay if what == "replay" else store.discard
             number = work(rows, by=getpass.getuser())
             self.stdout.write(f"{number} to be replayed" if what == "replay" else f"{number} gone")
 
@@ -57,7 +57,7 @@ class Command(PlainCommand):
         for row in found:
             line = (row.pk, row.parked_at.isoformat("T", "seconds"), row.reason, row.subject)
             self.stdout.write("  ".join(map(str, line)))
-        for reason, number in parking.counts_by_reason().items():
+        for reason, number in store.counts_by_reason().items():
             self.stderr.write(f"{reason}: {number}")
 
     def _show(self, rows: QuerySet[ParkedMessage], ids: list[int]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from natsbridge.certificates import check_ca, check_pair
+from natsbridge.client.tls import check_ca, check_pair
 from natsbridge.errors import BridgeError
 from natsbridge.management.base import PlainCommand
-from natsbridge.server_config import ClusterConfig, ServerConfig, ServerTLS, render
+from natsbridge.server.config import ClusterConfig, ServerConfig, ServerTLS, render
 from tenants import actions, broker
 from tenants.errors import TenantsError
 

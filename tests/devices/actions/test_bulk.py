@@ -12,8 +12,8 @@ from devices.actions import bulk, delivery, filling
 from devices.errors import CommandConflict
 from devices.models import BulkCommand, Command, CommandState, Device
 from devices.presence import Status
-from natsbridge import status
 from natsbridge.models import Coverage
+from natsbridge.subscriber import status
 from tenants.actions import suspension
 from tenants.models import Action, AuditEntry, Group, Tenant, User
 from tests.many import many_devices, some_offline

@@ -124,6 +124,6 @@ def test_a_command_of_the_platform_needs_nobodys_permission(
 
 @pytest.fixture
 def beating(db: None) -> None:
-    from natsbridge import status
+    from natsbridge.subscriber import status
 
     status.beat(str(uuid4()), started_at=timezone.now(), connected=True, details={})

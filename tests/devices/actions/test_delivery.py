@@ -13,7 +13,7 @@ from devices.actions.sessions import Session
 from devices.errors import CommandConflict, CommandRefused
 from devices.models import BrokerSession, Command, CommandState, Connectivity, Device
 from devices.presence import Presence, Reporter
-from natsbridge import status
+from natsbridge.subscriber import status
 from tenants import actions
 from tenants.models import Action, AuditEntry, Group, Membership, Role, Tenant, User
 from tests.people import Enrolled, enrol

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from devices.actions import commands, delivery, heartbeats, sessions
 from devices.actions.sessions import Session
 from devices.models import BrokerSession, Command, Connectivity, Device, Reporter
-from natsbridge import envelope
-from natsbridge.envelope import Message, RawMessage
-from natsbridge.status import beat
+from natsbridge.protocol import envelope
+from natsbridge.protocol.envelope import Message, RawMessage
+from natsbridge.subscriber.status import beat
 from tenants.models import User
 
 pytestmark = pytest.mark.usefixtures("redis_server")

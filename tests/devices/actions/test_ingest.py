@@ -17,11 +17,11 @@ from rest_framework.test import APIClient
 from devices import metrics
 from devices.actions import commands, heartbeats, ingest
 from devices.models import Command, CommandState, Connectivity, Device
-from natsbridge import envelope
-from natsbridge.envelope import Message, RawMessage
 from natsbridge.errors import MalformedMessage
+from natsbridge.protocol import envelope
+from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.registry import Rejection
-from natsbridge.status import beat
+from natsbridge.subscriber.status import beat
 from tenants.actions import suspension
 from tenants.models import Tenant, User
 from tests.devices.views.conftest import logged_in

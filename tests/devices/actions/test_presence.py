@@ -19,13 +19,13 @@ from devices.models import (
     Presence,
     Reporter,
 )
-from natsbridge import claims
-from natsbridge.broker_events import ORDERED_ENDS
-from natsbridge.declarations import TRIES
-from natsbridge.dispatch import Dispatcher, Verdict, all_to
-from natsbridge.envelope import RawMessage
+from natsbridge.identity import claims
+from natsbridge.jetstream.declarations import TRIES
 from natsbridge.models import Coverage
+from natsbridge.protocol.broker_events import ORDERED_ENDS
+from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import registry
+from natsbridge.subscriber.dispatch import Dispatcher, Verdict, all_to
 from tenants.broker import Purpose, key_pair
 from tenants.models import Action, AuditEntry, Group, Tenant, User
 

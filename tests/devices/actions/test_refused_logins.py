@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from devices.actions import presence, refused_logins
 from devices.actions.credentials import delete_devices, revoke_device
-from natsbridge import claims
-from natsbridge.envelope import RawMessage
-from natsbridge.subjects import NOBODY
+from natsbridge.identity import claims
+from natsbridge.protocol.envelope import RawMessage
+from natsbridge.protocol.subjects import NOBODY
 from tenants import actions, broker
 from tenants.actions import credentials
 from tenants.actions.refusals import RefusedLogins

@@ -20,8 +20,9 @@ from uuid import UUID, uuid4
 
 from nats.js.errors import NotFoundError
 
-from natsbridge import claims, subjects
-from natsbridge.server_config import ServerTLS
+from natsbridge.identity import claims
+from natsbridge.protocol import subjects
+from natsbridge.server.config import ServerTLS
 from tests import waiting
 from tests.broker import Broker, Peer, Tenant
 from tests.waiting import SAFETY_NET

@@ -7,7 +7,7 @@ from pathlib import Path
 import nats.errors
 import pytest
 
-from natsbridge import claims
+from natsbridge.identity import claims
 from tests.devices.agent.conftest import StartAgent
 from tests.devices.agent.support import (
     AgentProcess,

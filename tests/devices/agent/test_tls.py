@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devices.agent import nats_persistent_agent as agent
-from natsbridge.server_config import ServerTLS
+from natsbridge.server.config import ServerTLS
 from tests.broker import Broker, StartNats
 from tests.devices.agent.conftest import StartAgent
 from tests.devices.agent.support import AgentProcess, FakeServer, Platform, connected, eventually

@@ -13,7 +13,7 @@ from devices import recipients
 from devices.actions import bulk, commands
 from devices.api import answers
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device, Presence
-from natsbridge import status
+from natsbridge.subscriber import status
 from tenants import actions
 from tenants.models import Action, AuditEntry, Group, Role, Tenant, User
 from tests.many import online

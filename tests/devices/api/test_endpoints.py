@@ -17,8 +17,8 @@ from devices.metrics import Point
 from devices.models import Command, Connectivity, Device
 from devices.presence import Status
 from devices.watch import current_cutoffs
-from natsbridge import claims
-from natsbridge import status as status_row
+from natsbridge.identity import claims
+from natsbridge.subscriber import status as status_row
 from tenants import actions
 from tenants.models import Group, Role, User
 from tests.people import Enrolled, authorization, enrol

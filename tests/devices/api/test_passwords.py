@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from devices.actions import enrolment
 from devices.errors import AlreadyRegistered
 from devices.models import Connectivity, Device
-from natsbridge import claims
+from natsbridge.identity import claims
 from tenants import actions
 from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, Credential, Group, Role, Tenant, User, hash_token

@@ -16,8 +16,8 @@ from rest_framework.test import APIClient
 
 from devices.actions.credentials import delete_devices
 from devices.models import Device
-from natsbridge import claims
-from natsbridge.claims import KeyPair
+from natsbridge.identity import claims
+from natsbridge.identity.claims import KeyPair
 from tenants import actions
 from tenants.actions import limits
 from tenants.models import EnrollmentKey, Group, Tenant, User

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from devices.models import Device
 from devices.user_agents import describe
-from natsbridge.retention import prune, retention
+from natsbridge.retention.engine import prune, retention
 from tenants import actions
 from tenants.actions import web_sessions
 from tenants.models import Action, ApiToken, AuditEntry, Role, User, WebSession

@@ -10,8 +10,8 @@ from pytest_django.fixtures import Settings
 from devices import metrics
 from devices.metrics import Point
 from devices.models import Connectivity, Device
-from natsbridge.metering import Excess
 from natsbridge.models import Coverage
+from natsbridge.rules.metering import Excess
 from tenants.actions import floods
 from tenants.actions.floods import Sender
 from tests.devices.views.conftest import logged_in

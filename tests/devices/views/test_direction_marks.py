@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from devices.actions.commands import issue
 from devices.models import Command, Connectivity, Device
-from natsbridge.text import spell_out_marks
+from natsbridge.protocol.text import spell_out_marks
 from tenants.models import AuditEntry, Group, Organisation, Tenant, User
 from tests.devices.api.test_audit import content
 

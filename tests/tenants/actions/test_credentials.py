@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from natsbridge import claims
+from natsbridge.identity import claims
 from tenants import actions, broker, origin
 from tenants.actions import credentials, rotation, suspension
 from tenants.actions.credentials import Use

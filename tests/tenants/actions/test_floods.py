@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from natsbridge.metering import Excess
+from natsbridge.rules.metering import Excess
 from tenants import broker
 from tenants.actions import ensure_broker_account, ensure_platform_keys, floods
 from tenants.actions.floods import Sender

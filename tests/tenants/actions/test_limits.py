@@ -1,6 +1,6 @@
 import pytest
 
-from natsbridge.server_config import MAX_FILE_STORE
+from natsbridge.server.config import MAX_FILE_STORE
 from tenants import actions, broker
 from tenants.actions import limits
 from tenants.errors import LimitRefused

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from natsbridge.retention import prune, retention
+from natsbridge.retention.engine import prune, retention
 from tenants.actions import create_enrollment_key, keep_secret, reveal_secret
 from tenants.models import ApiToken, EnrollmentKey, Group, OneTimeSecret, User
 

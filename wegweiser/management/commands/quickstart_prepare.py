@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from natsbridge.management.base import PlainCommand
-from natsbridge.server_config import render
+from natsbridge.server.config import render
 from tenants import broker
 from tenants.actions import ensure_platform_keys
 from wegweiser.quickstart.bootstrap import bootstrap

@@ -1,0 +1,180 @@
+"""Messages that could not be used: looked at, replayed, discarded."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.db.models import QuerySet
+from django.db.models.functions import Length
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.defaultfilters import filesizeformat, truncatechars
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import AllValuesCheckboxFilter
+from unfold.decorators import action
+
+from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
+from natsbridge.dead_letters import store
+from natsbridge.models import ParkedMessage
+from natsbridge.protocol.text import readable
+
+State = ParkedMessage.State
+STATE_KINDS = {State.PARKED: "warning", State.REPLAYED: "success", State.DISCARDED: ""}
+
+
+class Sized(Protocol):
+    body_bytes: int
+
+
+class Question(NamedTuple):
+    title: str
+    text: str
+    button: str
+    dangerous: bool = False
+
+
+REPLAY = Question(
+    "Replay this message?",
+    "A running subscriber hands it to its handler once more, with its own subject and time.",
+    "Replay",
+)
+REPLAY_REASON = REPLAY._replace(title="Replay all messages of this reason?")
+DISCARD = Question(
+    "Discard this message?",
+    "It is not parked any more and cannot be replayed.",
+    "Discard",
+    dangerous=True,
+)
+
+
+@admin.register(ParkedMessage)
+class ParkedMessageAdmin(ReadOnlyAdmin):
+    list_display = ("parked_at", "standing", "reason", "subject", "summary", "size", "attempts")
+    list_filter = (
+        ("reason", AllValuesCheckboxFilter),
+        ("state", AllValuesCheckboxFilter),
+        ("kind", AllValuesCheckboxFilter),
+        "parked_at",
+    )
+    list_filter_submit = True
+    search_fields = ("subject", "detail", "tenant", "device")
+    search_help_text = "Part of the subject or of the detail, such as a tenant's or device's uuid"
+    show_full_result_count = False
+    actions = ("replay_selected", "discard_selected")
+    actions_detail = ("replay", "replay_reason", "discard")
+    fields = (
+        "standing",
+        "reason",
+        "detail_text",
+        "subject",
+        "tenant",
+        "device",
+        "received_at",
+        "parked_at",
+        "attempts",
+        "settled_at",
+        "settled_by",
+        "size",
+        "pretty_headers",
+        "readable_body",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ParkedMessage]:
+        # A body may be a megabyte, so a list of messages must not carry theirs.
+        return ParkedMessage.objects.defer("body").annotate(body_bytes=Length("body"))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("natsbridge.delete_parkedmessage")
+
+    def has_settle_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("natsbridge.change_parkedmessage")
+
+    @action(description="Replay selected messages", permissions=["settle"])
+    def replay_selected(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+        self._replay(request, rows)
+
+    @action(description="Discard selected messages", permissions=["settle"])
+    def discard_selected(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+        self._discard(request, rows)
+
+    @action(description="Replay", permissions=["settle"], icon="replay")
+    def replay(self, request: HttpRequest, object_id: Any) -> HttpResponse:
+        return self._ask(request, object_id, REPLAY, self._replay)
+
+    @action(description="Replay all of this reason", permissions=["settle"], icon="fast_rewind")
+    def replay_reason(self, request: HttpRequest, object_id: Any) -> HttpResponse:
+        def all_of_its_reason(request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+            reasons = rows.values_list("reason", flat=True)
+            self._replay(request, ParkedMessage.objects.filter(reason__in=list(reasons)))
+
+        return self._ask(request, object_id, REPLAY_REASON, all_of_its_reason)
+
+    @action(description="Discard", permissions=["settle"], icon="delete_sweep")
+    def discard(self, request: HttpRequest, object_id: Any) -> HttpResponse:
+        return self._ask(request, object_id, DISCARD, self._discard)
+
+    def _replay(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+        asked = store.request_replay(_plain(rows), by=request.user.get_username())
+        self.message_user(request, f"To be replayed: {asked}", messages.SUCCESS)
+
+    def _discard(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+        gone = store.discard(_plain(rows), by=request.user.get_username())
+        self.message_user(request, f"Discarded: {gone}", messages.SUCCESS)
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        object_id: Any,
+        question: Question,
+        act: Callable[[HttpRequest, QuerySet[ParkedMessage]], None],
+    ) -> HttpResponse:
+        page = reverse("admin:natsbridge_parkedmessage_change", args=[object_id])
+        rows = ParkedMessage.objects.filter(pk=unquote(str(object_id)))
+        if request.method == "POST":
+            act(request, rows)
+            return redirect(page)
+        context = self.admin_site.each_context(request) | {
+            "title": question.title,
+            "question": question,
+            "rows": rows.defer("body"),
+            "form": forms.Form(),
+            "back": page,
+        }
+        return TemplateResponse(request, "admin/question.html", context)
+
+    @admin.display(description="State", ordering="state")
+    def standing(self, message: ParkedMessage) -> SafeString:
+        if message.state == State.PARKED and message.replay_requested_at:
+            return label("To be replayed", "info")
+        return label(message.get_state_display(), STATE_KINDS[State(message.state)])
+
+    @admin.display(description="Detail")
+    def summary(self, message: ParkedMessage) -> str:
+        last_line = message.detail.strip().rpartition("\n")[2]
+        return truncatechars(last_line, 80)
+
+    @admin.display(description="Detail")
+    def detail_text(self, message: ParkedMessage) -> SafeString:
+        return preformatted(message.detail)
+
+    @admin.display(description="Body size", ordering="body_bytes")
+    def size(self, message: Sized) -> str:
+        return filesizeformat(message.body_bytes)
+
+    @admin.display(description="Headers")
+    def pretty_headers(self, message: ParkedMessage) -> SafeString:
+        return pretty_json(message.headers)
+
+    @admin.display(description="Body")
+    def readable_body(self, message: ParkedMessage) -> SafeString:
+        return preformatted(readable(bytes(message.body)))
+
+
+def _plain(rows: QuerySet[ParkedMessage]) -> QuerySet[ParkedMessage]:
+    """Of the same rows, without what the list adds to them."""
+    return ParkedMessage.objects.filter(pk__in=rows.order_by().values("pk"))

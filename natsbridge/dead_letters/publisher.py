@@ -1,0 +1,124 @@
+"""Where messages go that cannot be used: into the dead-letter queue, and nowhere else.
+
+It is at the broker, so a message is safe there even while Postgres is away. A consumer of it
+keeps the table that the admin reads: `natsbridge.dead_letters.store`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import NoStreamResponseError
+
+from natsbridge.errors import BridgeError
+from natsbridge.jetstream import declaration_settings, streams
+from natsbridge.protocol import dead_letter
+from natsbridge.protocol.subjects import dead_letter_subject
+from natsbridge.registry import Rejection
+from natsbridge.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 100
+_ACK_SECONDS = 5.0
+_HEADER_ROOM = 1024
+
+
+class ParkingLot:
+    """`source` is the part whose messages it takes; `body` makes of one what may be kept of it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        source: str,
+        *,
+        stream: str = "",
+        body: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._source = source
+        self._stream = stream
+        self._body = body
+
+    async def park(
+        self, rejections: Sequence[Rejection], attempts: Callable[[Rejection], int]
+    ) -> list[bool]:
+        """Which of them are safe in the queue now. Takes little more than _ACK_SECONDS, since it
+        gives up at the first part of which none gets there."""
+        safe: list[bool] = []
+        for start in range(0, len(rejections), _AT_ONCE):
+            part = rejections[start : start + _AT_ONCE]
+            kept = await asyncio.gather(*(self._keep(each, attempts(each)) for each in part))
+            safe += kept
+            if not any(kept):
+                break
+        safe += [False] * (len(rejections) - len(safe))
+        for rejection, is_safe in zip(rejections, safe, strict=True):
+            counted = f"parked.{rejection.reason}" if is_safe else f"{self._source}.not_parked"
+            self._runtime.counters[counted] += 1
+        return safe
+
+    async def _keep(self, rejection: Rejection, attempts: int) -> bool:
+        client = self._runtime.connection.client
+        message = rejection.message
+        if self._body is not None:
+            message = message._replace(data=self._body(message.data))
+        packed = dead_letter.pack(
+            message,
+            source=self._source,
+            reason=rejection.reason,
+            detail=rejection.detail,
+            attempts=attempts,
+            room=client.max_payload - _HEADER_ROOM,
+        )
+        headers = {}
+        if message.sequence:
+            moment = message.received_at.timestamp()
+            headers["Nats-Msg-Id"] = f"{self._stream}.{message.sequence}.{moment}"
+        subject = dead_letter_subject(message.subject, rejection.reason)
+        jetstream = client.jetstream(timeout=_ACK_SECONDS)
+        try:
+            await jetstream.publish(subject, packed, stream=streams.DLQ, headers=headers)
+        except NoStreamResponseError:
+            await self._make(jetstream)
+            return False
+        except (NatsError, OSError) as error:
+            log.warning("could not park a message", part=self._source, error=str(error))
+            return False
+        return True
+
+    async def _make(self, jetstream: JetStreamContext) -> None:
+        try:
+            await streams.ensure(jetstream, declaration_settings.stream(streams.DLQ))
+        except (NatsError, BridgeError) as error:
+            log.warning("there is no dead-letter queue", error=str(error))
+
+
+class Sample:
+    """Of bad live messages, which nobody was told were delivered, some for each account: a few at
+    once, and then one every few seconds. So a flood of them does not become one of dead letters."""
+
+    AT_ONCE = 50
+    A_SECOND = 0.2
+    ACCOUNTS = 10_000
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # What each account has left, and when that was.
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def of(self, rejections: Sequence[Rejection]) -> list[Rejection]:
+        return [each for each in rejections if self._takes(each.message.subject.split(".", 2)[1])]
+
+    def _takes(self, account: str) -> bool:
+        now = self._clock()
+        if account not in self._left and len(self._left) >= self.ACCOUNTS:
+            self._left.clear()
+        left, before = self._left.get(account, (float(self.AT_ONCE), now))
+        left = min(left + (now - before) * self.A_SECOND, self.AT_ONCE)
+        taken = left >= 1
+        self._left[account] = (left - taken, now)
+        return taken

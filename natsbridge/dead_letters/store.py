@@ -1,0 +1,224 @@
+"""The only writer of parked messages: mirrored from the dead-letter queue, replayed, discarded."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Count, F, QuerySet
+from django.utils import timezone
+
+from natsbridge.errors import DependencyAway, InvalidSubject, MalformedMessage
+from natsbridge.models import ParkedMessage
+from natsbridge.protocol import dead_letter, subjects
+from natsbridge.protocol.envelope import RawMessage
+from natsbridge.protocol.text import storable
+from natsbridge.registry import Rejection
+from natsbridge.runtime import DATABASE_AWAY
+
+log = structlog.get_logger(__name__)
+
+REPLAYS_CHANNEL = "wegweiser_replays"
+State = ParkedMessage.State
+
+# Hands one message to whoever handles it. Returns the rejection, if it is one.
+Replay = Callable[[ParkedMessage, RawMessage], Rejection | None]
+
+
+class _Whose(NamedTuple):
+    account: str = ""
+    tenant: Any = None
+    device: Any = None
+    kind: str = ""
+
+
+def mirror(messages: Sequence[RawMessage]) -> list[Rejection]:
+    """Dead letters become rows, each once; the oldest make room, of who has the most."""
+    with transaction.atomic():
+        rows = [_row(message) for message in messages]
+        ParkedMessage.objects.bulk_create(rows, batch_size=200, ignore_conflicts=True)
+        _make_room()
+    return []
+
+
+def _make_room() -> None:
+    """Ranking them all costs twenty times as much as adding them up, so only where it must be."""
+    limits = [settings.PARKED_BYTES_MAX, settings.PARKED_MESSAGES_MAX]
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_FULL, limits)
+        if cursor.fetchone() == (True,):
+            cursor.execute(_MAKE_ROOM, limits)
+
+
+def request_replay(messages: QuerySet[ParkedMessage], *, by: str) -> int:
+    """How many of them a subscriber will replay, which it does at once if one runs. Asking again,
+    or for one that was replayed or discarded, changes nothing."""
+    asked = messages.filter(state=State.PARKED, replay_requested_at=None).update(
+        replay_requested_at=timezone.now(), replay_requested_by=by[:150]
+    )
+    if asked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {REPLAYS_CHANNEL}")
+    return asked
+
+
+def discard(messages: QuerySet[ParkedMessage], *, by: str) -> int:
+    """How many were parked and are not any more. The queue still has them for its 30 days."""
+    return messages.filter(state=State.PARKED).update(
+        state=State.DISCARDED, settled_at=timezone.now(), settled_by=by[:150]
+    )
+
+
+def counts_by_reason() -> dict[str, int]:
+    parked = ParkedMessage.objects.filter(state=State.PARKED)
+    return dict(parked.order_by().values_list("reason").annotate(Count("pk")).order_by("reason"))
+
+
+def replay_some(replay: Replay, *, most: int = 100) -> int:
+    """Replays what was asked for, oldest first; how many it looked at. Several subscribers do
+    not take the same ones. Raises what says that a server is away; then that one is tried again,
+    and those before it are done."""
+    done = 0
+    while done < most and _replay_next(replay):
+        done += 1
+    return done
+
+
+def _replay_next(replay: Replay) -> bool:
+    """What the handler writes, and that it was replayed, is one transaction: it happens once."""
+    with transaction.atomic():
+        row = (
+            ParkedMessage.objects.select_for_update(skip_locked=True)
+            .filter(state=State.PARKED, replay_requested_at__isnull=False)
+            .order_by("id")
+            .first()
+        )
+        if row is None:
+            return False
+        failure = _failure(replay, row)
+        now = timezone.now()
+        changes: dict[str, Any] = {"replay_requested_at": None}
+        if failure is None:
+            changes |= {
+                "state": State.REPLAYED,
+                "settled_at": now,
+                "settled_by": row.replay_requested_by,
+            }
+        else:
+            reason, detail = failure
+            changes |= {
+                "reason": reason[:40],
+                "detail": storable(detail),
+                "attempts": F("attempts") + 1,
+            }
+        ParkedMessage.objects.filter(pk=row.pk).update(**changes)
+    return True
+
+
+def _failure(replay: Replay, row: ParkedMessage) -> tuple[str, str] | None:
+    if row.whole_size:
+        return row.reason, f"Of {row.whole_size} bytes only {len(row.body)} are kept."
+    raw = RawMessage(row.subject, bytes(row.body), row.headers, row.received_at)
+    try:
+        with transaction.atomic():
+            rejection = replay(row, raw)
+    except (*DATABASE_AWAY, DependencyAway):
+        raise
+    except InvalidSubject as error:
+        return "bad_subject", str(error)
+    except MalformedMessage as error:
+        return error.reason, str(error)
+    except Exception:
+        # Whatever a handler may raise.
+        log.exception("replay failed", subject=row.subject)
+        return "failed", traceback.format_exc()
+    return None if rejection is None else (rejection.reason, rejection.detail)
+
+
+_IS_FULL = f"""
+    SELECT coalesce(sum(octet_length(body)), 0) > %s OR count(*) > %s
+    FROM {ParkedMessage._meta.db_table}
+"""  # noqa: S608 (the table's own name)
+
+# Each account keeps its newest, and who has the most gives way first: one that floods displaces
+# its own. The newest of each is kept, whatever its size, and what is settled goes before the rest.
+_MAKE_ROOM = f"""
+    DELETE FROM {ParkedMessage._meta.db_table} WHERE id IN (
+        SELECT id FROM (
+            SELECT id, rank,
+                row_number() OVER (ORDER BY rank, id DESC) AS number,
+                sum(size) OVER (ORDER BY held, id DESC) AS bytes
+            FROM (
+                SELECT id, octet_length(body) AS size, row_number() OVER own AS rank,
+                    sum(octet_length(body)) OVER own AS held
+                FROM {ParkedMessage._meta.db_table}
+                WINDOW own AS (
+                    PARTITION BY account ORDER BY state <> '{State.PARKED}', id DESC
+                )
+            ) AS each
+        ) AS ranked
+        WHERE (rank > 1 AND bytes > %s) OR number > %s
+    )
+"""  # noqa: S608 (made of this package's own names)
+
+
+def _row(message: RawMessage) -> ParkedMessage:
+    whose = _Whose()
+    try:
+        label, body = dead_letter.unpack(message.data)
+    except MalformedMessage as error:
+        label = dead_letter.Label(
+            source="",
+            subject=storable(message.subject)[:512],
+            headers={},
+            received_at=message.received_at,
+            reason=error.reason,
+            detail=str(error),
+        )
+        body = message.data
+    else:
+        whose = _whose(label.subject)
+    account = whose.account or subjects.account_of_dead_letter(message.subject)
+    return ParkedMessage(
+        sequence=message.sequence or None,
+        parked_at=message.received_at,
+        source=storable(label.source)[:60],
+        received_at=label.received_at,
+        subject=label.subject,
+        account=account[:56],
+        tenant=whose.tenant,
+        device=whose.device,
+        kind=whose.kind[:64],
+        headers=label.headers,
+        body=body,
+        whole_size=label.whole_size,
+        reason=label.reason,
+        detail=label.detail,
+        attempts=label.attempts,
+    )
+
+
+def _whose(subject: str) -> _Whose:
+    for read in (_of_report, _of_metric, _of_event):
+        try:
+            return read(subject)
+        except InvalidSubject:
+            continue
+    return _Whose()
+
+
+def _of_report(subject: str) -> _Whose:
+    parsed = subjects.parse_ingest(subject)
+    return _Whose(parsed.account, parsed.tenant, parsed.device, parsed.kind)
+
+
+def _of_metric(subject: str) -> _Whose:
+    parsed = subjects.parse_metric(subject)
+    return _Whose(parsed.account, None, parsed.device, f"metric:{parsed.metric_type}"[:64])
+
+
+def _of_event(subject: str) -> _Whose:
+    parsed = subjects.parse_broker(subject)
+    return _Whose(parsed.account, None, None, parsed.event)

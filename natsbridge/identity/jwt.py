@@ -1,0 +1,77 @@
+"""NATS JWTs of version 2 (`ed25519-nkey`): signed, read back, and written as a credentials file."""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from natsbridge.errors import InvalidClaims
+from natsbridge.identity.nkeys import KeyPair, sign, verify
+
+_HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
+_VERSION = 2
+
+
+def signed(
+    issuer: KeyPair,
+    subject: str,
+    nats: dict[str, Any],
+    *,
+    name: str,
+    issued_at: int,
+    expires_at: int | None = None,
+    audience: str | None = None,
+) -> str:
+    claims: dict[str, Any] = {
+        "iat": issued_at,
+        "iss": issuer.public,
+        "name": name,
+        "nats": nats | {"version": _VERSION},
+        "sub": subject,
+    }
+    if expires_at is not None:
+        claims["exp"] = expires_at
+    if audience is not None:
+        claims["aud"] = audience
+    digest = hashlib.new("sha512_256", _compact(claims)).digest()
+    claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
+    content = f"{_base64url(_compact(_HEADER))}.{_base64url(_compact(claims))}"
+    return f"{content}.{_base64url(sign(issuer.seed, content.encode()))}"
+
+
+def decode(jwt: str) -> dict[str, Any]:
+    """The claims of a JWT whose signature is good; InvalidClaims otherwise.
+
+    Says nothing about whether the issuer is trusted or the JWT still valid.
+    """
+    try:
+        content, _, signature = jwt.rpartition(".")
+        header, payload = (json.loads(_unbase64url(part)) for part in content.split("."))
+        signature_bytes = _unbase64url(signature)
+    except (ValueError, RecursionError):
+        raise InvalidClaims("not a JWT") from None
+    if header != _HEADER or not isinstance(payload, dict):
+        raise InvalidClaims("not a NATS JWT of version 2")
+    if not verify(str(payload.get("iss")), content.encode(), signature_bytes):
+        raise InvalidClaims("the signature is not its issuer's")
+    return payload
+
+
+def credentials_file(jwt: str, seed: str) -> str:
+    """The text of a `.creds` file, as every NATS client reads it. It holds a secret."""
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
+
+
+def _compact(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _unbase64url(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,126 @@
+"""What each kind of user may publish and subscribe to, and no more."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from natsbridge.protocol.subjects import (
+    DEAD_LETTER_PATTERN,
+    DURABLE_KINDS,
+    METRIC_PATTERN,
+    tenant_stream_name,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What a user may publish and subscribe to. An empty list of allowed subjects means all."""
+
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    never_publish: tuple[str, ...] = ()
+    never_subscribe: tuple[str, ...] = ()
+
+    def claim(self) -> dict[str, dict[str, list[str]]]:
+        return {
+            "pub": _present(allow=self.publish, deny=self.never_publish),
+            "sub": _present(allow=self.subscribe, deny=self.never_subscribe),
+        }
+
+
+CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH"
+
+_MAKE_STREAMS = (
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.CREATE.*",
+    "$JS.API.STREAM.UPDATE.*",
+    "$JS.API.CONSUMER.INFO.*.*",
+    "$JS.API.CONSUMER.CREATE.*.*",
+)
+
+# Makes and compares streams in the platform's account or a tenant's; reads and deletes nothing.
+PROVISIONER_PERMISSIONS = Permissions(publish=_MAKE_STREAMS, subscribe=("_INBOX.>",))
+
+_LIST_STREAMS = ("$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.*")
+
+# Compares streams with what is declared, and finds those that are not; changes nothing.
+INSPECTOR_PERMISSIONS = Permissions(
+    publish=("$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.*.*", *_LIST_STREAMS),
+    subscribe=("_INBOX.>",),
+)
+
+# The subscriber's user in the platform's account: sends commands, parks messages, consumes any
+# stream, and makes one that is missing.
+SUBSCRIBER_PERMISSIONS = Permissions(
+    publish=(
+        "command.*.*",
+        DEAD_LETTER_PATTERN,
+        *_MAKE_STREAMS,
+        "$JS.API.CONSUMER.MSG.NEXT.*.*",
+        "$JS.ACK.>",
+    ),
+    subscribe=(METRIC_PATTERN, "_INBOX.>"),
+)
+
+# In the system account: account claims, who is connected, ending a connection.
+SYSTEM_PERMISSIONS = Permissions(
+    publish=(
+        "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
+        "$SYS.REQ.ACCOUNT.*.CONNZ",
+        "$SYS.REQ.ACCOUNT.*.JSZ",
+        "$SYS.REQ.SERVER.PING",
+        "$SYS.REQ.SERVER.PING.CONNZ",
+        "$SYS.REQ.SERVER.*.CONNZ",
+        "$SYS.REQ.SERVER.*.KICK",
+    ),
+    subscribe=("_INBOX.>", "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT"),
+)
+
+
+# In the system account: which servers there are.
+SERVER_LIST_PERMISSIONS = Permissions(publish=("$SYS.REQ.SERVER.PING",), subscribe=("_INBOX.>",))
+
+# In the account of the auth callout: hears who wants in, and answers the servers' inboxes.
+CALLOUT_PERMISSIONS = Permissions(publish=("$SYS._INBOX.>",), subscribe=(CALLOUT_SUBJECT,))
+
+NOTHING = Permissions(never_publish=(">",), never_subscribe=(">",))
+
+
+def recreating_permissions(stream: str, consumer: str | None) -> Permissions:
+    """May besides delete this one stream, or only this one consumer of it."""
+    order = (
+        f"STREAM.DELETE.{stream}" if consumer is None else f"CONSUMER.DELETE.{stream}.{consumer}"
+    )
+    return Permissions(publish=(*_MAKE_STREAMS, f"$JS.API.{order}"), subscribe=("_INBOX.>",))
+
+
+def device_permissions(tenant: UUID) -> Permissions:
+    own = f"tenant.{tenant}.device.{{{{name()}}}}"
+    return Permissions(
+        publish=(
+            *(f"{own}.{kind}" for kind in DURABLE_KINDS),
+            "demo.system.{{name()}}.*",
+        ),
+        subscribe=(f"{own}.command", "_INBOX_{{name()}}.>"),
+    )
+
+
+def tenant_permissions(tenant: UUID) -> Permissions:
+    space = f"tenant.{tenant}.>"
+    stream = tenant_stream_name(tenant)
+    return Permissions(
+        publish=(
+            space,
+            f"$JS.API.STREAM.INFO.{stream}",
+            # Not DIRECT.GET: it answers with the bare message, to any reply subject, and the
+            # reply of a request is not held against these permissions.
+            f"$JS.API.STREAM.MSG.GET.{stream}",
+        ),
+        subscribe=(space, "_INBOX.>"),
+        # A command without a row would have no author.
+        never_publish=(f"tenant.{tenant}.device.*.command",),
+    )
+
+
+def _present(**lists: tuple[str, ...]) -> dict[str, list[str]]:
+    return {name: list(subjects) for name, subjects in lists.items() if subjects}

@@ -1,0 +1,346 @@
+"""Durable messages: pulled in batches, dispatched, acknowledged after the commit."""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Self
+
+import structlog
+from django.conf import settings
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from natsbridge.client.pull import PullConsumer, raw_message
+from natsbridge.dead_letters.publisher import ParkingLot
+from natsbridge.errors import BridgeError, DependencyAway
+from natsbridge.jetstream import declaration_settings, streams
+from natsbridge.jetstream.declarations import ACK_WAIT, TRIES
+from natsbridge.protocol.envelope import RawMessage
+from natsbridge.registry import Registry, Rejection, StreamSubscription
+from natsbridge.rules.breaker import DATABASE
+from natsbridge.rules.shares import Sender, Shares, sender_of
+from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from natsbridge.subscriber.dispatch import Dispatcher, Reader, Verdict, all_to, device_messages
+from natsbridge.subscriber.rejections import Rejections
+
+log = structlog.get_logger(__name__)
+
+# The parts that read what devices report, by their streams and consumers.
+DEVICE_STREAMS = {
+    "ingest": (streams.INGEST, streams.INGEST_WRITER),
+    "latest": (streams.LATEST, streams.LATEST_WRITER),
+}
+# A database that takes longer for a batch is as good as away.
+SLOW_SECONDS = 5.0
+_ENSURE_AGAIN_SECONDS = 5.0
+# A batch that is smaller was no flood.
+_GATHER_FROM = 20
+# So much is read ahead, to find those who have little to say behind those who have much; not more,
+# since on a slow machine it would come again before it is handled. What is beyond it of one that
+# has more than all others is put off: for as long as it will take to come to it, and no more than
+# the broker lets be on its way (`max_ack_pending`).
+HELD = 1_000
+HELD_BYTES = 32 * 1024 * 1024
+MOST_PUT_OFF = 60_000
+PUT_OFF_SECONDS = (5.0, 30.0)
+HANDLED_A_SECOND = 2_000
+# After so many answers the other tasks have their turn: publishing alone gives them none.
+BREATH = 100
+# A tenant is alone when no other has been heard for so long: then nobody waits behind it.
+HEARD_SECONDS = 300.0
+# Of one device in a batch: a part of it, so that nobody waits long for a flooder's.
+OF_ONE_DEVICE = 200
+
+
+class DurableIntake:
+    """One stream through its durable consumer; a subscriber has as many as there are such."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        name: str,
+        *,
+        stream: str,
+        consumer: str,
+        read: Reader,
+        parked_body: Callable[[bytes], bytes] | None = None,
+        on_reading: Callable[[], None] | None = None,
+        gather: float = 0.0,
+    ) -> None:
+        self._runtime = runtime
+        self._gather = gather
+        self._name = name
+        self._stream = stream
+        self._on_reading = on_reading
+        self._carrying_on = False
+        runtime.gauges[name] = self._state
+        self._worker = Worker(name)
+        self._dispatcher = Dispatcher(read, tries=TRIES[consumer])
+        self._rejections = Rejections(
+            ParkingLot(runtime, name, stream=stream, body=parked_body),
+            runtime.counters,
+            runtime.slow_lane,
+            attempts=lambda rejection: self._dispatcher.attempts(rejection.message),
+            remove=self._remove,
+            put_off=self._put_off,
+        )
+        self._pull = PullConsumer(
+            stream, consumer, batch=settings.INGEST_BATCH, on_missing=self._ensure_stream
+        )
+        # Read ahead, and being handled.
+        self._shares: Shares[Msg] = Shares(each=OF_ONE_DEVICE)
+        self._in_hand: Sequence[Msg] = ()
+        self._answers = 0
+        # When so many come again that were put off; by tenant, when it was last heard.
+        self._put_off_until: deque[tuple[float, int]] = deque()
+        self._heard: dict[Hashable, float] = {}
+        self._bound: Client | None = None
+        # When the stream is to be seen to again, since it could not be made as it is declared.
+        self._ensure_at: float | None = None
+
+    @classmethod
+    def of_devices(
+        cls, runtime: Runtime, name: str, registry: Registry, *, on_reading: Callable[[], None]
+    ) -> Self:
+        """What devices report; `name` is one of DEVICE_STREAMS."""
+        stream, consumer = DEVICE_STREAMS[name]
+        return cls(
+            runtime,
+            name,
+            stream=stream,
+            consumer=consumer,
+            read=device_messages(registry),
+            on_reading=on_reading,
+        )
+
+    @classmethod
+    def of_stream(cls, runtime: Runtime, subscription: StreamSubscription) -> Self:
+        return cls(
+            runtime,
+            subscription.name,
+            stream=subscription.stream,
+            consumer=subscription.consumer,
+            read=all_to(subscription),
+            parked_body=subscription.parked_body,
+            gather=subscription.gather,
+        )
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                helping = (self._hurry_when_stopping, self._keep_ours, self._rejections.run)
+                helpers = [tasks.create_task(helper()) for helper in helping]
+                try:
+                    await self._read()
+                finally:
+                    for helper in helpers:
+                        helper.cancel()
+            await self._rejections.park_the_rest()
+        finally:
+            self._carrying_on = False
+            await self._pull.stop()
+            await self._hand_back(self._ours())
+            await self._worker.close()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether what is sent now would be taken from the broker and stored."""
+        return self._carrying_on and self._pull.is_served
+
+    def _state(self) -> dict[str, object]:
+        silence = self._pull.silence
+        return {
+            "reading": self.is_reading,
+            "last_sign": None if silence is None else round(silence, 1),
+        }
+
+    async def _read(self) -> None:
+        while not self._runtime.stopping.is_set():
+            client = self._runtime.connection.client
+            if client is not self._bound:
+                await self._ensure_stream()
+                # What an older client had brought comes again.
+                self._shares.clear()
+                self._rejections.clear()
+                await self._pull.bind(client)
+                self._bound = client
+            elif self._ensure_at is not None and time.monotonic() > self._ensure_at:
+                await self._ensure_stream()
+            await self._read_ahead()
+            if messages := self._shares.take(settings.INGEST_BATCH):
+                await self._process(messages)
+            self._carry_on()
+            # A batch that is full has enough waiting behind it.
+            if self._gather and len(messages) >= _GATHER_FROM and not self._shares:
+                await self._runtime.pause(self._gather)
+
+    async def _read_ahead(self) -> None:
+        """Until a full house has been read; of a flooder's more than that, but not kept."""
+        if self._is_full() and not await self._make_room():
+            return
+        now = time.monotonic()
+        for message in await self._pull.batch(0.0 if self._shares else 1.0):
+            sender = sender_of(message.subject)
+            self._heard[sender.tenant] = now
+            if not await self._slow_down(sender, message, now):
+                self._shares.add(sender, message, len(message.data))
+
+    async def _slow_down(self, sender: Sender, message: Msg, now: float) -> bool:
+        lane = self._runtime.slow_lane
+        if sender not in lane or message.metadata.num_delivered != 1:
+            return False
+        seconds = lane.delay(sender, now)
+        if not seconds:
+            return False
+        self._runtime.counters[f"{self._name}.slowed_down"] += 1
+        await self._put_off(message, seconds)
+        return True
+
+    def _is_full(self) -> bool:
+        return len(self._shares) >= HELD or self._shares.bytes >= HELD_BYTES
+
+    async def _make_room(self) -> bool:
+        """Puts off what a flooder has too much of. Whether there was such a one."""
+        now = time.monotonic()
+        while self._put_off_until and self._put_off_until[0][0] < now:
+            self._put_off_until.popleft()
+        away = sum(number for _, number in self._put_off_until)
+        if away >= MOST_PUT_OFF:
+            return False
+        self._heard = {name: at for name, at in self._heard.items() if at > now - HEARD_SECONDS}
+        by_bytes = self._shares.bytes >= HELD_BYTES
+        number = len(self._shares) - (len(self._shares) if by_bytes else HELD) // 2
+        shed = self._shares.shed(number, by_bytes=by_bytes, of_tenant=len(self._heard) > 1)
+        if not shed:
+            return False
+        least, most = PUT_OFF_SECONDS
+        seconds = min(max(least, away / HANDLED_A_SECOND), most)
+        self._put_off_until.append((now + seconds, len(shed)))
+        self._runtime.counters[f"{self._name}.put_off"] += len(shed)
+        for message in shed:
+            await self._put_off(message, seconds)
+        return True
+
+    async def _hurry_when_stopping(self) -> None:
+        await self._runtime.stopping.wait()
+        self._pull.stop_waiting()
+
+    def _carry_on(self) -> None:
+        before = self.is_reading
+        self._carrying_on = True
+        if self._on_reading and self.is_reading and not before:
+            self._on_reading()
+
+    async def _ensure_stream(self) -> None:
+        """A stream that is missing is made; one that cannot be is said and tried again."""
+        self._ensure_at = None
+        try:
+            jetstream = self._runtime.connection.client.jetstream()
+            declared = declaration_settings.stream(self._stream)
+            for change in await streams.ensure(jetstream, declared):
+                log.info("stream ensured", change=change)
+        except (NatsError, BridgeError) as error:
+            log.warning("waiting for the broker's stream", stream=self._stream, error=str(error))
+            self._ensure_at = time.monotonic() + _ENSURE_AGAIN_SECONDS
+            await self._runtime.pause(1.0)
+
+    async def _process(self, messages: Sequence[Msg]) -> None:
+        raws = [raw_message(message) for message in messages]
+        self._in_hand = messages
+        waits = False
+        while (dispatched := await self._dispatch(raws)) is None:
+            if self._runtime.stopping.is_set():
+                return
+            if not waits:
+                waits = True
+                self._runtime.counters[f"{self._name}.waits_for_database"] += 1
+                log.warning("batch waits", part=self._name, size=len(raws))
+            self._carrying_on = False
+            await self._runtime.pause(0.5)
+        self._runtime.counters[f"{self._name}.messages"] += len(raws)
+        await self._settle(messages, raws, *dispatched)
+        self._in_hand = ()
+
+    async def _dispatch(
+        self, raws: Sequence[RawMessage]
+    ) -> tuple[list[Verdict], list[Rejection]] | None:
+        """None while a server is away that is needed: then nothing was decided."""
+        if not DATABASE.admits():
+            return None
+        slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._note_slow)
+        try:
+            outcome = await self._worker.run(self._dispatcher.dispatch, raws)
+        except DATABASE_AWAY as error:
+            DATABASE.failed(str(error))
+            return None
+        except DependencyAway as error:
+            log.warning("batch waits", part=self._name, error=str(error))
+            return None
+        finally:
+            slow.cancel()
+        DATABASE.succeeded()
+        return outcome
+
+    def _note_slow(self) -> None:
+        self._carrying_on = False
+        for _ in range(2):
+            DATABASE.failed(f"no answer to a batch within {SLOW_SECONDS:.0f} s")
+
+    async def _settle(
+        self,
+        messages: Sequence[Msg],
+        raws: Sequence[RawMessage],
+        verdicts: Sequence[Verdict],
+        rejections: Sequence[Rejection],
+    ) -> None:
+        by_raw = {id(raw): message for raw, message in zip(raws, messages, strict=True)}
+        for message, raw, verdict in zip(messages, raws, verdicts, strict=True):
+            if verdict is Verdict.DONE:
+                self._dispatcher.settled(raw)
+                await self._answer(message, b"+ACK")
+            elif verdict is Verdict.RETRY:
+                await self._put_off(message, self._dispatcher.delay(raw))
+        put_off = await self._rejections.add(
+            [(by_raw[id(rejection.message)], rejection) for rejection in rejections]
+        )
+        # They come again, and are counted then.
+        self._runtime.counters[f"{self._name}.messages"] -= put_off
+
+    async def _remove(self, rejected: tuple[Msg, Rejection]) -> None:
+        message, rejection = rejected
+        self._dispatcher.settled(rejection.message)
+        await self._answer(message, b"+TERM")
+
+    async def _put_off(self, message: Msg, seconds: float) -> None:
+        await self._answer(message, b"-NAK " + json.dumps({"delay": int(seconds * 1e9)}).encode())
+
+    def _ours(self) -> list[Msg]:
+        """What was taken from the broker and is not answered yet."""
+        rejected = self._rejections.messages
+        return [*self._in_hand, *self._shares, *self._pull.waiting, *rejected]
+
+    async def _keep_ours(self) -> None:
+        """Keeps the server from giving them to somebody else, who would wait as well."""
+        while True:
+            await asyncio.sleep(ACK_WAIT / 3)
+            for message in self._ours():
+                await self._answer(message, b"+WPI")
+
+    async def _hand_back(self, messages: Sequence[Msg]) -> None:
+        """What was not decided is somebody else's at once, and not after `ack_wait`."""
+        for message in messages:
+            await self._answer(message, b"-NAK")
+
+    async def _answer(self, message: Msg, answer: bytes) -> None:
+        """An answer that does not get through costs a redelivery, which the writes allow."""
+        self._answers += 1
+        if self._answers % BREATH == 0:
+            await asyncio.sleep(0)
+        try:
+            await self._runtime.connection.client.publish(message.reply, answer)
+        except NatsError as error:
+            log.debug("could not answer", subject=message.subject, error=str(error))
+            await asyncio.sleep(0)

@@ -1,0 +1,107 @@
+"""What a durable intake has rejected, on its way into the dead-letter queue, beside the reading."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from nats.aio.msg import Msg
+
+from natsbridge.dead_letters.publisher import ParkingLot
+from natsbridge.jetstream.declarations import DLQ_PER_SUBJECT
+from natsbridge.registry import Rejection
+from natsbridge.rules.shares import Sender, Shares, sender_of
+from natsbridge.rules.slow_lane import SlowLane
+
+# What waits here; beyond it the surplus comes again.
+WAITING = 20_000
+WAITING_BYTES = 32 * 1024 * 1024
+AT_ONCE = 100
+# Between some and the next ones: a flood of them takes no more than a part of the machine, and
+# while a flooder is known a smaller one.
+PAUSE, FLOOD_PAUSE = 0.05, 0.2
+# When stopping, what waits has so long.
+LAST_SECONDS = 5.0
+# A message that could not be parked is looked at again.
+NOT_PARKED_SECONDS = 15.0
+
+Rejected = tuple[Msg, Rejection]
+
+
+class Rejections:
+    """`remove` ends a message at the broker, `put_off` lets it come again after some seconds."""
+
+    def __init__(
+        self,
+        lot: ParkingLot,
+        counters: Counter[str],
+        slow_lane: SlowLane,
+        *,
+        attempts: Callable[[Rejection], int],
+        remove: Callable[[Rejected], Awaitable[None]],
+        put_off: Callable[[Msg, float], Awaitable[None]],
+    ) -> None:
+        self._lot = lot
+        self._counters = counters
+        self._slow_lane = slow_lane
+        self._attempts = attempts
+        self._remove = remove
+        self._put_off = put_off
+        # A line for each account and reason, as the queue has them.
+        self._waiting: Shares[Rejected] = Shares(each=AT_ONCE // 2)
+        self._in_hand: Sequence[Rejected] = ()
+        self._came = asyncio.Event()
+
+    @property
+    def messages(self) -> list[Msg]:
+        """Those that are neither parked yet nor put off."""
+        return [message for message, _ in (*self._in_hand, *self._waiting)]
+
+    def clear(self) -> None:
+        self._waiting.clear()
+
+    async def add(self, rejected: Sequence[Rejected]) -> int:
+        """Returns how many were put off, as there is no room. In the queue one account's flood of
+        one reason displaces its own oldest; so it does here, before they cost anything."""
+        put_off = 0
+        for message, rejection in rejected:
+            size = len(message.data)
+            if len(self._waiting) >= WAITING or self._waiting.bytes + size > WAITING_BYTES:
+                await self._put_off(message, NOT_PARKED_SECONDS)
+                put_off += 1
+                continue
+            line = Sender(sender_of(message.subject).tenant, rejection.reason)
+            self._waiting.add(line, (message, rejection), size)
+            for displaced in self._waiting.displace(line, DLQ_PER_SUBJECT):
+                self._counters["parked.displaced"] += 1
+                await self._remove(displaced)
+        self._came.set()
+        return put_off
+
+    async def run(self) -> None:
+        while True:
+            if not self._waiting:
+                self._came.clear()
+                await self._came.wait()
+            await self._park_some()
+            in_use = self._slow_lane.is_in_use(time.monotonic())
+            await asyncio.sleep(FLOOD_PAUSE if in_use else PAUSE)
+
+    async def park_the_rest(self) -> None:
+        """As far as there is time for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                while self._waiting:
+                    await self._park_some()
+
+    async def _park_some(self) -> None:
+        """What is to be parked is removed only once it is safe there."""
+        self._in_hand = self._waiting.take(AT_ONCE)
+        safe = await self._lot.park([rejection for _, rejection in self._in_hand], self._attempts)
+        for rejected, is_safe in zip(self._in_hand, safe, strict=True):
+            if is_safe:
+                await self._remove(rejected)
+            else:
+                await self._put_off(rejected[0], NOT_PARKED_SECONDS)
+        self._in_hand = ()
