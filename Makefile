@@ -22,19 +22,19 @@ lint: .venv/dev.stamp
 	.venv/bin/mypy
 
 bench: .venv/dev.stamp
-	.venv/bin/pytest -q -s --log-disable=root tests/bench/bench_*.py
+	.venv/bin/pytest -q -s --log-disable=root tests/suites/bench/bench_*.py
 
 attack: .venv/dev.stamp
-	.venv/bin/pytest -q tests/attacks
-	.venv/bin/python -m tests.attacks
+	.venv/bin/pytest -q tests/suites/attacks
+	.venv/bin/python -m tests.suites.attacks
 
 # HOSTILE_MESSAGES=200000 HOSTILE_SEED=7 in the environment change how many, and which.
 hostile: .venv/dev.stamp
-	.venv/bin/pytest -q -s --log-disable=root tests/hostile
+	.venv/bin/pytest -q -s --log-disable=root tests/suites/hostile
 
-# FAULTS="--seed 7 --part Postgres": `.venv/bin/python -m tests.faults --help` names them.
+# FAULTS="--seed 7 --part Postgres": `.venv/bin/python -m tests.suites.faults --help` names them.
 faults: .venv/dev.stamp
-	.venv/bin/python -m tests.faults $(FAULTS)
+	.venv/bin/python -m tests.suites.faults $(FAULTS)
 
 .venv/%.stamp: requirements/%.txt requirements/base.txt requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wegweiser needs Python 3.11 or later; name one: make PYTHON=python3.11")'

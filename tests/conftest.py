@@ -20,16 +20,16 @@ from tenants.actions import sign_ins
 from tenants.actions.coalescing import others_of
 from tenants.models import Group, Role, Tenant, User
 from tenants.tally import Tally
-from tests import emptying
-from tests.broker import StartNats
-from tests.people import enrol, person
-from tests.system import LoopThread, System
-from tests.web import Web
+from tests.support import emptying
+from tests.support.broker import StartNats
+from tests.support.people import enrol, person
+from tests.support.system import LoopThread, System
+from tests.support.web import Web
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_passwords() -> Iterator[None]:
-    with override_settings(PASSWORD_HASHERS=["tests.people.QuickArgon2"]):
+    with override_settings(PASSWORD_HASHERS=["tests.support.people.QuickArgon2"]):
         yield
 
 

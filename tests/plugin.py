@@ -41,7 +41,7 @@ WORKERS = max(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), WORKER + 1)
 PORT_RANGE = range(FIRST_PORT + WORKER, LAST_PORT, WORKERS)
 # Tests that share something costly, by the beginning of their node ids: one worker runs them all.
 # The mark `xdist_group` does not reach pytest-xdist 3.8 from pytest 9.2.
-TOGETHER = ("tests/whole/", "tests/attacks/", "tests/faults/")
+TOGETHER = ("tests/suites/whole/", "tests/suites/attacks/", "tests/suites/faults/")
 
 _taken: set[int] = set()
 _touched: Counter[str] = Counter()

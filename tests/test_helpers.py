@@ -17,7 +17,7 @@ def test_after_a_test_that_commits_no_table_has_a_row(alice: User, device_a: Dev
 
 
 def test_tests_that_share_something_costly_have_one_worker(request: pytest.FixtureRequest) -> None:
-    whole = "tests/whole/test_newcomer.py::test_"
+    whole = "tests/suites/whole/test_newcomer.py::test_"
     assert group_of(whole + "a[ping]") == group_of(whole + "b")
     alone = request.node.nodeid
     assert group_of(alone) == alone

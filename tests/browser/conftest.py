@@ -21,8 +21,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from devices.redis import client
 from natsbridge.models import Coverage
 from tenants.models import User
-from tests.waiting import SAFETY_NET
-from tests.web import Web
+from tests.support.waiting import SAFETY_NET
+from tests.support.web import Web
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ R = TypeVar("R")
 Open = Callable[..., Page]
 Backend = Callable[..., Any]
 
-# Also where `tests/whole` asks.
+# Also where `tests/suites/whole` asks.
 expect.set_options(timeout=SAFETY_NET * 1000)
 
 CHROMIUM_OPTIONS = [

@@ -9,7 +9,7 @@ from devices.actions import delivery
 from devices.models import Command, CommandState
 from tenants.models import Group, User
 from tests.browser.conftest import Backend, Open
-from tests.many import many_devices, some_offline
+from tests.support.many import many_devices, some_offline
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 

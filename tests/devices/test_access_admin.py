@@ -10,7 +10,7 @@ from devices.actions.credentials import revoke_device
 from devices.models import Device, RealtimeData
 from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, Credential, User
-from tests.people import fetches_when_told
+from tests.support.people import fetches_when_told
 
 DEVICES = reverse("admin:devices_device_changelist")
 BUTTONS = ["revoke", "reinstate", "rotate"]

@@ -20,7 +20,7 @@ from natsbridge.models import ParkedMessage, Pruning
 from natsbridge.subscriber import status
 from tenants import actions
 from tenants.models import Group, Role, Tenant, User
-from tests.people import enrol
+from tests.support.people import enrol
 
 DEVICES = reverse("admin:devices_device_changelist")
 COMMANDS = reverse("admin:devices_command_changelist")

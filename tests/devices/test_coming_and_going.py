@@ -13,9 +13,9 @@ from devices.actions import commands, delivery
 from devices.models import BrokerSession, Command, CommandState, Connectivity
 from natsbridge.models import SubscriberStatus
 from tenants.models import BrokerAccount, Group, User
-from tests.people import enrol
-from tests.plain_agent import PlainAgent
-from tests.system import System, eventually
+from tests.support.people import enrol
+from tests.support.plain_agent import PlainAgent
+from tests.support.system import System, eventually
 
 TICK = 0.1
 # So many commands are issued before the agent leaves, and after it is back.

@@ -21,8 +21,8 @@ from natsbridge.models import ParkedMessage, SubscriberStatus
 from natsbridge.rules.breaker import DATABASE
 from natsbridge.subscriber import intake, rejections, status
 from tenants.models import Group, User
-from tests.people import Enrolled, enrol
-from tests.system import Agent, System, eventually
+from tests.support.people import Enrolled, enrol
+from tests.support.system import Agent, System, eventually
 
 State = ParkedMessage.State
 

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from devices.models import Device
 from tenants import actions
 from tenants.models import Credential, Group, Tenant
-from tests.people import enrol
+from tests.support.people import enrol
 
 
 def run(*arguments: str) -> str:

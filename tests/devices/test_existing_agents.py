@@ -22,9 +22,9 @@ from devices.models import Command, Connectivity, Device
 from tenants import actions
 from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, BrokerAccount, Credential, Group, Tenant, User
-from tests.people import authorization
-from tests.system import System, eventually
-from tests.waiting import SAFETY_NET
+from tests.support.people import authorization
+from tests.support.system import System, eventually
+from tests.support.waiting import SAFETY_NET
 
 LOGINS = 50
 
@@ -47,7 +47,8 @@ def agent(
 ) -> Iterator[subprocess.Popen[bytes]]:
     upgraded = api.post(f"/api/nats/agent/{old_device.pk}/upgrade", **authorization(alice))
     token = upgraded.json()["device_token"]
-    script = [sys.executable, "-m", "tests.seed_agent", live_server.url, str(old_device.pk), token]
+    arguments = [live_server.url, str(old_device.pk), token]
+    script = [sys.executable, "-m", "tests.support.seed_agent", *arguments]
     process = subprocess.Popen(script, cwd=settings.BASE_DIR, start_new_session=True)
     yield process
     process.send_signal(signal.SIGKILL)

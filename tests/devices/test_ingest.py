@@ -11,8 +11,8 @@ from devices.actions import commands
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
 from natsbridge.models import ParkedMessage
 from tenants.models import Group, User
-from tests.people import Enrolled, enrol
-from tests.system import Agent, System, eventually
+from tests.support.people import Enrolled, enrol
+from tests.support.system import Agent, System, eventually
 from wegweiser.quickstart.servers import Postgres
 
 

@@ -19,9 +19,9 @@ from devices.actions import commands, heard, ingest
 from devices.models import Connectivity, Device
 from natsbridge.models import ParkedMessage
 from tenants.models import Group, Membership, User
-from tests.people import Enrolled, enrol
-from tests.system import Agent, System, eventually
-from tests.waiting import SAFETY_NET
+from tests.support.people import Enrolled, enrol
+from tests.support.system import Agent, System, eventually
+from tests.support.waiting import SAFETY_NET
 from wegweiser.asgi import application
 from wegweiser.quickstart.servers import Redis
 

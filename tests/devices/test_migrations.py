@@ -8,7 +8,7 @@ from django.utils import timezone
 from devices.actions import commands
 from devices.models import Command, Connectivity, Device
 from tenants.models import Group, User
-from tests.people import enrol
+from tests.support.people import enrol
 
 BEFORE = [("devices", "0004_finished_commands"), ("tenants", "0004_last_use_of_enrolment_keys")]
 

@@ -23,9 +23,9 @@ from natsbridge.subscriber import status
 from natsbridge.subscriber.status import service_state
 from tenants.actions import credentials
 from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
-from tests.people import enrol
-from tests.system import System, eventually
-from tests.waiting import SAFETY_NET
+from tests.support.people import enrol
+from tests.support.system import System, eventually
+from tests.support.waiting import SAFETY_NET
 
 Start = Callable[..., subprocess.Popen[bytes]]
 

@@ -21,7 +21,7 @@ from devices.presence import (
     timeline,
 )
 from tenants.models import Group
-from tests.people import enrol
+from tests.support.people import enrol
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ONLINE, STALE = timedelta(minutes=2), timedelta(minutes=10)

@@ -19,9 +19,9 @@ from natsbridge.identity.jwt import signed
 from natsbridge.models import SubscriberStatus
 from tenants import broker
 from tenants.models import Action, AuditEntry, Group
-from tests.people import Enrolled, enrol
-from tests.simulated import DeviceProcess
-from tests.system import System, eventually
+from tests.support.people import Enrolled, enrol
+from tests.support.simulated import DeviceProcess
+from tests.support.system import System, eventually
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from devices.actions.sessions import ENDED_KEPT
 from devices.models import BrokerSession, Connectivity, Presence, PresenceChange
 from tenants.actions import issuing
 from tenants.models import Action, AuditEntry, BrokerAccount, Group
-from tests.attacks.wire import Credentials, HungUp, Wire
-from tests.people import Enrolled, enrol
-from tests.system import System, eventually
+from tests.suites.attacks.wire import Credentials, HungUp, Wire
+from tests.support.people import Enrolled, enrol
+from tests.support.system import System, eventually
 
 RECONNECTS = 300
 

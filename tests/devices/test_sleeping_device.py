@@ -14,7 +14,7 @@ from devices.models import Command, CommandState, Connectivity, Device
 from tenants import actions
 from tenants.models import BrokerAccount, Group, User
 from tests.devices.agent.support import AgentProcess
-from tests.system import System, eventually
+from tests.support.system import System, eventually
 
 CONNECTED = "connected to the broker"
 

@@ -22,8 +22,8 @@ from tenants.models import (
     Tenant,
     User,
 )
-from tests.people import authorization, enrol
-from tests.system import System, eventually
+from tests.support.people import authorization, enrol
+from tests.support.system import System, eventually
 
 
 def test_a_device_that_is_cut_off_and_refused_is_told_as_suspended_and_not_as_a_full_account(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker, StartNats
+from tests.support.broker import Broker, StartNats
 
 
 @pytest.fixture(scope="session")

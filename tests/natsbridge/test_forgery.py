@@ -15,9 +15,9 @@ from natsbridge.identity.jwt import signed
 from natsbridge.jetstream import streams
 from natsbridge.protocol import subjects
 from natsbridge.protocol.subjects import command_export, device_subject, metric_subject
-from tests.broker import SILENCE, Broker, StartNats, eventually
 from tests.plugin import allot_port
-from tests.waiting import SAFETY_NET
+from tests.support.broker import SILENCE, Broker, StartNats, eventually
+from tests.support.waiting import SAFETY_NET
 
 
 async def test_a_forged_tenant_in_the_subject_goes_nowhere(broker: Broker) -> None:

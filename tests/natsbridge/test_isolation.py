@@ -20,7 +20,7 @@ from natsbridge.protocol.subjects import (
     device_subject,
     metric_subject,
 )
-from tests.broker import SILENCE, Broker, Peer, eventually
+from tests.support.broker import SILENCE, Broker, Peer, eventually
 
 
 async def test_a_device_publishes_each_of_its_kinds_and_is_acknowledged_by_the_platform(

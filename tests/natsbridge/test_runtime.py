@@ -21,10 +21,10 @@ from natsbridge.runtime import Runtime, Worker, supervise
 from natsbridge.subscriber import app
 from natsbridge.subscriber.live_intake import LiveIntake
 from natsbridge.subscriber.status import service_state
-from tests.broker import Broker
-from tests.broker import eventually as broker_eventually
-from tests.system import System, eventually
-from tests.waiting import SAFETY_NET
+from tests.support.broker import Broker
+from tests.support.broker import eventually as broker_eventually
+from tests.support.system import System, eventually
+from tests.support.waiting import SAFETY_NET
 
 
 async def test_a_task_that_dies_is_counted_and_started_again() -> None:

@@ -26,7 +26,7 @@ from tenants.models import (
     User,
     hash_token,
 )
-from tests.people import enrol, shown
+from tests.support.people import enrol, shown
 
 LISTS = ["tenant", "organisation", "group", "enrollmentkey", "user", "apitoken"]
 SUPERUSER_ONLY = {"is_superuser": "on", "is_staff": "on"}

@@ -25,8 +25,8 @@ from tenants.middleware import OriginMiddleware, address_of
 from tenants.models import Action, ActorKind, AuditAnchor, AuditEntry, Group, Role, Tenant, User
 from tenants.origin import Origin, acting, current
 from tenants.tally import KINDS_OF_EACH, WINDOW_SECONDS, Tally
-from tests.system import System, eventually
-from tests.waiting import SAFETY_NET
+from tests.support.system import System, eventually
+from tests.support.waiting import SAFETY_NET
 
 PLATFORM = Actor(ActorKind.PLATFORM, "")
 # What a database might give back otherwise than it got it.

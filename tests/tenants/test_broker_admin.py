@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from tenants import actions
 from tenants.actions import credentials, suspension
 from tenants.models import BrokerAccount, BrokerKey, Credential, Tenant, User
-from tests.people import shown
+from tests.support.people import shown
 
 TENANTS = reverse("admin:tenants_tenant_changelist")
 CREDENTIALS = reverse("admin:tenants_credential_changelist")

@@ -13,7 +13,7 @@ from natsbridge.jetstream.declarations import ACK_WAIT
 from natsbridge.protocol.subjects import tenant_stream_name
 from tenants import broker, provisioning
 from tenants.models import Tenant
-from tests.system import System
+from tests.support.system import System
 
 
 def init(*options: str) -> list[str]:

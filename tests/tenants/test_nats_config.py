@@ -10,9 +10,9 @@ from pytest_django.fixtures import Settings
 
 from natsbridge.server.config import ServerTLS
 from tenants.models import BrokerAccount, BrokerKey, Tenant
-from tests.natsbridge.certificates import self_signed
 from tests.plugin import allot_port
-from tests.system import System, eventually
+from tests.support.certificates import self_signed
+from tests.support.system import System, eventually
 from wegweiser.quickstart.wheels import nats_program
 
 

@@ -13,8 +13,8 @@ from natsbridge.errors import BrokerUnavailable
 from tenants import actions, broker, provisioning, provisioning_task
 from tenants.actions import limits, suspension
 from tenants.models import BrokerAccount, BrokerKey, Credential, Group, Tenant
-from tests.people import enrol
-from tests.system import System, eventually
+from tests.support.people import enrol
+from tests.support.system import System, eventually
 
 
 def provision(tenant: Tenant | str, *arguments: str) -> tuple[str, str]:

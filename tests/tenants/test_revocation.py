@@ -30,9 +30,9 @@ from tenants.models import (
     Tenant,
 )
 from tenants.provisioning_task import _waiting
-from tests.people import Enrolled, enrol
-from tests.system import Agent, System, eventually
-from tests.waiting import SAFETY_NET
+from tests.support.people import Enrolled, enrol
+from tests.support.system import Agent, System, eventually
+from tests.support.waiting import SAFETY_NET
 
 DAY = timedelta(days=1)
 PASSWORD = Credential.Kind.PASSWORD

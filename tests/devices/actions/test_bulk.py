@@ -16,7 +16,7 @@ from natsbridge.models import Coverage
 from natsbridge.subscriber import status
 from tenants.actions import suspension
 from tenants.models import Action, AuditEntry, Group, Tenant, User
-from tests.many import many_devices, some_offline
+from tests.support.many import many_devices, some_offline
 
 
 @pytest.fixture(autouse=True)

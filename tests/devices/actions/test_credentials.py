@@ -12,7 +12,7 @@ from devices.models import Command, Connectivity, Device
 from tenants import actions, broker
 from tenants.actions import suspension
 from tenants.models import Action, AuditEntry, Credential, Group, User
-from tests.people import Enrolled, enrol
+from tests.support.people import Enrolled, enrol
 
 DAY = timedelta(days=1)
 

@@ -16,8 +16,8 @@ from devices.presence import Presence, Reporter
 from natsbridge.subscriber import status
 from tenants import actions
 from tenants.models import Action, AuditEntry, Group, Membership, Role, Tenant, User
-from tests.people import Enrolled, enrol
-from tests.system import System, eventually
+from tests.support.people import Enrolled, enrol
+from tests.support.system import System, eventually
 
 
 @pytest.fixture(autouse=True)

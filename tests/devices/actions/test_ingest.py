@@ -25,9 +25,9 @@ from natsbridge.subscriber.status import beat
 from tenants.actions import suspension
 from tenants.models import Tenant, User
 from tests.devices.views.conftest import logged_in
-from tests.natsbridge.strategies import KINDS, messages
-from tests.people import authorization
-from tests.waiting import SAFETY_NET
+from tests.support.people import authorization
+from tests.support.strategies import KINDS, messages
+from tests.support.waiting import SAFETY_NET
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

@@ -18,7 +18,7 @@ from tenants import actions, broker
 from tenants.actions import credentials
 from tenants.actions.refusals import RefusedLogins
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Group, Tenant
-from tests.people import Enrolled, enrol
+from tests.support.people import Enrolled, enrol
 
 pytestmark = pytest.mark.django_db
 FULL = "Maximum Account Connections Exceeded"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker, StartNats, Tenant
 from tests.devices.agent.support import AgentProcess, FakeServer, Platform
+from tests.support.broker import Broker, StartNats, Tenant
 
 StartAgent = Callable[..., AgentProcess]
 

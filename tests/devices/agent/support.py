@@ -23,9 +23,9 @@ from nats.js.errors import NotFoundError
 from natsbridge.identity import claims
 from natsbridge.protocol import subjects
 from natsbridge.server.config import ServerTLS
-from tests import waiting
-from tests.broker import Broker, Peer, Tenant
-from tests.waiting import SAFETY_NET
+from tests.support import waiting
+from tests.support.broker import Broker, Peer, Tenant
+from tests.support.waiting import SAFETY_NET
 from wegweiser.quickstart.ports import LOOPBACK
 
 AGENT = Path(__file__).parents[3] / "devices" / "agent" / "nats_persistent_agent.py"

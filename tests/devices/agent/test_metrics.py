@@ -3,8 +3,8 @@ import json
 import time
 from typing import Any
 
-from tests.broker import Peer
 from tests.devices.agent.support import AgentProcess, Platform, connected, eventually
+from tests.support.broker import Peer
 
 ALL_METRICS = {
     "cpu_percent",

@@ -13,7 +13,7 @@ import pytest
 
 from devices.agent import nats_persistent_agent as agent
 from tests.devices.agent.support import eventually
-from tests.waiting import SAFETY_NET
+from tests.support.waiting import SAFETY_NET
 
 
 @contextmanager

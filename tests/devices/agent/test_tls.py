@@ -10,11 +10,11 @@ import pytest
 
 from devices.agent import nats_persistent_agent as agent
 from natsbridge.server.config import ServerTLS
-from tests.broker import Broker, StartNats
 from tests.devices.agent.conftest import StartAgent
 from tests.devices.agent.support import AgentProcess, FakeServer, Platform, connected, eventually
-from tests.natsbridge.certificates import self_signed
 from tests.plugin import allot_port
+from tests.support.broker import Broker, StartNats
+from tests.support.certificates import self_signed
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from devices.models import Device
 from tenants.actions import audit
 from tenants.actions.audit import Actor
 from tenants.models import Action, ActorKind, AuditEntry, Role, Tenant, User
-from tests.people import authorization
+from tests.support.people import authorization
 
 
 def page_of(tenant: Tenant) -> str:

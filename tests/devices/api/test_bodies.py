@@ -9,7 +9,7 @@ from django.urls import URLPattern
 from devices.api.urls import urlpatterns
 from devices.models import Device
 from tenants.models import Role, User
-from tests.people import authorization
+from tests.support.people import authorization
 
 DEEP = 100_000
 FIELDS = (

@@ -16,8 +16,8 @@ from devices.models import BulkCommand, Command, CommandState, Connectivity, Dev
 from natsbridge.subscriber import status
 from tenants import actions
 from tenants.models import Action, AuditEntry, Group, Role, Tenant, User
-from tests.many import online
-from tests.people import Enrolled, authorization, enrol, person
+from tests.support.many import online
+from tests.support.people import Enrolled, authorization, enrol, person
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

@@ -8,7 +8,7 @@ from devices.api import answers
 from devices.models import Device
 from tenants.actions import credentials
 from tenants.models import Credential, Group, Role, User
-from tests.people import Enrolled, authorization, enrol, fetches_when_told
+from tests.support.people import Enrolled, authorization, enrol, fetches_when_told
 
 REASON = {"reason": "stolen on the train"}
 

@@ -21,7 +21,7 @@ from natsbridge.identity import claims
 from natsbridge.subscriber import status as status_row
 from tenants import actions
 from tenants.models import Group, Role, User
-from tests.people import Enrolled, authorization, enrol
+from tests.support.people import Enrolled, authorization, enrol
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from natsbridge.identity import claims
 from tenants import actions
 from tenants.actions import credentials
 from tenants.models import Action, AuditEntry, Credential, Group, Role, Tenant, User, hash_token
-from tests.people import Enrolled, authorization, enrol, person
+from tests.support.people import Enrolled, authorization, enrol, person
 
 BROKER_ACCESS = {"nats_url", "nats_urls", "inbox_prefix", "subjects"}
 

@@ -13,7 +13,7 @@ from devices.models import Device
 from tenants import actions
 from tenants.actions import credentials
 from tenants.models import Credential, Role, Tenant, User, hash_token
-from tests.people import Enrolled, authorization, enrol
+from tests.support.people import Enrolled, authorization, enrol
 
 REASON = {"reason": "the invoice"}
 OWN = ["", "credentials"]

@@ -18,7 +18,7 @@ from devices.redis import client
 from tenants import actions, origin
 from tenants.models import Action, AuditEntry, Group, Role, User
 from tenants.origin import Origin
-from tests.people import Enrolled, authorization, enrol
+from tests.support.people import Enrolled, authorization, enrol
 
 URL = "/api/nats/agent/register"
 HERE, NEXT_DOOR, ELSEWHERE = "203.0.113.7", "203.0.113.8", "198.51.100.7"

@@ -13,7 +13,7 @@ from devices.actions import bulk, delivery
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device
 from tenants import actions
 from tenants.models import Group, Role, Tenant, User
-from tests.many import many_devices, online, some_offline
+from tests.support.many import many_devices, online, some_offline
 
 pytestmark = pytest.mark.usefixtures("redis_server", "listening")
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from devices.actions.commands import issue
 from devices.models import Command, CommandState, Connectivity, Device, Presence, Reporter
 from tenants.models import User
-from tests.many import online
+from tests.support.many import online
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

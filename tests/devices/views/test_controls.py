@@ -10,7 +10,7 @@ from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import Coverage
 from tenants.actions import credentials, suspension
 from tenants.models import Credential, User
-from tests.people import fetches_when_told
+from tests.support.people import fetches_when_told
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

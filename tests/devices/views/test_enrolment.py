@@ -7,7 +7,7 @@ from pytest_django.fixtures import Settings
 from devices.views.enrolment import AGENT
 from tenants.actions import find_enrollment_key
 from tenants.models import EnrollmentKey, Group, User
-from tests.people import shown
+from tests.support.people import shown
 
 
 def answer_of(client: Client, group: Group, **changes: str) -> str:

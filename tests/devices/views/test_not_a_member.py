@@ -15,7 +15,7 @@ from tenants import actions
 from tenants.actions.issuing import issue_tenant_credential
 from tenants.models import AuditEntry, Credential, Role, Tenant, User, role_in
 from tests.devices.views.conftest import logged_in
-from tests.people import authorization, enrol
+from tests.support.people import authorization, enrol
 
 MARK = "not a member"
 

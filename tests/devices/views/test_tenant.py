@@ -8,7 +8,7 @@ from devices.models import Device
 from tenants import actions
 from tenants.actions import credentials, suspension
 from tenants.models import BrokerKey, Credential, Role, Tenant, User, hash_token
-from tests.people import fetches_when_told, person, shown
+from tests.support.people import fetches_when_told, person, shown
 
 
 def path(tenant: Tenant, part: str = "") -> str:

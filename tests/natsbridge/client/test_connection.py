@@ -16,9 +16,9 @@ from natsbridge.client import connection as connection_module
 from natsbridge.client import system_account
 from natsbridge.client.connection import Connection, State, connect
 from natsbridge.identity import claims
-from tests.broker import Broker, StartNats, eventually
-from tests.natsbridge.certificates import self_signed
-from tests.waiting import SAFETY_NET
+from tests.support.broker import Broker, StartNats, eventually
+from tests.support.certificates import self_signed
+from tests.support.waiting import SAFETY_NET
 
 SUBJECT = "tests.connection"
 

@@ -15,8 +15,8 @@ from natsbridge.identity.jwt import signed
 from natsbridge.jetstream import streams
 from natsbridge.protocol import subjects
 from natsbridge.server.config import render
-from tests.broker import Broker, StartNats, Tenant, eventually
 from tests.plugin import allot_port
+from tests.support.broker import Broker, StartNats, Tenant, eventually
 
 
 async def test_pushed_claims_are_in_force_at_once_and_can_be_looked_up(broker: Broker) -> None:

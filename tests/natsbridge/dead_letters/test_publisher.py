@@ -15,7 +15,7 @@ from natsbridge.protocol import dead_letter
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Rejection
 from natsbridge.runtime import Runtime
-from tests.broker import Broker
+from tests.support.broker import Broker
 
 ACCOUNT = "A" * 56
 

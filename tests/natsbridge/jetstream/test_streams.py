@@ -12,7 +12,7 @@ from natsbridge.jetstream import streams
 from natsbridge.jetstream.declarations import TENANT_PER_SUBJECT
 from natsbridge.jetstream.streams import StreamDeclaration, ensure, verify
 from natsbridge.protocol.subjects import DURABLE_KINDS, INGEST_PATTERNS, device_subject
-from tests.broker import Broker
+from tests.support.broker import Broker
 
 
 def declared(**changes: Any) -> StreamDeclaration:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from natsbridge.errors import MalformedMessage
 from natsbridge.protocol import envelope
 from natsbridge.protocol.envelope import Heartbeat, Response
-from tests.natsbridge.strategies import KINDS, REASONS, messages
+from tests.support.strategies import KINDS, REASONS, messages
 
 TENANT, DEVICE = uuid4(), uuid4()
 

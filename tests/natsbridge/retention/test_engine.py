@@ -26,8 +26,8 @@ from natsbridge.retention import engine as retention
 from natsbridge.retention import task as pruning_task
 from natsbridge.retention.engine import Batches, Kind, Outcome
 from natsbridge.runtime import Runtime
-from tests.broker import eventually
-from tests.waiting import SAFETY_NET
+from tests.support.broker import eventually
+from tests.support.waiting import SAFETY_NET
 
 NOW = timezone.now()
 

@@ -14,11 +14,11 @@ from natsbridge.jetstream.declarations import TRIES
 from natsbridge.protocol.subjects import device_subject
 from natsbridge.server import config as server_config
 from natsbridge.server.config import ServerConfig, ServerTLS, render
-from tests.attacks.wire import Wire, subscribe
-from tests.broker import Broker, StartNats, Tenant, eventually
-from tests.natsbridge.certificates import self_signed
 from tests.plugin import allot_port
-from tests.waiting import SAFETY_NET
+from tests.suites.attacks.wire import Wire, subscribe
+from tests.support.broker import Broker, StartNats, Tenant, eventually
+from tests.support.certificates import self_signed
+from tests.support.waiting import SAFETY_NET
 
 
 def config(**changes: Any) -> ServerConfig:

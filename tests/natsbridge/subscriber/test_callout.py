@@ -24,9 +24,10 @@ from natsbridge.protocol.subjects import (
     metric_subject,
 )
 from natsbridge.subscriber.callout import Verdict
-from tests.attacks.wire import HungUp, Wire, publish
-from tests.broker import Broker, Peer, StartNats, Tenant, eventually
-from tests.callout import (
+from tests.plugin import allot_port
+from tests.suites.attacks.wire import HungUp, Wire, publish
+from tests.support.broker import Broker, Peer, StartNats, Tenant, eventually
+from tests.support.callout import (
     ConnectOptions,
     Doorkeeper,
     as_the_callout,
@@ -35,7 +36,6 @@ from tests.callout import (
     log_in,
     running_callout,
 )
-from tests.plugin import allot_port
 
 LEAF_NODE_PORT = allot_port()
 

@@ -14,7 +14,7 @@ from tenants import broker
 from tenants.actions import ensure_broker_account, ensure_platform_keys, floods
 from tenants.actions.floods import Sender
 from tenants.models import Action, AuditEntry, BrokerAccount, FloodBlock, Group, Tenant
-from tests.people import Enrolled, enrol
+from tests.support.people import Enrolled, enrol
 
 EXCESS = Excess(54_321.4, 6_000_000.0, (("S", 1),))
 

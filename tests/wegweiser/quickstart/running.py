@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tests.plugin import allot_port
-from tests.waiting import SAFETY_NET, eventually
+from tests.support.waiting import SAFETY_NET, eventually
 from wegweiser.quickstart.state import Ports, Running, write_private
 
 PROJECT = Path(__file__).resolve().parents[3]

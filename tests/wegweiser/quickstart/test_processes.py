@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.waiting import SAFETY_NET
+from tests.support.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.conftest import SpawnPython
 from wegweiser.quickstart.errors import ChildDied, Interrupted, NotReady, SetupFailed
 from wegweiser.quickstart.processes import Child, Directories, PidRecord, end_leftovers

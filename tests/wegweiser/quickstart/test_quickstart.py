@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.waiting import SAFETY_NET
+from tests.support.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.running import Quickstart, remember_free_ports
 from wegweiser.quickstart.loopback import get
 from wegweiser.quickstart.ports import LOOPBACK

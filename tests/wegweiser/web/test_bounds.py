@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from tenants.models import Membership, User
-from tests.web import Web, Wire
+from tests.support.web import Web, Wire
 from wegweiser.web import http
 from wegweiser.web.server import Server
 

@@ -21,8 +21,8 @@ from devices.metrics import Point
 from devices.models import Device
 from devices.redis import client
 from tenants.models import Membership, User
-from tests.system import eventually
-from tests.web import Web
+from tests.support.system import eventually
+from tests.support.web import Web
 from wegweiser.web.websocket import MAX_FRAME_BYTES
 
 Dial = Callable[..., ClientConnection]

@@ -1,5 +1,0 @@
-"""Print the table, which the tests of this package hold to be true."""
-
-from tests.attacks.table import markdown
-
-print(markdown())
