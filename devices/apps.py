@@ -7,6 +7,6 @@ class DevicesConfig(AppConfig):
 
     def ready(self) -> None:
         from devices.actions.naming import device_names
-        from tenants.actions import audit
+        from tenants.audit import writer as audit
 
         audit.name_devices_by(device_names)

@@ -12,8 +12,8 @@ from django.urls import reverse
 
 from devices.models import Device
 from devices.templatetags.presentation import label
+from tenants.audit.rules.wording import in_words
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Role, Tenant, User
-from tenants.wording import in_words
 
 # What tells programs apart, and people nothing.
 TECHNICAL = {

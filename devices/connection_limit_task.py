@@ -13,7 +13,7 @@ from devices.actions.sessions import CONNECTIONS_CHANNEL
 from natsbridge.client import system_account
 from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants import broker, provisioning
+from tenants.broker import logins, provisioning
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ async def limit_connections(runtime: Runtime) -> None:
     worker = Worker("connection limit")
     wake = runtime.wakeups.on(CONNECTIONS_CHANNEL)
     try:
-        login = await worker.run(broker.system_login)
+        login = await worker.run(logins.system_login)
         async with provisioning.connected(login, "connection limit") as connection:
             while not runtime.stopping.is_set():
                 try:

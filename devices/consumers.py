@@ -18,8 +18,8 @@ from devices import live
 from devices.models import Device
 from devices.open_pages import OpenPages
 from natsbridge.errors import DependencyAway
-from tenants.logins import Login
 from tenants.models import Tenant
+from tenants.rights import Login
 
 log = structlog.get_logger(__name__)
 open_pages = OpenPages()

@@ -17,7 +17,7 @@ from natsbridge.client.connection import Connection
 from natsbridge.errors import BrokerUnavailable
 from natsbridge.protocol import subjects
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants import broker, provisioning
+from tenants.broker import logins, provisioning
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ async def deliver(runtime: Runtime) -> None:
     """Until stopping. What was claimed when it stops has been published."""
     worker = Worker("commands")
     try:
-        login = await worker.run(broker.system_login)
+        login = await worker.run(logins.system_login)
         async with provisioning.connected(login, "commands") as system:
             await _Courier(runtime, system, worker).run()
     finally:

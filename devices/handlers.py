@@ -19,7 +19,7 @@ from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.protocol.subjects import METRIC_PATTERN
 from natsbridge.registry import Rejection, registry
 from natsbridge.runtime import Runtime
-from tenants.actions.credentials import RENEWALS_CHANNEL
+from tenants.credentials.revocations import RENEWALS_CHANNEL
 
 
 @registry.handler("heartbeat", unreadable=True)

@@ -8,7 +8,7 @@ from channels.db import database_sync_to_async
 from django.db import Error as AnyDatabaseError
 
 from natsbridge.errors import DependencyAway
-from tenants.logins import Login, Rights, rights_of
+from tenants.rights import Login, Rights, rights_of
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from natsbridge.client import system_account
 from natsbridge.client.connection import Connection
 from natsbridge.errors import BridgeError
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants import broker, provisioning
+from tenants.broker import logins, provisioning
 from tenants.errors import TenantsError
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ async def watch_presence(runtime: Runtime) -> None:
     """Until stopping."""
     worker = Worker("presence sweep")
     try:
-        login = await worker.run(broker.system_login)
+        login = await worker.run(logins.system_login)
         async with provisioning.connected(login, "presence") as connection:
             keeper = Reconciler(runtime, connection)
             # One that fails ends the other, and both are started again.
@@ -103,7 +103,7 @@ class Reconciler:
 
     async def _bring_up_to_date(self, worker: Worker, client: Client) -> None:
         """A server set up by an earlier version does not hand on yet who connects."""
-        for jwt in (await worker.run(broker.platform_claims)).values():
+        for jwt in (await worker.run(logins.platform_claims)).values():
             if await system_account.bring_up_to_date(client, jwt):
                 log.info("claims of a platform account updated")
 

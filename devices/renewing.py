@@ -5,10 +5,10 @@ from uuid import UUID
 
 from devices.actions.credentials import RENEW
 from devices.models import Connectivity
-from tenants import renewing
+from tenants.credentials import renewals
 
 
-@renewing.answered_by
+@renewals.answered_by
 def agents_that_renew(devices: Collection[UUID]) -> set[UUID]:
     able = Connectivity.objects.filter(
         device__in=devices, capabilities__commands__contains=[{"name": RENEW}]

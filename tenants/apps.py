@@ -7,4 +7,4 @@ class TenantsConfig(AppConfig):
     verbose_name = "Tenants"
 
     def ready(self) -> None:
-        autodiscover_modules("sign_ins", "renewing")
+        autodiscover_modules("signals", "renewing")

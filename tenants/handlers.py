@@ -3,11 +3,11 @@
 from natsbridge.registry import registry
 from natsbridge.runtime import Runtime
 from tenants.actions import ACCOUNTS_CHANNEL
-from tenants.actions.audit import AUDIT_CHANNEL
-from tenants.callout_task import answer_logins
-from tenants.floods_task import end_floods
-from tenants.provisioning_task import keep_provisioned
-from tenants.sealing_task import keep_sealed
+from tenants.audit.task import keep_sealed
+from tenants.audit.writer import AUDIT_CHANNEL
+from tenants.broker.floods_task import end_floods
+from tenants.broker.provisioning_task import keep_provisioned
+from tenants.callout.task import answer_logins
 
 
 @registry.side_task("accounts", wakes_on=(ACCOUNTS_CHANNEL,))

@@ -17,9 +17,9 @@ from devices.redis import client
 from natsbridge.rules.breaker import Breaker
 from tenants import actions
 from tenants.actions import sign_ins
-from tenants.actions.coalescing import others_of
+from tenants.audit.coalescing import others_of
+from tenants.audit.rules.coalescer import Tally
 from tenants.models import Group, Role, Tenant, User
-from tenants.tally import Tally
 from tests.support import emptying
 from tests.support.broker import StartNats
 from tests.support.people import enrol, person

@@ -54,7 +54,7 @@ def test_every_command_prints_plain_text() -> None:
 
 
 def test_no_test_asserts_how_long_something_took() -> None:
-    """The machine may be busy: wait for a condition (`tests.support.waiting`); speed is for benches."""
+    """The machine may be busy: wait for a condition, as `tests.support.waiting` does."""
     clock = r"(?:monotonic|perf_counter|time)\(\)"
     timed = re.compile(
         rf"^ *assert .*(?:{clock} - \w+|\b(?:elapsed|took|seconds)) <=? *[\w.]+", re.M

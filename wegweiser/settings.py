@@ -206,7 +206,7 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "fleet"
 LOGOUT_REDIRECT_URL = "login"
 # One person's typing errors lock that name from that address, not the whole office.
-AXES_HANDLER = "tenants.login_limits.LoginHandler"
+AXES_HANDLER = "tenants.callout.login_limits.LoginHandler"
 LOGIN_ADDRESS_FAILURE_LIMIT = read.integer("LOGIN_ADDRESS_FAILURE_LIMIT", 100, minimum=1)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = read.integer("LOGIN_FAILURE_LIMIT", 10, minimum=1)

@@ -24,7 +24,7 @@ from devices.models import BulkCommand, Command, CommandState
 from devices.models.device import DeviceQuerySet
 from devices.presence import Cutoffs, Status
 from devices.watch import current_cutoffs
-from tenants.actions import audit
+from tenants.audit import writer as audit
 from tenants.models import Action, Tenant, User
 
 MAX_DEVICES = 100_000

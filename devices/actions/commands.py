@@ -11,7 +11,7 @@ from django.utils import timezone
 from devices import json_values, live
 from devices.errors import CommandConflict, CommandRefused, UnfitJson
 from devices.models import OPEN_STATES, Command, CommandState, Device
-from tenants.actions import audit
+from tenants.audit import writer as audit
 from tenants.models import Action, Tenant, User
 
 # The channel on which a subscriber hears that commands wait.

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from devices.models import Device
-from tenants.actions import audit
-from tenants.actions.coalescing import CoalescedEvents, Connecting, others_of
+from tenants.audit import writer as audit
+from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
 from tenants.models import Action
 
 # So many are ended at once.

@@ -12,7 +12,8 @@ from devices import live, metrics
 from devices.actions.commands import wake_delivery
 from devices.models import Command, Device
 from natsbridge.errors import DependencyAway
-from tenants.actions import audit, credentials
+from tenants.audit import writer as audit
+from tenants.credentials import revocations
 from tenants.models import Action, Credential, Tenant, User
 
 log = structlog.get_logger(__name__)
@@ -55,7 +56,7 @@ def reinstate_device(device: Device, *, by: User | None) -> None:
 
 def rotate_device(device: Device, *, by: User | None, overlap: timedelta) -> None:
     """Its agent is told to fetch a new credential. Raises RotationRefused, in words."""
-    credentials.rotate_device(
+    revocations.rotate_device(
         device.tenant_id, device.pk, by=by, overlap=overlap, nkey_public=device.nkey_public
     )
 
@@ -67,11 +68,11 @@ def rotate_all(
     overlap: timedelta,
     kind: Credential.Kind,
     replaces: Credential | None,
-) -> credentials.Issued:
+) -> revocations.Issued:
     """The tenant's own credential of this kind, and those of all its devices, whose agents are
     told some at a time; those `not_told` keep theirs until they have used a newer one. Raises
     RotationRefused, in words."""
-    return credentials.rotate_all(tenant, by=by, overlap=overlap, kind=kind, replaces=replaces)
+    return revocations.rotate_all(tenant, by=by, overlap=overlap, kind=kind, replaces=replaces)
 
 
 def delete_devices(devices: Iterable[Device], *, by: User | None, reason: str = "") -> None:
@@ -127,7 +128,7 @@ def tell_some_to_renew() -> int:
 
 
 def _shut_out(device: Device, *, by: User | None, reason: str) -> None:
-    credentials.revoke_device(device.tenant_id, device.pk, device.nkey_public, by=by, reason=reason)
+    revocations.revoke_device(device.tenant_id, device.pk, device.nkey_public, by=by, reason=reason)
 
 
 def _note(action: Action, device: Device, by: User | None, **detail: str) -> None:

@@ -19,17 +19,13 @@ from devices.errors import (
 )
 from devices.models import Connectivity, Device, RegistrationProof
 from natsbridge.identity import claims
-from tenants import secrets
-from tenants.actions import (
-    audit,
-    credentials,
-    find_enrollment_key,
-    limits,
-    redeem_enrollment_key,
-)
-from tenants.actions.audit import Actor
+from tenants.actions import find_enrollment_key, limits, redeem_enrollment_key
+from tenants.audit import writer as audit
+from tenants.audit.writer import Actor
+from tenants.credentials import revocations
 from tenants.errors import CredentialRefused, EnrollmentRefused
 from tenants.models import Action, Credential, EnrollmentKey, Group, Tenant, User, hash_token
+from tenants.rules import secrets
 
 PROOF_SECONDS = 300
 # While a JWT could still be valid, each key that a device gave up has to be revoked in the claims
@@ -61,7 +57,7 @@ class Upgraded:
     """`device_token` is there when a person asked; like the credential's secret it stands nowhere
     else."""
 
-    issued: credentials.Issued
+    issued: revocations.Issued
     device_token: str | None = field(repr=False)
 
 
@@ -167,7 +163,7 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
             raise AlreadyRegistered("This key pair is registered already.")
     if issued_before.exists():
         reason = "upgraded again"
-        credentials.revoke_device(row.tenant_id, row.pk, row.nkey_public, by=by, reason=reason)
+        revocations.revoke_device(row.tenant_id, row.pk, row.nkey_public, by=by, reason=reason)
     row.nkey_public = nkey_public
     row.save(update_fields=["nkey_public"])
     token = _fresh_token(row) if by else None
@@ -178,12 +174,12 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
     return Upgraded(issue_credential(row), token)
 
 
-def issue_credential(device: Device) -> credentials.Issued:
+def issue_credential(device: Device) -> revocations.Issued:
     """A JWT for a device that has registered a key, a password for another; the caller has checked
     that it is not revoked. Raises CredentialRefused while the tenant is suspended."""
     if device.nkey_public:
-        return credentials.issue_device_jwt(device.tenant_id, device.pk, device.nkey_public)
-    return credentials.issue_device_password(device.tenant_id, device.pk)
+        return revocations.issue_device_jwt(device.tenant_id, device.pk, device.nkey_public)
+    return revocations.issue_device_password(device.tenant_id, device.pk)
 
 
 def _refuse_suspended(tenant: Tenant) -> None:

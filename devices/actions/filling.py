@@ -11,8 +11,8 @@ from devices.actions.commands import wake_delivery
 from devices.command_states import COMMAND_STATES
 from devices.models import BulkCommand, Command
 from tenants import origin
-from tenants.actions import audit
-from tenants.actions.audit import Event
+from tenants.audit import writer as audit
+from tenants.audit.writer import Event
 from tenants.models import Action, ActorKind
 
 BATCH = 500

@@ -25,9 +25,10 @@ from natsbridge.protocol.broker_events import (
 )
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Rejection
-from tenants.actions import audit, credentials
-from tenants.actions.audit import Actor, Event
-from tenants.actions.coalescing import CoalescedEvents, Connecting, others_of
+from tenants.audit import writer as audit
+from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
+from tenants.audit.writer import Actor, Event
+from tenants.credentials import revocations
 from tenants.models import Action, ActorKind, AuditEntry, BrokerAccount, BrokerKey, Tenant
 
 # Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
@@ -91,7 +92,7 @@ def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
         found = device_sessions((event for _, event in came_or_went), owners)
         sessions.record(found, by=Reporter.CONNECT)
         connection_events.record(_news(came_or_went, owners))
-        credentials.record_use([use for _, event in came_or_went if (use := _use(event, owners))])
+        revocations.record_use([use for _, event in came_or_went if (use := _use(event, owners))])
         # In its own account the auth callout has recorded them.
         told = [event for event in refused if event.user.account != owners.callout]
         refused_logins.record(told, owners.tenants)
@@ -199,11 +200,11 @@ def _is_recorded(entry: Event) -> bool:
     ).exists()
 
 
-def _use(event: BrokerConnection, owners: Owners) -> credentials.Use | None:
+def _use(event: BrokerConnection, owners: Owners) -> revocations.Use | None:
     user = event.user
     if event.stopped_at or not user.public or user.issued_at is None or not owners.tenant(user):
         return None
-    return credentials.Use(user.public, user.issued_at, event.started_at)
+    return revocations.Use(user.public, user.issued_at, event.started_at)
 
 
 def _uuid(name: str) -> UUID | None:

@@ -15,9 +15,9 @@ from uuid import UUID
 from devices.models import Device
 from natsbridge.protocol.broker_events import BrokerConnection, Offer
 from natsbridge.protocol.subjects import NOBODY
-from tenants.actions.refusals import RefusedLogins
+from tenants.callout.refusals import RefusedLogins
+from tenants.callout.rules import Refusal
 from tenants.models import BrokerKey, Credential
-from tenants.refusals import Refusal
 
 # Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
 book = RefusedLogins()

@@ -17,11 +17,11 @@ from devices import failure_counts
 from devices.failure_counts import Away, Told
 from devices.models import Device
 from tenants import origin
-from tenants.actions import audit
-from tenants.actions.audit import Actor
 from tenants.actions.later import Later
+from tenants.audit import writer as audit
+from tenants.audit.rules.coalescer import Tally
+from tenants.audit.writer import Actor
 from tenants.models import Action, ActorKind, ApiToken, Group
-from tenants.tally import Tally
 
 log = structlog.get_logger(__name__)
 

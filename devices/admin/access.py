@@ -23,7 +23,7 @@ from tenants.admin.asking import Question, ask, ask_of_many
 from tenants.admin.credentials import credential_table
 from tenants.admin.writing import person_of
 from tenants.errors import TenantsError
-from tenants.forms import OverlapForm, ReasonForm
+from tenants.forms.credentials import OverlapForm, ReasonForm
 
 REFUSALS = (DevicesError, TenantsError)
 CREDENTIALS_SHOWN = 5

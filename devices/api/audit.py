@@ -18,8 +18,8 @@ from rest_framework.views import APIView
 
 from devices.api import access
 from devices.api.serializers import StrictSerializer
-from tenants.actions.audit import record_export
-from tenants.audit_export import FORMATS, export
+from tenants.audit.export import FORMATS, export
+from tenants.audit.writer import record_export
 from tenants.models import AuditEntry, AuditFilter, Tenant
 from tenants.models.audit import TENANT_ACTION_CHOICES, AuditEntryQuerySet
 

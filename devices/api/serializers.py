@@ -11,10 +11,10 @@ from rest_framework import serializers
 from devices import json_values
 from devices.errors import UnfitJson
 from natsbridge.identity.claims import is_public_user_key
-from tenants.durations import USUAL_OVERLAP, parse_overlap
-from tenants.forms import REASON_MAX
+from tenants.forms.credentials import REASON_MAX
 from tenants.models import Credential
 from tenants.names import validate_name
+from tenants.rules.durations import USUAL_OVERLAP, parse_overlap
 
 UNKNOWN_NAMED = 20
 

@@ -26,7 +26,8 @@ from devices.api.serializers import (
     TenantRotationSerializer,
 )
 from devices.representations import broker_addresses
-from tenants.actions import credentials, limits, suspension
+from tenants.actions import limits, suspension
+from tenants.credentials import revocations
 from tenants.models import Credential, Tenant
 
 # The first is the newest; older ones are in the audit.
@@ -57,7 +58,7 @@ class TenantCredentialsView(APIView):
         form = TenantIssueSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         kind = Credential.Kind(form.validated_data["kind"])
-        return _issued(credentials.issue_tenant_credential(tenant, kind=kind, by=person))
+        return _issued(revocations.issue_tenant_credential(tenant, kind=kind, by=person))
 
 
 class RotateTenantCredentialView(APIView):
@@ -72,7 +73,7 @@ class RotateTenantCredentialView(APIView):
         form.is_valid(raise_exception=True)
         wanted = form.validated_data
         kind = Credential.Kind(wanted["kind"])
-        rotate = devices.rotate_all if wanted["all"] else credentials.rotate_tenant
+        rotate = devices.rotate_all if wanted["all"] else revocations.rotate_tenant
         issued = rotate(
             tenant,
             by=person,
@@ -91,7 +92,7 @@ class RevokeTenantCredentialView(APIView):
         credential = access.credential_of(tenant, credential_id)
         form = ReasonSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        credentials.revoke(credential, by=person, reason=form.validated_data["reason"])
+        revocations.revoke(credential, by=person, reason=form.validated_data["reason"])
         credential.refresh_from_db()
         return Response(representations.credential(credential))
 
@@ -105,7 +106,7 @@ class RotateTenantKeysView(APIView):
         tenant = access.tenant_for(request, uuid)
         form = OverlapSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        credentials.rotate_keys(tenant, by=person, overlap=form.validated_data["overlap"])
+        revocations.rotate_keys(tenant, by=person, overlap=form.validated_data["overlap"])
         return _tenant(access.tenant_for(request, uuid), status=202)
 
 
@@ -163,7 +164,7 @@ def _replaced(tenant: Tenant, kind: Credential.Kind, wanted: dict[str, Any]) -> 
     """
     number = wanted.get("replaces")
     if number is None:
-        newest = credentials.newest(tenant.pk, kind)
+        newest = revocations.newest(tenant.pk, kind)
         if newest and not wanted["overlap"]:
             raise ValidationError(
                 {"replaces": f"Needed with an overlap of 0; the newest is {newest.pk}."}
@@ -176,7 +177,7 @@ def _replaced(tenant: Tenant, kind: Credential.Kind, wanted: dict[str, Any]) -> 
     return found
 
 
-def _issued(issued: credentials.Issued) -> Response:
+def _issued(issued: revocations.Issued) -> Response:
     answer = {
         "success": True,
         "credential": representations.credential(issued.credential),

@@ -30,7 +30,7 @@ from devices.errors import (
 )
 from devices.models import Command, Device
 from devices.watch import current_cutoffs
-from tenants.actions import credentials
+from tenants.credentials import revocations
 from tenants.errors import CredentialRefused, EnrollmentRefused
 from tenants.models import Credential, Role, User
 
@@ -273,7 +273,7 @@ def _credentials(device: Device) -> dict[str, Any]:
     return _shown(device, enrolment.issue_credential(device))
 
 
-def _shown(device: Device, issued: credentials.Issued) -> dict[str, Any]:
+def _shown(device: Device, issued: revocations.Issued) -> dict[str, Any]:
     """As agents know it; a JWT goes with the agent's own key, and names its user itself."""
     secret = {"jwt": issued.secret}
     if issued.credential.kind == Credential.Kind.PASSWORD:

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from devices.models import Command
 from devices.presence import Cutoffs, Reporter
-from tenants.wording import in_words
+from tenants.audit.rules.wording import in_words
 
 register = template.Library()
 register.filter(in_words)

@@ -23,9 +23,9 @@ from devices.views.controls import Question, ask
 from devices.views.one_time import secret_gone
 from devices.views.page import PersonRequest, page
 from tenants import actions
-from tenants.account_forms import OwnPasswordForm, TokenForm
 from tenants.actions import keep_secret, reveal_secret, web_sessions
-from tenants.forms import ConfirmForm
+from tenants.forms.account import OwnPasswordForm, TokenForm
+from tenants.forms.credentials import ConfirmForm
 from tenants.models import ApiToken
 
 PER_PAGE = 10

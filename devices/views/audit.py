@@ -8,8 +8,8 @@ from django.views.decorators.http import require_safe
 from devices.audit_filters import AuditFilters
 from devices.audit_rows import rows
 from devices.views.page import PersonRequest, page
-from tenants.actions.audit import record_export
-from tenants.audit_export import FORMATS, export
+from tenants.audit.export import FORMATS, export
+from tenants.audit.writer import record_export
 from tenants.models import AuditEntry, Role, Tenant
 
 ENTRIES_PER_PAGE = 50

@@ -18,7 +18,7 @@ from devices.models import Device
 from devices.views.page import PersonRequest, page
 from devices.views.parts import find_device
 from tenants.errors import TenantsError
-from tenants.forms import ConfirmForm, OverlapForm, ReasonForm
+from tenants.forms.credentials import ConfirmForm, OverlapForm, ReasonForm
 from tenants.models import Role, Tenant, role_in
 
 CREDENTIALS_SHOWN = 50

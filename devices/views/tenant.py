@@ -17,8 +17,9 @@ from devices.actions.credentials import rotate_all
 from devices.views.controls import Question, ask, require_admin
 from devices.views.one_time import secret_gone
 from devices.views.page import PersonRequest, page
-from tenants.actions import credentials, keep_secret, limits, reveal_secret
-from tenants.forms import IssueForm, OverlapForm, ReasonForm, RotateForm
+from tenants.actions import keep_secret, limits, reveal_secret
+from tenants.credentials import revocations
+from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm
 from tenants.models import Credential, Tenant
 
 CREDENTIALS_SHOWN = 50
@@ -80,7 +81,7 @@ def issue(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
 
     def do(form: forms.Form) -> HttpResponse:
         kind = form.cleaned_data["kind"]
-        issued = credentials.issue_tenant_credential(found, kind=kind, by=request.user)
+        issued = revocations.issue_tenant_credential(found, kind=kind, by=request.user)
         return _to_secret(request, found, issued)
 
     return _asked(request, found, ISSUE, do)
@@ -114,11 +115,11 @@ def rotate(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
     found = _find(request, tenant_uuid)
 
     def do(form: Any) -> HttpResponse:
-        rotate = rotate_all if form.cleaned_data["every_device"] else credentials.rotate_tenant
+        rotate = rotate_all if form.cleaned_data["every_device"] else revocations.rotate_tenant
         issued = rotate(found, by=request.user, replaces=form.replaced(found), **form.options())
         return _to_secret(request, found, issued)
 
-    kept = credentials.not_told(found)
+    kept = revocations.not_told(found)
     names = found.devices.filter(pk__in=kept[:NAMED]).values_list("name", flat=True)
     question_form = partial(
         RotateForm,
@@ -136,7 +137,7 @@ def rotate_keys(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
 
     def do(form: forms.Form) -> HttpResponse:
         overlap = form.cleaned_data["overlap"]
-        credentials.rotate_keys(found, by=request.user, overlap=overlap)
+        revocations.rotate_keys(found, by=request.user, overlap=overlap)
         return redirect("tenant", found.pk)
 
     return _asked(request, found, ROTATE_KEYS, do)
@@ -151,14 +152,14 @@ def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> Htt
 
     def do(form: forms.Form) -> HttpResponse:
         reason = form.cleaned_data["reason"]
-        credentials.revoke(credential, by=request.user, reason=reason)
+        revocations.revoke(credential, by=request.user, reason=reason)
         return redirect("tenant", found.pk)
 
     return _asked(request, found, REVOKE, do)
 
 
 def _to_secret(
-    request: PersonRequest, tenant: Tenant, issued: credentials.Issued
+    request: PersonRequest, tenant: Tenant, issued: revocations.Issued
 ) -> HttpResponseRedirect:
     secret_id = keep_secret(issued.secret, issued.credential, to=request.user)
     return redirect("tenant-credential-secret", tenant.pk, secret_id)

@@ -75,7 +75,7 @@ class Retention:
 
     @property
     def kinds(self) -> list[Kind]:
-        autodiscover_modules("pruning")
+        autodiscover_modules("retention", "retention.kinds")
         return list(self._kinds.values())
 
 

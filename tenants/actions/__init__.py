@@ -1,14 +1,5 @@
 """What people and the platform can do here. These functions are this app's only writers."""
 
-from tenants.actions.accounts import (
-    ACCOUNTS_CHANNEL,
-    announce_account,
-    ensure_broker_account,
-    ensure_broker_key,
-    ensure_platform_keys,
-    record_provisioned,
-    record_provisioning_failed,
-)
 from tenants.actions.keys import (
     create_api_token,
     create_enrollment_key,
@@ -17,20 +8,29 @@ from tenants.actions.keys import (
     revoke_api_token,
     revoke_enrollment_key,
 )
-from tenants.actions.one_time import Revealed, keep_secret, reveal_secret
-from tenants.actions.owners import (
-    create_group,
-    create_organisation,
-    create_tenant,
-    delete_unused,
-    rename,
-)
+from tenants.actions.one_time_secrets import Revealed, keep_secret, reveal_secret
 from tenants.actions.people import (
     change_person,
     create_person,
     delete_person,
     remove_membership,
     set_membership,
+)
+from tenants.actions.tenants import (
+    create_group,
+    create_organisation,
+    create_tenant,
+    delete_unused,
+    rename,
+)
+from tenants.broker.accounts import (
+    ACCOUNTS_CHANNEL,
+    announce_account,
+    ensure_broker_account,
+    ensure_broker_key,
+    ensure_platform_keys,
+    record_provisioned,
+    record_provisioning_failed,
 )
 
 __all__ = [

@@ -7,10 +7,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from tenants import secrets
-from tenants.actions import audit, powers
+from tenants.actions import powers
+from tenants.audit import writer as audit
 from tenants.errors import EnrollmentRefused
 from tenants.models import Action, ApiToken, EnrollmentKey, Group, Role, User, hash_token
+from tenants.rules import secrets
 
 
 @transaction.atomic

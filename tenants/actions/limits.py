@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import transaction
 
 from natsbridge.server.config import MAX_FILE_STORE
-from tenants.actions import audit
-from tenants.actions.accounts import announce_account
+from tenants.audit import writer as audit
+from tenants.broker.accounts import announce_account
 from tenants.errors import LimitRefused
 from tenants.models import Action, BrokerAccount, Tenant, User
 

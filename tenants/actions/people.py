@@ -6,7 +6,8 @@ from typing import Any
 from django.contrib.auth.models import Group as StaffRole
 from django.db import transaction
 
-from tenants.actions import audit, powers, web_sessions
+from tenants.actions import powers, web_sessions
+from tenants.audit import writer as audit
 from tenants.models import Action, Membership, Role, Tenant, User
 
 _POWERS = ("is_staff", "is_superuser")

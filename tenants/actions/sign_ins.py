@@ -7,11 +7,11 @@ from typing import Any
 from axes.models import AccessFailureLog
 
 from tenants import origin
-from tenants.actions import audit
-from tenants.actions.audit import Actor, Event
 from tenants.actions.later import Later
+from tenants.audit import writer as audit
+from tenants.audit.rules.coalescer import WINDOW_SECONDS, Tally
+from tenants.audit.writer import Actor, Event
 from tenants.models import Action, ActorKind, User
-from tenants.tally import WINDOW_SECONDS, Tally
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from django.db import transaction
 from django.utils import timezone
 
-from tenants.actions import audit
-from tenants.actions.accounts import announce_account
+from tenants.audit import writer as audit
+from tenants.broker.accounts import announce_account
 from tenants.models import Action, Tenant, User
 
 

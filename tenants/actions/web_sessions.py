@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from tenants.actions import audit
+from tenants.audit import writer as audit
 from tenants.models import Action, User, WebSession
 from tenants.models.web_sessions import WebSessionQuerySet
 

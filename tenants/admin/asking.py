@@ -15,7 +15,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from tenants.forms import ConfirmForm
+from tenants.forms.credentials import ConfirmForm
 
 # Of many selected rows so many are named.
 NAMED = 20

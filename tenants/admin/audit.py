@@ -20,11 +20,11 @@ from unfold.contrib.filters.admin import (
 from unfold.paginator import InfinitePaginator
 
 from natsbridge.admin.base import ReadOnlyAdmin, label, pretty_json
-from tenants.actions.audit import record_export
 from tenants.admin.writing import person_of
-from tenants.audit_export import FORMATS, export
+from tenants.audit.export import FORMATS, export
+from tenants.audit.rules.wording import in_words
+from tenants.audit.writer import record_export
 from tenants.models import AuditEntry, Tenant
-from tenants.wording import in_words
 
 PLATFORM = "none"
 

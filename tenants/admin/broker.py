@@ -19,13 +19,14 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from natsbridge.admin.base import label, moment
-from tenants.actions import credentials, limits, suspension
+from tenants.actions import limits, suspension
 from tenants.admin.asking import Question, ask
 from tenants.admin.credentials import credential_table
 from tenants.admin.issuing import SecretAdmin
 from tenants.admin.writing import person_of
+from tenants.credentials import revocations
 from tenants.errors import LimitRefused, TenantsError
-from tenants.forms import IssueForm, OverlapForm, ReasonForm, RotateForm
+from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm
 from tenants.models import BrokerAccount, Credential, Tenant
 
 CREDENTIALS_SHOWN = 5
@@ -191,7 +192,7 @@ class BrokerAdmin(SecretAdmin):
 
         def act(form: forms.Form) -> HttpResponse:
             kind = form.cleaned_data["kind"]
-            issued = credentials.issue_tenant_credential(tenant, kind=kind, by=person_of(request))
+            issued = revocations.issue_tenant_credential(tenant, kind=kind, by=person_of(request))
             return self.to_secret(request, issued.credential, issued.secret)
 
         return ask(self, request, tenant, ISSUE, act)
@@ -202,12 +203,12 @@ class BrokerAdmin(SecretAdmin):
 
         def act(form: Any) -> HttpResponse:
             every_device = form.cleaned_data["every_device"]
-            rotate = credentials.rotate_all if every_device else credentials.rotate_tenant
+            rotate = revocations.rotate_all if every_device else revocations.rotate_tenant
             replaces = form.replaced(tenant)
             issued = rotate(tenant, by=person_of(request), replaces=replaces, **form.options())
             return self.to_secret(request, issued.credential, issued.secret)
 
-        kept = len(credentials.not_told(tenant))
+        kept = len(revocations.not_told(tenant))
         form = partial(RotateForm, initial={"seen": RotateForm.newest(tenant)}, kept=kept)
         return ask(self, request, tenant, replace(ROTATE, form=form), act)
 
@@ -217,7 +218,7 @@ class BrokerAdmin(SecretAdmin):
 
         def act(form: forms.Form) -> None:
             overlap = form.cleaned_data["overlap"]
-            credentials.rotate_keys(tenant, by=person_of(request), overlap=overlap)
+            revocations.rotate_keys(tenant, by=person_of(request), overlap=overlap)
 
         return ask(self, request, tenant, ROTATE_KEYS, act)
 

@@ -22,11 +22,11 @@ from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from natsbridge.admin.base import ReadOnlyAdmin, label, moment
-from tenants.actions import credentials
 from tenants.admin.asking import Question, ask, ask_of_many
 from tenants.admin.writing import person_of
+from tenants.credentials import revocations
 from tenants.errors import TenantsError
-from tenants.forms import ReasonForm
+from tenants.forms.credentials import ReasonForm
 from tenants.models import Credential
 
 STATE_KINDS = {
@@ -175,7 +175,7 @@ class CredentialAdmin(ReadOnlyAdmin):
 
 
 def _revoke(request: HttpRequest, row: Credential, form: Any) -> None:
-    credentials.revoke(row, by=person_of(request), reason=form.cleaned_data["reason"])
+    revocations.revoke(row, by=person_of(request), reason=form.cleaned_data["reason"])
 
 
 def _uuid_in(text: str) -> UUID | None:

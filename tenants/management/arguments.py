@@ -11,9 +11,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from tenants.actions.credentials import Issued
-from tenants.durations import parse_overlap
+from tenants.credentials.revocations import Issued
 from tenants.models import Credential, Tenant
+from tenants.rules.durations import parse_overlap
 
 
 def tenant_named(text: str) -> Tenant:

@@ -6,11 +6,11 @@ from datetime import timedelta
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from tenants import provisioning
-from tenants.actions import credentials
-from tenants.durations import USUAL_OVERLAP
+from tenants.broker import provisioning
+from tenants.credentials import revocations
 from tenants.errors import CredentialRefused, RotationRefused
 from tenants.models import Credential, Tenant
+from tenants.rules.durations import USUAL_OVERLAP
 
 Say = Callable[[str], object]
 
@@ -37,18 +37,18 @@ def issue(
     rotate: bool = False,
     with_devices: bool = False,
     keys: bool = False,
-) -> credentials.Issued:
+) -> revocations.Issued:
     """A new credential, in the place of older ones if it is a rotation. Raises CommandError, and
     has done nothing then."""
     overlap = USUAL_OVERLAP if overlap is None else overlap
     try:
         with transaction.atomic():
             if keys:
-                credentials.rotate_keys(tenant, by=None, overlap=overlap)
+                revocations.rotate_keys(tenant, by=None, overlap=overlap)
             if not rotate:
-                return credentials.issue_tenant_credential(tenant, kind=kind, by=None)
-            act = credentials.rotate_all if with_devices else credentials.rotate_tenant
-            seen = credentials.newest(tenant.pk, kind)
+                return revocations.issue_tenant_credential(tenant, kind=kind, by=None)
+            act = revocations.rotate_all if with_devices else revocations.rotate_tenant
+            seen = revocations.newest(tenant.pk, kind)
             return act(tenant, by=None, overlap=overlap, kind=kind, replaces=seen)
     except (CredentialRefused, RotationRefused) as error:
         raise CommandError(str(error)) from error
@@ -56,7 +56,7 @@ def issue(
 
 def say_who_keeps_theirs(tenant: Tenant, say: Say) -> None:
     """After a rotation of all."""
-    kept = credentials.not_told(tenant)
+    kept = revocations.not_told(tenant)
     if kept:
         named = ", ".join(map(str, kept[:NAMED])) + (", …" if len(kept) > NAMED else "")
         say(
@@ -72,7 +72,7 @@ def revoke(tenant: Tenant, credential: int, *, reason: str | None) -> None:
         raise CommandError(f"{tenant} has no credential {credential}; see --list.")
     if not reason:
         raise CommandError("Say why, with --reason; it is kept.")
-    credentials.revoke(row, by=None, reason=reason)
+    revocations.revoke(row, by=None, reason=reason)
 
 
 def check(tenants: Iterable[Tenant], say: Say) -> None:

@@ -123,7 +123,7 @@ class AuditEntryQuerySet(TenantOwnedQuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """Written once and sealed soon after; see `tenants.actions.audit`. It names things by value,
+    """Written once and sealed soon after; see `tenants.audit.writer`. It names things by value,
     so it outlives them."""
 
     id = models.BigAutoField(primary_key=True)

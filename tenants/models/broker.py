@@ -8,9 +8,9 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from tenants import secrets
 from tenants.models.owners import Tenant
 from tenants.models.people import TenantOwnedQuerySet, User
+from tenants.rules import secrets
 
 
 class BrokerAccount(models.Model):

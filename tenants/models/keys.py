@@ -10,10 +10,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from knox.models import AbstractAuthToken
 
-from tenants import secrets
 from tenants.models.owners import Group
 from tenants.models.people import Role, TenantOwnedQuerySet, User
 from tenants.names import NameField
+from tenants.rules import secrets
 
 
 def hash_token(token: str) -> str:

@@ -7,8 +7,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from tenants import secrets
 from tenants.models.people import User
+from tenants.rules import secrets
 
 LIFETIME = timedelta(minutes=10)
 

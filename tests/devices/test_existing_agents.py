@@ -20,7 +20,7 @@ from devices import metrics
 from devices.actions import enrolment
 from devices.models import Command, Connectivity, Device
 from tenants import actions
-from tenants.actions import credentials
+from tenants.credentials import revocations
 from tenants.models import Action, AuditEntry, BrokerAccount, Credential, Group, Tenant, User
 from tests.support.people import authorization
 from tests.support.system import System, eventually
@@ -123,7 +123,7 @@ def test_a_client_that_knows_only_what_it_was_answered_hears_that_its_reports_ar
 def test_many_log_in_by_password_at_once_and_a_wrong_one_never(
     system: System, provisioned: None, tenant_a: Tenant
 ) -> None:
-    issued = [credentials.issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(LOGINS)]
+    issued = [revocations.issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(LOGINS)]
     good = [(each.username, each.secret) for each in issued]
     bad = [("", ""), (good[0][0], good[1][1]), ("admin", "admin")]
     answers = system.all_let_in_by_password(good + bad)
@@ -137,14 +137,14 @@ def test_many_log_in_by_password_at_once_and_a_wrong_one_never(
         "unknown name",
     }
     assert not Credential.objects.filter(first_used_at=None).exists()
-    credentials.revoke(issued[0].credential, by=None, reason="test")
+    revocations.revoke(issued[0].credential, by=None, reason="test")
     assert system.all_let_in_by_password(good[:2]) == [False, True]
 
 
 def test_a_password_that_is_revoked_ends_the_connection_it_opened(
     system: System, provisioned: None, tenant_a: Tenant
 ) -> None:
-    issued = credentials.issue_device_password(tenant_a.pk, uuid.uuid4())
+    issued = revocations.issue_device_password(tenant_a.pk, uuid.uuid4())
     client, sibling = Client(), Client()
 
     async def open_both() -> None:
@@ -153,10 +153,10 @@ def test_a_password_that_is_revoked_ends_the_connection_it_opened(
                 settings.NATS_URL, user=user, password=password, allow_reconnect=False
             )
 
-    second = credentials.issue_device_password(tenant_a.pk, uuid.uuid4())
+    second = revocations.issue_device_password(tenant_a.pk, uuid.uuid4())
     logins = [(issued.username, issued.secret), (second.username, second.secret)]
     system.thread.run(open_both())
-    credentials.revoke(issued.credential, by=None, reason="stolen")
+    revocations.revoke(issued.credential, by=None, reason="stolen")
     eventually(lambda: client.is_closed)
     assert sibling.is_connected
     system.thread.run(sibling.close())

@@ -17,7 +17,7 @@ from natsbridge.client.connection import connect
 from natsbridge.identity import claims
 from natsbridge.identity.jwt import signed
 from natsbridge.models import SubscriberStatus
-from tenants import broker
+from tenants.broker import logins
 from tenants.models import Action, AuditEntry, Group
 from tests.support.people import Enrolled, enrol
 from tests.support.simulated import DeviceProcess
@@ -116,10 +116,10 @@ def test_an_installation_from_before_gets_the_events_too(
 ) -> None:
     """Its server has the platform account's claims of then, in its resolver's folder, and goes on
     having them until somebody pushes others."""
-    keys = broker.key_pair(broker.Purpose.PLATFORM), broker.key_pair(broker.Purpose.OPERATOR)
-    said = claims.decode(broker.platform_claims()[keys[0].public])
+    keys = logins.key_pair(logins.Purpose.PLATFORM), logins.key_pair(logins.Purpose.OPERATOR)
+    said = claims.decode(logins.platform_claims()[keys[0].public])
     before = claims_of_before(keys[1], said)
-    login = broker.system_login()
+    login = logins.system_login()
 
     async def push() -> None:
         async with connect(

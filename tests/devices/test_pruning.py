@@ -23,8 +23,9 @@ from devices.models import (
 )
 from natsbridge.models import ParkedMessage, SubscriberStatus
 from natsbridge.retention.engine import prune, retention
-from tenants import broker
-from tenants.actions import audit, sealing
+from tenants.audit import sealing
+from tenants.audit import writer as audit
+from tenants.broker import logins
 from tenants.models import (
     Action,
     ApiToken,
@@ -155,10 +156,10 @@ def test_a_credential_stays_while_it_opens_or_voids_anything(
     credential("expired long since", ended_at=ago(150), expires_at=ago(100))
     credential("ended password", PASSWORD, ended_at=ago(100))
     credential("of the tenant", PASSWORD, device_uuid=None, ended_at=ago(100))
-    voided = broker._revocations(tenant_a.pk)
+    voided = logins._revocations(tenant_a.pk)
     assert len(voided) == 2
     assert pruned("credentials") == 3
-    assert broker._revocations(tenant_a.pk) == voided
+    assert logins._revocations(tenant_a.pk) == voided
     gone = {"expired long since", "ended password", "of the tenant"}
     assert not gone & left(Credential, "public_key")
 

@@ -12,7 +12,8 @@ from rest_framework.test import APIClient
 
 from devices.models import BrokerSession, Presence, PresenceChange
 from natsbridge.protocol.broker_events import ACCOUNT_FULL, TENANT_SUSPENDED
-from tenants.actions import credentials, suspension
+from tenants.actions import suspension
+from tenants.credentials import revocations
 from tenants.models import (
     Action,
     AuditEntry,
@@ -52,9 +53,9 @@ def test_a_device_that_is_cut_off_and_refused_is_told_as_suspended_and_not_as_a_
 @pytest.fixture
 def suspended(tenant_a: Tenant) -> Tenant:
     for kind in Credential.Kind:
-        credentials.issue_tenant_credential(tenant_a, kind=kind, by=None)
+        revocations.issue_tenant_credential(tenant_a, kind=kind, by=None)
     old = Credential.objects.latest("pk")
-    credentials.revoke(old, by=None, reason="leaked")
+    revocations.revoke(old, by=None, reason="leaked")
     suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
     BrokerAccount.objects.update(provisioned_at=timezone.now())
     return Tenant.objects.get(pk=tenant_a.pk)

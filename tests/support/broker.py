@@ -103,8 +103,8 @@ class Broker:
 
     `start` is one of the fixtures `start_nats` and `start_session_nats`; `settings` go to
     ServerConfig, `additional` is appended to what it renders. With `callout` it has the account
-    AUTH too, and asks `tests.support.callout` about logins that bring no JWT. A broker may outlive an
-    event loop, its clients may not: `await broker.disconnect()` at the end of each test.
+    AUTH too, and asks `tests.support.callout` about logins without a JWT. A broker may outlive
+    an event loop, its clients may not: `await broker.disconnect()` at the end of each test.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from devices.models import Connectivity, Device
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair
 from tenants import actions
-from tenants.actions import credentials
+from tenants.credentials import revocations
 from tenants.models import Group, Role, Tenant, User
 
 
@@ -35,7 +35,7 @@ class Enrolled:
     @property
     def jwt(self) -> str:
         device = self.device
-        return credentials.issue_device_jwt(device.tenant_id, device.pk, self.key.public).secret
+        return revocations.issue_device_jwt(device.tenant_id, device.pk, self.key.public).secret
 
     @property
     def authorization(self) -> dict[str, str]:

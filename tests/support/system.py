@@ -27,8 +27,9 @@ from natsbridge.identity import claims
 from natsbridge.registry import registry
 from natsbridge.server.config import render
 from natsbridge.subscriber.app import Subscriber
-from tenants import actions, broker
-from tenants.actions import credentials
+from tenants import actions
+from tenants.broker import logins as broker
+from tenants.credentials import revocations
 from tenants.models import BrokerAccount, Credential, Tenant
 from tests.plugin import allot_port
 from tests.suites.attacks.wire import HungUp, Wire, publish
@@ -353,7 +354,7 @@ class System:
     def tenant_agent(self, agent: Agent) -> Agent:
         """The tenant's own credential, in the same account as the agent's."""
         tenant = Tenant.objects.get(pk=agent.tenant)
-        issued = credentials.issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
+        issued = revocations.issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
         return self._remember(
             Agent(self.thread, agent.device, agent.tenant, *parse_credentials(issued.secret))
         )
@@ -364,9 +365,9 @@ class System:
         self.stop_subscriber()
 
 
-def parse_credentials(credentials: str) -> tuple[str, str]:
+def parse_credentials(revocations: str) -> tuple[str, str]:
     """JWT and seed out of a `.creds` file."""
-    lines = [line for line in credentials.splitlines() if line and not line.startswith(("-", "*"))]
+    lines = [line for line in revocations.splitlines() if line and not line.startswith(("-", "*"))]
     jwt = next(line for line in lines if line.startswith("ey"))
     seed = next(line for line in lines if line.startswith("SU"))
     return jwt, seed

@@ -8,7 +8,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from tenants import actions
-from tenants.actions import credentials, suspension
+from tenants.actions import suspension
+from tenants.credentials import revocations
 from tenants.models import BrokerAccount, BrokerKey, Credential, Tenant, User
 from tests.support.people import shown
 
@@ -172,7 +173,7 @@ def test_a_credential_is_revoked_from_its_page_and_from_the_list(
 ) -> None:
     kind = Credential.Kind.PASSWORD
     rows = [
-        credentials.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
+        revocations.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
         for _ in range(2)
     ]
     revoke = reverse("admin:tenants_credential_revoke", args=[rows[0].pk])
@@ -190,9 +191,9 @@ def test_credentials_are_found_by_their_owner_and_state(
     client: Client, staff: User, tenant_a: Tenant, tenant_b: Tenant
 ) -> None:
     kind = Credential.Kind.PASSWORD
-    of_a = credentials.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
-    of_b = credentials.issue_tenant_credential(tenant_b, kind=kind, by=None).credential
-    credentials.revoke(of_b, by=None, reason="leaked")
+    of_a = revocations.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
+    of_b = revocations.issue_tenant_credential(tenant_b, kind=kind, by=None).credential
+    revocations.revoke(of_b, by=None, reason="leaked")
 
     def found(**filters: object) -> list[Credential]:
         return list(client.get(CREDENTIALS, filters).context["cl"].result_list)

@@ -15,10 +15,15 @@ from devices.actions import credentials as device_credentials
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
 from natsbridge.models import ParkedMessage
-from tenants import actions, broker, provisioning
-from tenants.actions import audit, credentials, limits, suspension
-from tenants.actions.accounts import announce_account
-from tenants.ended_passwords import ended_passwords
+from tenants import actions
+from tenants.actions import limits, suspension
+from tenants.audit import writer as audit
+from tenants.broker import logins as broker
+from tenants.broker import provisioning
+from tenants.broker.accounts import announce_account
+from tenants.broker.provisioning_task import _waiting
+from tenants.credentials import revocations
+from tenants.credentials.ended_passwords import ended_passwords
 from tenants.models import (
     Action,
     ActorKind,
@@ -29,7 +34,6 @@ from tenants.models import (
     Group,
     Tenant,
 )
-from tenants.provisioning_task import _waiting
 from tests.support.people import Enrolled, enrol
 from tests.support.system import Agent, System, eventually
 from tests.support.waiting import SAFETY_NET
@@ -115,7 +119,7 @@ def test_a_password_that_ends_ends_its_connection_and_no_other(
     provisioned(group_a)
     anna, otto = enrol(group_a, "anna").device, enrol(group_a, "otto").device
     tenant = group_a.tenant_id
-    hers, his = (credentials.issue_device_password(tenant, each.pk) for each in (anna, otto))
+    hers, his = (revocations.issue_device_password(tenant, each.pk) for each in (anna, otto))
     annas, ottos = by_password(system, hers), by_password(system, his)
 
     device_credentials.revoke_device(anna, by=None, reason="stolen")
@@ -142,7 +146,7 @@ def kept_of_refused_passwords(system: System) -> object:
     return kept[0]
 
 
-def by_password(system: System, issued: credentials.Issued) -> Client:
+def by_password(system: System, issued: revocations.Issued) -> Client:
     async def log_in() -> Client:
         client = Client()
         try:
@@ -252,7 +256,7 @@ def test_a_revocation_while_the_broker_is_away_is_in_force_when_it_comes_back(
     anna = Held(system, enrol(group_a, "anna"))
     anna.log_in()
     system.server.stop()
-    credentials.revoke(Credential.objects.get(device_uuid=anna.device.pk), by=None, reason="lost")
+    revocations.revoke(Credential.objects.get(device_uuid=anna.device.pk), by=None, reason="lost")
     system.start_server()
     eventually(lambda: not anna.gets_in())
 
@@ -304,7 +308,7 @@ def test_the_connection_of_a_live_password_is_spared_whatever_else_happened_sinc
     tenant_a: Tenant,
 ) -> None:
     used, lost = (
-        credentials.issue_tenant_credential(tenant_a, kind=PASSWORD, by=None).credential
+        revocations.issue_tenant_credential(tenant_a, kind=PASSWORD, by=None).credential
         for _ in range(2)
     )
     logins = [
@@ -317,5 +321,5 @@ def test_the_connection_of_a_live_password_is_spared_whatever_else_happened_sinc
     ]
     others = [audit.event(Action.COMMAND_ISSUED, tenant=tenant_a.pk) for _ in range(2_100)]
     audit.record_many(logins + others)
-    credentials.revoke(lost, by=None, reason="lost")
+    revocations.revoke(lost, by=None, reason="lost")
     assert ended_passwords(tenant_a.pk).spared == {("S", used.pk)}

@@ -10,9 +10,9 @@ from django.core.management.base import CommandError
 from devices.actions import credentials
 from devices.models import Device
 from natsbridge.management.base import PlainCommand
-from tenants.durations import USUAL_OVERLAP
 from tenants.errors import RotationRefused
 from tenants.management import arguments
+from tenants.rules.durations import USUAL_OVERLAP
 
 
 class Command(PlainCommand):

@@ -23,8 +23,8 @@ from natsbridge.client.connection import Connection, connect
 from natsbridge.management.base import PlainCommand
 from natsbridge.registry import registry
 from natsbridge.subscriber.app import Subscriber, part_names
-from tenants import broker
 from tenants.actions import ensure_platform_keys
+from tenants.broker import logins
 from tenants.errors import TenantsError
 from tenants.origin import Origin, acting
 
@@ -59,7 +59,7 @@ class Command(PlainCommand):
         _wait_for_database()
         _warn_without_redis()
         try:
-            login = broker.platform_login()
+            login = logins.platform_login()
             # An installation of an earlier version lacks some.
             ensure_platform_keys()
         except TenantsError as error:

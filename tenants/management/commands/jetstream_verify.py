@@ -5,9 +5,9 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from natsbridge.management.base import PlainCommand
-from tenants import jetstream
+from tenants.broker import jetstream
+from tenants.broker.provisioning import REFUSALS
 from tenants.errors import TenantsError
-from tenants.provisioning import REFUSALS
 
 
 class Command(PlainCommand):

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from natsbridge.management.base import PlainCommand
-from tenants.actions import sealing
-from tenants.audit_check import audit_report
+from tenants.audit import sealing
+from tenants.audit.verify import audit_report
 from tenants.models import AuditEntry
 
 

@@ -9,8 +9,9 @@ from devices import metrics
 from devices.actions import credentials, delivery
 from devices.metrics import Point
 from devices.models import Command, Connectivity, Device
-from tenants import actions, broker
+from tenants import actions
 from tenants.actions import suspension
+from tenants.broker import logins
 from tenants.models import Action, AuditEntry, Credential, Group, User
 from tests.support.people import Enrolled, enrol
 
@@ -81,7 +82,7 @@ def test_a_deleted_device_is_revoked_and_its_live_metrics_go(
 
     credentials.delete_devices([enrolled.device], by=alice)
 
-    assert enrolled.key.public in broker.tenant_account(group_a.tenant_id).revocations
+    assert enrolled.key.public in logins.tenant_account(group_a.tenant_id).revocations
     assert metrics.recent(gone) == {}
     assert metrics.recent(stays.pk)
     assert AuditEntry.objects.get(action=Action.DEVICE_DELETED).device_uuid == gone

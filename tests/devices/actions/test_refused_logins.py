@@ -14,9 +14,10 @@ from devices.actions.credentials import delete_devices, revoke_device
 from natsbridge.identity import claims
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.subjects import NOBODY
-from tenants import actions, broker
-from tenants.actions import credentials
-from tenants.actions.refusals import RefusedLogins
+from tenants import actions
+from tenants.broker import logins
+from tenants.callout.refusals import RefusedLogins
+from tenants.credentials import revocations
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Group, Tenant
 from tests.support.people import Enrolled, enrol
 
@@ -88,7 +89,7 @@ def test_so_is_a_deleted_devices(anna: Enrolled) -> None:
 
 def test_an_expired_jwt_is_called_so_though_there_is_no_row_of_it(anna: Enrolled) -> None:
     device, now = anna.device, int(time.time())
-    jwt = broker.device_jwt(
+    jwt = logins.device_jwt(
         device.tenant_id, device.pk, anna.key.public, issued_at=now - 9, expires_at=now - 1
     )
     Credential.objects.all().delete()
@@ -116,8 +117,8 @@ def test_a_full_or_suspended_account_refuses_whom_the_server_knows(
 def test_a_right_password_is_refused_by_a_full_account_too(
     anna: Enrolled, tenant_a: Tenant
 ) -> None:
-    issued = credentials.issue_device_password(tenant_a.pk, anna.device.pk)
-    callout = broker.callout_authority().account.public
+    issued = revocations.issue_device_password(tenant_a.pk, anna.device.pk)
+    callout = logins.callout_authority().account.public
     account = tenant_a.broker_account.public_key
     refused("", FULL, account, user=issued.username, issuer_key=callout)
     assert (entry().device_uuid, entry().actor_kind) == (anna.device.pk, ActorKind.DEVICE)

@@ -11,8 +11,8 @@ from django.http import HttpResponseBase, StreamingHttpResponse
 from rest_framework.test import APIClient
 
 from devices.models import Device
-from tenants.actions import audit
-from tenants.actions.audit import Actor
+from tenants.audit import writer as audit
+from tenants.audit.writer import Actor
 from tenants.models import Action, ActorKind, AuditEntry, Role, Tenant, User
 from tests.support.people import authorization
 
@@ -148,7 +148,7 @@ def test_an_export_is_csv_that_no_spreadsheet_runs(
 def test_an_export_as_json_lines_has_every_row_in_pieces(
     api: APIClient, alice: User, tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenants.audit_export.ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr("tenants.audit.export.ROWS_AT_A_TIME", 2)
     happened(tenant_a, 5)
     url = f"{page_of(tenant_a)}/export?format=jsonl"
     answer = api.get(url, **authorization(alice))

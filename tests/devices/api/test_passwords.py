@@ -13,7 +13,7 @@ from devices.errors import AlreadyRegistered
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
 from tenants import actions
-from tenants.actions import credentials
+from tenants.credentials import revocations
 from tenants.models import Action, AuditEntry, Credential, Group, Role, Tenant, User, hash_token
 from tests.support.people import Enrolled, authorization, enrol, person
 
@@ -85,7 +85,7 @@ def test_each_get_is_a_new_password_and_the_old_one_lives_until_it_has_been_used
     assert opens(first)
     used = opened_by(second)
     assert used
-    credentials.record_password_use([used])
+    revocations.record_password_use([used])
     assert not opens(first)
     assert opens(second)
 
@@ -220,7 +220,7 @@ def test_once_its_agent_has_logged_in_a_device_cannot_be_taken_over(
     api: APIClient, old_device: Device, alice: User
 ) -> None:
     upgrade(api, old_device, authorization(alice))
-    credentials.record_password_use(Credential.objects.all())
+    revocations.record_password_use(Credential.objects.all())
     answer = upgrade(api, old_device, authorization(alice))
     assert (answer.status_code, answer["Content-Type"]) == (409, "application/problem+json")
 

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from devices.api import answers
 from devices.models import Device
 from tenants import actions
-from tenants.actions import credentials
+from tenants.credentials import revocations
 from tenants.models import Credential, Role, Tenant, User, hash_token
 from tests.support.people import Enrolled, authorization, enrol
 
@@ -161,7 +161,7 @@ def test_all_credentials_of_a_tenant_are_rotated_with_those_of_its_devices(
 ) -> None:
     enrolled: Enrolled = enrol(group_a, "anna-laptop")
     device = enrolled.device
-    credentials.issue_device_jwt(tenant_a.pk, device.pk, enrolled.key.public)
+    revocations.issue_device_jwt(tenant_a.pk, device.pk, enrolled.key.public)
     rotated(api, tenant_a, alice, all=True)
     assert Credential.objects.get(device_uuid=device.pk).ends_at
 
@@ -202,7 +202,7 @@ def test_a_credential_is_revoked_by_an_admin_of_its_tenant_only(
 def test_a_devices_credential_is_not_reached_as_the_tenants(
     api: APIClient, device_a: Device, alice: User
 ) -> None:
-    issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
     revoke = path(device_a.tenant, f"credentials/{issued.credential.pk}/revoke")
     assert api.post(revoke, REASON, "json", **authorization(alice)).status_code == 404
 

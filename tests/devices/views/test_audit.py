@@ -9,11 +9,11 @@ from django.urls import reverse
 
 from devices.actions.credentials import delete_devices, revoke_device
 from devices.models import Device
-from tenants.actions import audit
-from tenants.actions.audit import Actor
-from tenants.actions.credentials import issue_device_password, issue_tenant_credential
 from tenants.actions.keys import create_api_token, revoke_api_token
 from tenants.actions.people import create_person, delete_person
+from tenants.audit import writer as audit
+from tenants.audit.writer import Actor
+from tenants.credentials.revocations import issue_device_password, issue_tenant_credential
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Role, Tenant, User
 from tests.devices.api.test_audit import content
 

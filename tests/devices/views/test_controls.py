@@ -8,7 +8,8 @@ from devices.actions.commands import issue
 from devices.actions.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import Coverage
-from tenants.actions import credentials, suspension
+from tenants.actions import suspension
+from tenants.credentials import revocations
 from tenants.models import Credential, User
 from tests.support.people import fetches_when_told
 
@@ -138,9 +139,9 @@ def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
     assert client.get(address).status_code == 302
     assert (as_bob.get(address).status_code, as_charlie.get(address).status_code) == (403, 404)
     assert b"None has been issued yet" in as_alice.get(address).content
-    old = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
-    credentials.revoke(old.credential, by=None, reason="seen in a log")
-    new = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    old = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    revocations.revoke(old.credential, by=None, reason="seen in a log")
+    new = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
     page = as_alice.get(address).content.decode()
     assert page.index(f"No. {new.credential.pk}<") < page.index(f"No. {old.credential.pk}<")
     assert "seen in a log" in page
@@ -168,7 +169,7 @@ def test_revoking_without_a_reason_shows_what_is_wrong(as_alice: Client, device_
 
 
 def test_a_rotation_that_is_refused_shows_why(as_alice: Client, device_a: Device) -> None:
-    issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
     assert as_alice.post(path(device_a, "rotate"), {"overlap": "nonsense"}).status_code == 422
     told = as_alice.post(path(device_a, "rotate"), {"overlap": "2h"})
     assert (told.status_code, b"locked out" in told.content) == (409, True)

@@ -12,8 +12,8 @@ from devices.metrics import Point
 from devices.models import Connectivity, Device
 from natsbridge.models import Coverage
 from natsbridge.rules.metering import Excess
-from tenants.actions import floods
-from tenants.actions.floods import Sender
+from tenants.broker import floods
+from tenants.broker.floods import Sender
 from tests.devices.views.conftest import logged_in
 from tests.plugin import allot_port
 

@@ -12,7 +12,7 @@ from devices.actions import bulk, commands
 from devices.models import Command, Device
 from devices.recipients import of_devices
 from tenants import actions
-from tenants.actions.issuing import issue_tenant_credential
+from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import AuditEntry, Credential, Role, Tenant, User, role_in
 from tests.devices.views.conftest import logged_in
 from tests.support.people import authorization, enrol

@@ -6,7 +6,8 @@ from pytest_django.fixtures import Settings
 
 from devices.models import Device
 from tenants import actions
-from tenants.actions import credentials, suspension
+from tenants.actions import suspension
+from tenants.credentials import revocations
 from tenants.models import BrokerKey, Credential, Role, Tenant, User, hash_token
 from tests.support.people import fetches_when_told, person, shown
 
@@ -134,7 +135,7 @@ def test_the_new_credentials_page_says_when_the_old_one_ends(
 def test_devices_whose_agents_cannot_be_told_are_named_before_all_is_rotated(
     as_alice: Client, device_a: Device
 ) -> None:
-    credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    revocations.issue_device_password(device_a.tenant_id, device_a.pk)
     rotate = path(device_a.tenant, "rotate/")
     assert "Not those of 1 device (anna-laptop)" in as_alice.get(rotate).content.decode()
     fetches_when_told(device_a)
@@ -157,7 +158,7 @@ def test_of_two_who_rotate_at_once_one_is_told(
 def test_those_of_the_devices_are_rotated_when_that_is_asked_for(
     as_alice: Client, device_a: Device
 ) -> None:
-    issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
     rotated(as_alice, device_a.tenant)
     assert Credential.objects.get(pk=issued.credential.pk).ends_at is None
     rotated(as_alice, device_a.tenant, overlap="0", every_device="on")
@@ -184,7 +185,7 @@ def test_a_credential_is_revoked_with_a_reason(
 def test_a_devices_credential_is_not_reached_as_the_tenants(
     as_alice: Client, device_a: Device
 ) -> None:
-    issued = credentials.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
     revoke = path(device_a.tenant, f"credentials/{issued.credential.pk}/revoke/")
     assert as_alice.get(revoke).status_code == 404
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from tenants import actions
-from tenants.actions import credentials, suspension
-from tenants.broker import Purpose, key_pair
+from tenants.actions import suspension
+from tenants.broker.logins import Purpose, key_pair
+from tenants.credentials import revocations
 from tenants.models import Credential as Row
 from tenants.models import Tenant as TenantRow
 from tests.suites.attacks.deeds import Credential
@@ -31,11 +32,11 @@ def register() -> Registered:
         actions.ensure_broker_account(row)
     devices = {name: uuid4() for name in DEVICES}
     issued = {
-        name: credentials.issue_device_password(rows[name[0]].pk, devices[name])
+        name: revocations.issue_device_password(rows[name[0]].pk, devices[name])
         for name in ("A1", "A2", "A3", "C1")
     }
-    tenant = credentials.issue_tenant_credential(rows["A"], kind=Row.Kind.PASSWORD, by=None)
-    credentials.revoke(issued["A3"].credential, by=None, reason="stolen")
+    tenant = revocations.issue_tenant_credential(rows["A"], kind=Row.Kind.PASSWORD, by=None)
+    revocations.revoke(issued["A3"].credential, by=None, reason="stolen")
     suspension.suspend_tenant(rows["C"], by=None, reason="unpaid")
     logins = {
         Credential.DEVICE_PASSWORD: issued["A1"],

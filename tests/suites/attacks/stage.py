@@ -15,7 +15,7 @@ from natsbridge.protocol import subjects
 from natsbridge.protocol.broker_events import BrokerUser, read_event
 from natsbridge.protocol.login_request import Login
 from natsbridge.subscriber.callout import Verdict
-from tenants.callout import Gatekeeper
+from tenants.callout.judge import Gatekeeper
 from tests.suites.attacks.deeds import TENANTS, Actor, Credential
 from tests.suites.attacks.registration import Registered
 from tests.suites.attacks.wire import Credentials, Heard, HungUp, Wire, publish, subscribe

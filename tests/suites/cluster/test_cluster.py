@@ -15,8 +15,8 @@ from devices.models import BrokerSession, Device, PresenceChange
 from devices.presence import Status
 from devices.watch import current_cutoffs
 from natsbridge.models import ParkedMessage
-from tenants.actions import credentials
-from tenants.actions.credentials import Issued
+from tenants.credentials import revocations as credentials
+from tenants.credentials.revocations import Issued
 from tenants.models import Action, AuditEntry, BrokerAccount, Group
 from tests.suites.cluster.load import Reporting
 from tests.suites.cluster.nodes import NAMES, Cluster, Node

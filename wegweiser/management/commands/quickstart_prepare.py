@@ -10,8 +10,8 @@ from django.core.management import call_command
 
 from natsbridge.management.base import PlainCommand
 from natsbridge.server.config import render
-from tenants import broker
 from tenants.actions import ensure_platform_keys
+from tenants.broker import logins
 from wegweiser.quickstart.bootstrap import bootstrap
 from wegweiser.quickstart.processes import LOG_LIMIT, Directories
 
@@ -40,7 +40,7 @@ class Command(PlainCommand):
         ensure_platform_keys()
         directory = nats_configuration.parent
         directory.mkdir(exist_ok=True)
-        configuration = broker.server_config(
+        configuration = logins.server_config(
             server_name="wegweiser",
             port=nats_port,
             monitor_port=nats_monitor_port,

@@ -1,0 +1,71 @@
+"""Tenants, organisations and groups."""
+
+from django.db import transaction
+
+from tenants.audit import writer as audit
+from tenants.broker.accounts import ensure_broker_account
+from tenants.errors import StillInUse
+from tenants.models import Action, Group, Organisation, Tenant, User
+
+
+@transaction.atomic
+def create_tenant(*, name: str, by: User | None = None) -> Tenant:
+    """A tenant with its broker account; a running subscriber provisions it at the broker."""
+    tenant = Tenant.objects.create(name=name)
+    ensure_broker_account(tenant)
+    _record(Action.TENANT_CREATED, tenant, by)
+    return tenant
+
+
+@transaction.atomic
+def create_organisation(tenant: Tenant, *, name: str, by: User | None = None) -> Organisation:
+    organisation = Organisation.objects.create(tenant=tenant, name=name)
+    _record(Action.PLACE_CREATED, organisation, by)
+    return organisation
+
+
+@transaction.atomic
+def create_group(organisation: Organisation, *, name: str, by: User | None = None) -> Group:
+    group = Group.objects.create(organisation=organisation, name=name)
+    _record(Action.PLACE_CREATED, group, by)
+    return group
+
+
+@transaction.atomic
+def rename(owner: Tenant | Organisation | Group, *, name: str, by: User | None = None) -> None:
+    known = type(owner).objects.select_for_update().get(pk=owner.pk)
+    owner.name = name
+    if known.name == name:
+        return
+    owner.save(update_fields=["name"])
+    changed = Action.TENANT_CHANGED if isinstance(owner, Tenant) else Action.PLACE_RENAMED
+    _record(changed, known, by, name={"from": known.name, "to": name})
+
+
+@transaction.atomic
+def delete_unused(place: Organisation | Group, *, by: User | None = None) -> None:
+    """Raises StillInUse while devices are in it: they would go with it."""
+    groups = list(place.groups.all()) if isinstance(place, Organisation) else [place]
+    if any(group.devices.exists() for group in groups):
+        raise StillInUse(f"{place} still has devices; move or delete them first.")
+    keys = sum(group.enrollment_keys.count() for group in groups)
+    _record(Action.PLACE_DELETED, place, by, groups=len(groups), enrolment_keys=keys)
+    place.delete()
+
+
+def _record(
+    action: Action, owner: Tenant | Organisation | Group, by: User | None, **detail: object
+) -> None:
+    tenant = owner.pk if isinstance(owner, Tenant) else owner.tenant_id
+    if not isinstance(owner, Tenant):
+        detail["uuid"] = str(owner.pk)
+    audit.record(action, tenant=tenant, by=by, target=_described(owner), detail=detail)
+
+
+def _described(owner: Tenant | Organisation | Group) -> str:
+    match owner:
+        case Tenant():
+            return f"tenant {owner.name}"
+        case Organisation():
+            return f"organisation {owner.name}"
+    return f"group {owner.organisation.name} / {owner.name}"

@@ -1,0 +1,65 @@
+"""Events of the audit that come by the thousand: few rows with counts, and none left out."""
+
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
+from threading import Lock
+from typing import Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+from tenants.audit import writer as audit
+from tenants.audit.rules.coalescer import Tally
+from tenants.models import Action
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class CoalescedEvents(Generic[Key]):
+    """The first event of a kind is written at once; those that follow are one row a minute, the
+    newest of them with their count. Call `flush` now and then, and at the end. Threads may share
+    it."""
+
+    def __init__(self, *, others: Callable[[Key], Key]) -> None:
+        self._tally = Tally(others=others)
+        self._newest: dict[Key, audit.Event] = {}
+        self._lock = Lock()
+
+    def record(self, events: Iterable[tuple[Key, audit.Event]]) -> None:
+        """In the caller's transaction, as one of its last acts: counts are not rolled back. So
+        they are not written here either, or they were lost with it."""
+        now, at_once = time.monotonic(), []
+        with self._lock:
+            for key, event in events:
+                kind = self._tally.place(key, now)
+                if kind is None:
+                    at_once.append(event)
+                else:
+                    self._newest[kind] = event
+        audit.record_many(at_once)
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """Write what has been counted, when it is time."""
+        with self._tally.due(time.monotonic(), at_once=at_once) as counted:
+            with self._lock:
+                newest = {kind: self._newest[kind] for kind, _ in counted}
+            audit.record_many(replace(newest[kind], count=count) for kind, count in counted)
+        with self._lock:
+            for kind, event in newest.items():
+                # One that came meanwhile is of the next minute, or another thread has written it.
+                if self._newest.get(kind) is event:
+                    del self._newest[kind]
+
+
+class Connecting(NamedTuple):
+    """A kind of login or disconnection: whose, and with what from where."""
+
+    action: Action
+    tenant: UUID | None
+    actor: str
+    address: str
+    credential: str
+
+
+def others_of(kind: Connecting) -> Connecting:
+    """Those of the same actor that are too many to be told one by one."""
+    return kind._replace(address="", credential="")

@@ -1,0 +1,254 @@
+"""Gives the audit's rows their place in the chain, and says now and then where the chain stands.
+
+One process at a time does this, held to it by an advisory lock of the database.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from tenants.audit import checkpoints
+from tenants.audit.rules.chain import GENESIS, Anchor, Row, Sealed, seal_of
+from tenants.models import AuditAnchor, AuditEntry
+
+log = structlog.get_logger(__name__)
+
+BATCH_ROWS = 1000
+ANCHOR_ROWS = 1000
+ANCHOR_AFTER = timedelta(minutes=1)
+# So many of the newest rows are asked whether we sealed them.
+LOOK_BACK = 100
+# Numbers that no chain of ours reaches, and the least that there is.
+UNLIKELY = 2**62
+LOWEST = -(2**63)
+
+# Of advisory locks; any number that nothing else in this database uses.
+LOCK = 0x5765_6175_6469
+# The fields of a Row as text that is the same each time: neither the session's time zone nor a
+# float's precision has a part in it, and what Python could not read does not stop a verification.
+_COLUMNS = """
+    sequence, id, to_jsonb(timezone('UTC', at)) #>> '{}', tenant_uuid::text, action, actor_kind,
+    actor, actor_id, device_uuid::text, target, address, via, count, detail::text
+"""
+_UNSEALED = f"""
+    SELECT {_COLUMNS} FROM tenants_auditentry
+    WHERE sequence IS NULL ORDER BY id LIMIT %s FOR UPDATE
+"""  # noqa: S608 (constants)
+_SEAL = """
+    UPDATE tenants_auditentry AS entry SET sequence = new.sequence, seal = new.seal
+    FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS new(id, sequence, seal)
+    WHERE entry.id = new.id
+"""
+_NEWEST = f"""
+    SELECT {_COLUMNS}, seal FROM tenants_auditentry WHERE sequence IS NOT NULL
+    ORDER BY sequence DESC LIMIT %s
+"""  # noqa: S608 (constants)
+SEALED_FROM = f"""
+    SELECT {_COLUMNS}, seal FROM tenants_auditentry WHERE sequence >= %s ORDER BY sequence
+"""  # noqa: S608 (constants)
+
+
+@transaction.atomic
+def seal_batch() -> int:
+    """How many rows were sealed: none when there are none, or while another process seals."""
+    with connection.cursor() as cursor:
+        if not _locked(cursor):
+            return 0
+        cursor.execute(_UNSEALED, [BATCH_ROWS])
+        rows = cursor.fetchall()
+        if not rows:
+            return 0
+        sequence, seal = _head()
+        taken = _seals_from(cursor, sequence + 1)
+        sealed: list[tuple[int, int, str]] = []
+        for _, *fields in rows:
+            sequence += 1
+            while sequence in taken:
+                # Somebody's: the chain goes on behind it, and a verification names it.
+                seal = taken[sequence]
+                sequence += 1
+            row = Row(sequence, *fields)
+            seal = seal_of(row, seal, settings.AUDIT_KEY)
+            sealed.append((row.id, sequence, seal))
+        cursor.execute(_SEAL, [list(column) for column in zip(*sealed, strict=True)])
+    return len(sealed)
+
+
+def anchor_head(*, at_once: bool = False) -> str | None:
+    """Makes an anchor when one is due, else None; why it could not be written to the file, empty
+    when it could."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        anchor = _head_anchor(at_once) if _locked(cursor) else None
+    return write_to_file(anchor) if anchor else None
+
+
+@contextmanager
+def holding_still() -> Iterator[None]:
+    """Inside, in a transaction, nobody seals, anchors or prunes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        try:
+            # A savepoint: after an error inside, the transaction can still unlock.
+            with transaction.atomic():
+                yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def prune_batch(before: datetime) -> tuple[int, Anchor | None]:
+    """Removes the oldest rows while they are older than `before`, a batch at a time, and leaves
+    an anchor of where it stopped. Sealed rows only, and none behind one that stays."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        last = _last_to_prune(before)
+        if last is None:
+            return 0, None
+        anchor = _save_anchor(AuditAnchor.Kind.PRUNED, *last)
+        # Of no use any more: there are no rows to hold them against.
+        AuditAnchor.objects.filter(sequence__lte=anchor.sequence).exclude(mac=anchor.mac).delete()
+        removed, _ = AuditEntry.objects.filter(sequence__lte=anchor.sequence).delete()
+    return removed, anchor
+
+
+def write_to_file(anchor: Anchor) -> str:
+    """Why it could not be written, if it could not: the table has it all the same."""
+    path = settings.AUDIT_ANCHORS_FILE
+    try:
+        checkpoints.append(path, anchor)
+    except OSError as error:
+        log.warning("cannot write the audit's anchors", file=str(path), error=str(error))
+        return f"{path}: {error.strerror or error}"
+    AuditAnchor.objects.filter(mac=anchor.mac).update(in_file=True)
+    return ""
+
+
+def anchors_in_table() -> list[Anchor]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT kind, sequence, seal, to_jsonb(timezone('UTC', made_at)) #>> '{}', mac "
+            "FROM tenants_auditanchor ORDER BY sequence DESC"
+        )
+        return [Anchor(*fields) for fields in cursor.fetchall()]
+
+
+def macs_written_to_file() -> set[str]:
+    """Of the table's anchors, those that the file must have."""
+    return set(AuditAnchor.objects.filter(in_file=True).values_list("mac", flat=True))
+
+
+def newest_sequence() -> int:
+    """Where the chain ends, by its rows and anchors; 0 before the first."""
+    return _head()[0]
+
+
+def sealed_row(fields: Sequence[Any]) -> Sealed:
+    """One row that SEALED_FROM selected."""
+    return Sealed(Row(*fields[:-1]), fields[-1])
+
+
+def _locked(cursor: Any) -> bool:
+    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+    return bool(cursor.fetchone()[0])
+
+
+def _head() -> tuple[int, str]:
+    """The newest sequence and its seal: of a row, or where rows are gone, of an anchor. So a tail
+    that was cut leaves a gap for ever."""
+    sequence, seal = _newest_row() or (0, GENESIS)
+    anchor = _newest_anchor()
+    if anchor and anchor.sequence > sequence:
+        return anchor.sequence, anchor.seal
+    return sequence, seal
+
+
+def _newest_row() -> tuple[int, str] | None:
+    """The newest that we sealed. One that somebody put further on leads nobody astray: the chain
+    would go on behind it, or find no number left. Where none of the newest is ours, which a new
+    AUDIT_KEY does too, it is the newest whose number could be ours."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST, [LOOK_BACK])
+        newest = [sealed_row(fields) for fields in cursor.fetchall()]
+    before = {each.row.sequence + 1: {each.seal} for each in newest}
+    before.setdefault(1, {GENESIS})
+    anchors = AuditAnchor.objects.filter(
+        sequence__in=[number for each in newest for number in _around(each.row.sequence)]
+    )
+    anchored: set[tuple[int, str]] = set()
+    for anchor in map(_as_anchor, anchors):
+        if anchor.is_genuine(settings.AUDIT_KEY):
+            before.setdefault(anchor.sequence + 1, set()).add(anchor.seal)
+            anchored.add((anchor.sequence, anchor.seal))
+    for each in newest:
+        number = each.row.sequence
+        expected = {
+            seal_of(each.row, previous, settings.AUDIT_KEY) for previous in before.get(number, ())
+        }
+        if each.seal in expected or (number, each.seal) in anchored:
+            return number, each.seal
+    likely = AuditEntry.objects.filter(sequence__lt=UNLIKELY).order_by("-sequence").first()
+    return (likely.sequence or 0, likely.seal) if likely else None
+
+
+def _around(sequence: int) -> tuple[int, ...]:
+    return (sequence - 1, sequence) if sequence > LOWEST else (sequence,)
+
+
+def _seals_from(cursor: Any, sequence: int) -> dict[int, str]:
+    """Of rows that stand where the chain would go on: fewer than LOOK_BACK, but for those beyond
+    its reach."""
+    cursor.execute(
+        "SELECT sequence, seal FROM tenants_auditentry WHERE sequence >= %s "
+        "ORDER BY sequence LIMIT %s",
+        [sequence, LOOK_BACK],
+    )
+    return dict(cursor.fetchall())
+
+
+def _newest_anchor() -> Anchor | None:
+    """A forged one leads nobody astray."""
+    newest = AuditAnchor.objects.order_by("-sequence").iterator(chunk_size=10)
+    return next((a for a in map(_as_anchor, newest) if a.is_genuine(settings.AUDIT_KEY)), None)
+
+
+def _head_anchor(at_once: bool) -> Anchor | None:
+    newest, last = _newest_row(), _newest_anchor()
+    if newest is None or (last and last.sequence >= newest[0]):
+        return None
+    if last and not at_once and newest[0] - last.sequence < ANCHOR_ROWS:
+        age = timezone.now() - datetime.fromisoformat(f"{last.made_at}+00:00")
+        if age < ANCHOR_AFTER:
+            return None
+    return _save_anchor(AuditAnchor.Kind.HEAD, *newest)
+
+
+def _last_to_prune(before: datetime) -> tuple[int, str] | None:
+    oldest = AuditEntry.objects.exclude(sequence=None).order_by("sequence")
+    last: tuple[int, str] | None = None
+    for sequence, seal, at in oldest.values_list("sequence", "seal", "at")[:BATCH_ROWS]:
+        if at >= before:
+            break
+        last = sequence or 0, seal
+    return last
+
+
+def _save_anchor(kind: AuditAnchor.Kind, sequence: int, seal: str) -> Anchor:
+    made_at = timezone.now().replace(microsecond=0)
+    anchor = Anchor(kind.value, sequence, seal, _text(made_at)).signed(settings.AUDIT_KEY)
+    AuditAnchor.objects.create(
+        kind=kind, sequence=sequence, seal=seal, made_at=made_at, mac=anchor.mac
+    )
+    return anchor
+
+
+def _as_anchor(row: AuditAnchor) -> Anchor:
+    return Anchor(row.kind, row.sequence, row.seal, _text(row.made_at), row.mac)
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")

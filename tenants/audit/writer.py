@@ -1,0 +1,179 @@
+"""The only writer of the audit: what happened, by whom, to what. No secret ever stands in it."""
+
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from natsbridge.protocol.text import storable, storable_json
+from tenants import origin
+from tenants.audit import sealing
+from tenants.models import Action, ActorKind, AuditEntry, User
+
+# The channel on which a sealer hears of new rows.
+AUDIT_CHANNEL = "wegweiser_audit"
+
+DeviceNames = Callable[[Collection[UUID]], Mapping[UUID, str]]
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who did it, by value; `identity` is a person's primary key or a device's uuid."""
+
+    kind: ActorKind
+    name: str
+    identity: str = ""
+
+
+PLATFORM = Actor(ActorKind.PLATFORM, "")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What `record_many` writes; see AuditEntry for the fields. Where `target` is empty or the
+    device's username, it becomes "device anna-laptop"."""
+
+    action: Action
+    tenant: UUID | None
+    actor: Actor
+    device: UUID | None = None
+    target: str = ""
+    address: str = ""
+    via: str = ""
+    at: datetime | None = None
+    count: int = 1
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def record(
+    action: Action,
+    *,
+    tenant: UUID | None,
+    by: "User | Actor | None" = None,
+    device: UUID | None = None,
+    target: str = "",
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """One row in the caller's transaction; see `event`."""
+    record_many([event(action, tenant=tenant, by=by, device=device, target=target, detail=detail)])
+
+
+def event(
+    action: Action,
+    *,
+    tenant: UUID | None,
+    by: "User | Actor | None" = None,
+    device: UUID | None = None,
+    target: str = "",
+    detail: dict[str, Any] | None = None,
+) -> Event:
+    """For `record_many`. `by=None` is whoever the origin names: a command line's user, else the
+    platform itself."""
+    now = origin.current()
+    return Event(
+        action,
+        tenant,
+        _actor(by),
+        device=device,
+        target=target,
+        address=now.address,
+        via=now.via,
+        detail=detail or {},
+    )
+
+
+def name_of(by: "User | Actor | None") -> str:
+    """Who the audit says it was, for the row that it was done to; empty: the platform."""
+    return _actor(by).name[:200]
+
+
+def record_many(events: Iterable[Event]) -> None:
+    """Rows in the caller's transaction, sealed soon after it."""
+    found = list(events)
+    if not found:
+        return
+    names = _device_names({event.device for event in found if event.device and _is_bare(event)})
+    rows = [_row(event, names) for event in found]
+    AuditEntry.objects.bulk_create(rows, batch_size=500)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, '')", [AUDIT_CHANNEL])
+
+
+def prune(before: datetime) -> Generator[int, None, None]:
+    """Removes what is older, in batches of a transaction each, and says of each how many rows it
+    had. Each leaves an anchor, which makes their absence legitimate."""
+    total = up_to = 0
+    try:
+        while True:
+            removed, anchor = sealing.prune_batch(before)
+            if anchor is None:
+                return
+            total, up_to = total + removed, anchor.sequence
+            sealing.write_to_file(anchor)
+            yield removed
+    finally:
+        if total:
+            detail = {"rows": total, "before": before.isoformat(), "up_to_sequence": up_to}
+            record(Action.AUDIT_PRUNED, tenant=None, detail=detail)
+
+
+def record_export(tenant: UUID | None, *, by: User, format: str, wanted: dict[str, Any]) -> None:
+    """That somebody took the audit of a tenant (None: of all) with them: recorded on a GET, since
+    what a browser fetches ahead has left too."""
+    detail = {"format": format, "filters": wanted}
+    record(Action.AUDIT_EXPORTED, tenant=tenant, by=by, detail=detail)
+
+
+def name_devices_by(names: DeviceNames) -> None:
+    """What devices are called: said once, by the app that has them."""
+    _namers[:] = [names]
+
+
+def device_actor(device: UUID) -> Actor:
+    return Actor(ActorKind.DEVICE, f"device_{device}", str(device))
+
+
+def _actor(by: "User | Actor | None") -> Actor:
+    if isinstance(by, Actor):
+        return by
+    if by is not None:
+        return Actor(ActorKind.PERSON, by.get_username(), str(by.pk))
+    return Actor(ActorKind.PLATFORM, origin.current().name)
+
+
+_namers: list[DeviceNames] = []
+
+
+def _device_names(devices: Collection[UUID]) -> Mapping[UUID, str]:
+    return _namers[0](devices) if devices and _namers else {}
+
+
+def _is_bare(event: Event) -> bool:
+    return event.target in ("", f"device_{event.device}")
+
+
+def _target(event: Event, names: Mapping[UUID, str]) -> str:
+    if event.device and _is_bare(event):
+        return f"device {names.get(event.device, event.device)}"
+    return event.target
+
+
+def _row(event: Event, names: Mapping[UUID, str]) -> AuditEntry:
+    return AuditEntry(
+        at=event.at or timezone.now(),
+        tenant_uuid=event.tenant,
+        action=event.action,
+        actor_kind=event.actor.kind,
+        actor=storable(event.actor.name[:200]),
+        actor_id=event.actor.identity,
+        device_uuid=event.device,
+        target=storable(_target(event, names)[:300]),
+        address=event.address[:64],
+        via=event.via,
+        count=event.count,
+        detail=storable_json(event.detail),
+    )

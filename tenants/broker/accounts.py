@@ -1,0 +1,92 @@
+"""The keys that the broker trusts, and what is to be pushed to it."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from natsbridge.identity import claims, xkeys
+from natsbridge.identity.claims import KeyPair
+from tenants.models import BrokerAccount, BrokerKey, Tenant
+from tenants.rules import secrets
+
+# The channel on which a subscriber hears that an account's claims want pushing.
+ACCOUNTS_CHANNEL = "wegweiser_accounts"
+
+# The keys that sign a tenant's users.
+SCOPED = (BrokerKey.Purpose.DEVICE, BrokerKey.Purpose.TENANT)
+
+PLATFORM_KEYS = (
+    BrokerKey.Purpose.OPERATOR,
+    BrokerKey.Purpose.SYSTEM,
+    BrokerKey.Purpose.PLATFORM,
+    BrokerKey.Purpose.CALLOUT,
+    BrokerKey.Purpose.CALLOUT_USER,
+    BrokerKey.Purpose.CALLOUT_XKEY,
+)
+
+
+@transaction.atomic
+def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
+    """The tenant's account with its identity key and both scoped keys; what is missing is made."""
+    for purpose in (BrokerKey.Purpose.ACCOUNT, *SCOPED):
+        ensure_broker_key(purpose, tenant)
+    identity = BrokerKey.objects.get(purpose=BrokerKey.Purpose.ACCOUNT, tenant=tenant)
+    account, created = BrokerAccount.objects.get_or_create(
+        tenant=tenant, defaults={"public_key": identity.public_key}
+    )
+    if created:
+        announce_account(tenant)
+    return account
+
+
+@transaction.atomic
+def ensure_broker_key(purpose: BrokerKey.Purpose, tenant: Tenant | None = None) -> BrokerKey:
+    existing = BrokerKey.objects.filter(purpose=purpose, tenant=tenant, retires_at=None).first()
+    if existing:
+        return existing
+    pair = _new_pair(purpose)
+    return BrokerKey.objects.create(
+        purpose=purpose,
+        tenant=tenant,
+        public_key=pair.public,
+        seed_encrypted=secrets.encrypt(pair.seed, settings.FIELD_ENCRYPTION_KEYS),
+    )
+
+
+def _new_pair(purpose: BrokerKey.Purpose) -> KeyPair:
+    match purpose:
+        case BrokerKey.Purpose.CALLOUT_XKEY:
+            return xkeys.generate()
+        case BrokerKey.Purpose.CALLOUT_USER:
+            return claims.generate("user")
+        case BrokerKey.Purpose.OPERATOR:
+            return claims.generate("operator")
+    return claims.generate("account")
+
+
+def ensure_platform_keys() -> dict[BrokerKey.Purpose, BrokerKey]:
+    """The operator's keys, those of the platform's own accounts, and the auth callout's."""
+    return {purpose: ensure_broker_key(purpose) for purpose in PLATFORM_KEYS}
+
+
+def announce_account(tenant: Tenant) -> None:
+    """What the rows say of the tenant's account has changed: marks it as wanting to be pushed,
+    and wakes the subscribers once the caller's transaction is committed."""
+    BrokerAccount.objects.filter(tenant=tenant).update(wanted_at=timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [ACCOUNTS_CHANNEL, str(tenant.pk)])
+
+
+def record_provisioned(tenant: Tenant, as_of: datetime) -> None:
+    """The broker has what the rows said at `as_of`; who says so of an earlier moment than somebody
+    else before is late."""
+    on_time = Q(provisioned_at=None) | Q(provisioned_at__lt=as_of)
+    account = BrokerAccount.objects.filter(on_time, tenant=tenant)
+    account.update(provisioned_at=as_of, last_error="")
+
+
+def record_provisioning_failed(tenant: Tenant, error: str) -> None:
+    BrokerAccount.objects.filter(tenant=tenant).update(last_error=error)

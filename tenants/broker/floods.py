@@ -1,0 +1,119 @@
+"""Senders that were disconnected for sending too much: told, and shut out if they do it again."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from natsbridge.rules.metering import Excess
+from tenants.audit import writer as audit
+from tenants.audit.writer import Actor
+from tenants.broker.accounts import announce_account
+from tenants.models import Action, ActorKind, BrokerAccount, FloodBlock, Tenant
+
+# A flood after a longer peace counts as the first.
+FORGIVEN_AFTER = timedelta(hours=1)
+MOST_DOUBLINGS = 5
+# Two subscribers that see one flood do so within this time; one of them ends its connections, and
+# the other, which finds them gone, may have been held up by the flood itself.
+JUST_NOW = timedelta(seconds=0.3)
+OF_LATE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who is behind a connection. Of a tenant credential many machines may make use, so there each
+    connection stands for itself: `connection` names it."""
+
+    tenant: UUID
+    device: UUID | None = None
+    public_key: str = ""
+    address: str = ""
+    connection: tuple[str, int] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"device_{self.device}" if self.device else f"tenant_{self.tenant}"
+
+
+def tenants_of(accounts: Collection[str]) -> dict[str, UUID]:
+    """The tenants by the public keys of their accounts; the platform's accounts have none."""
+    rows = BrokerAccount.objects.filter(public_key__in=set(accounts))
+    return dict(rows.values_list("public_key", "tenant"))
+
+
+@transaction.atomic
+def record(
+    sender: Sender, excess: Excess, *, seen_at: datetime | None = None, were_gone: bool = False
+) -> FloodBlock | None:
+    """Put down that its connections were ended, or `were_gone` already. The second time it is shut
+    out as well, each further time for twice as long. None: somebody else has put this one down."""
+    now = timezone.now()
+    seen_at = seen_at or now
+    # In the order of a lock, so that two subscribers count one flood once.
+    tenant = Tenant.objects.select_for_update(no_key=True).get(pk=sender.tenant)
+    of_sender: dict[str, Any] = {
+        "tenant": tenant,
+        "device_uuid": sender.device,
+        "public_key": "" if sender.device else sender.public_key,
+        "address": "" if sender.device or sender.public_key else sender.address,
+    }
+    row = FloodBlock.objects.filter(**of_sender).first()
+    if row is None:
+        row = FloodBlock(**of_sender, offences=0)
+    elif (row.until and row.until > now) or row.at > seen_at - (OF_LATE if were_gone else JUST_NOW):
+        return None
+    elif (row.until or row.at) < now - FORGIVEN_AFTER:
+        row.offences = 0
+    row.offences += 1
+    row.at = seen_at
+    row.messages_per_second = round(excess.messages_per_second)
+    row.bytes_per_second = round(excess.bytes_per_second)
+    row.until = row.lifted_at = None
+    if row.offences > 1 and settings.FLOOD_BLOCK_SECONDS:
+        doublings = min(row.offences - 2, MOST_DOUBLINGS)
+        row.until = now + timedelta(seconds=settings.FLOOD_BLOCK_SECONDS * 2**doublings)
+        announce_account(tenant)
+    row.save()
+    audit.record_many([_event(sender, row)])
+    return row
+
+
+@transaction.atomic
+def lift_due() -> int:
+    """Let in again whose time is up; how many those were. Several may do it at once."""
+    rows = list(FloodBlock.objects.select_for_update(skip_locked=True).over()[:100])
+    FloodBlock.objects.filter(pk__in=[row.pk for row in rows]).update(lifted_at=timezone.now())
+    for tenant in sorted({row.tenant_id for row in rows}):
+        announce_account(Tenant(pk=tenant))
+    return len(rows)
+
+
+def _event(sender: Sender, row: FloodBlock) -> audit.Event:
+    detail: dict[str, Any] = {
+        "messages_per_second": row.messages_per_second,
+        "bytes_per_second": row.bytes_per_second,
+        "messages_allowed": settings.DEVICE_MESSAGES_PER_SECOND,
+        "bytes_allowed": settings.DEVICE_BYTES_PER_SECOND,
+    }
+    if sender.public_key:
+        detail["user"] = sender.public_key
+    if row.until:
+        detail["shut_out_until"] = row.until.isoformat()
+    return audit.Event(
+        Action.BROKER_FLOODED,
+        sender.tenant,
+        audit.device_actor(sender.device)
+        if sender.device
+        else Actor(ActorKind.CREDENTIAL, sender.name),
+        device=sender.device,
+        target=sender.name,
+        address=sender.address,
+        via="broker",
+        detail=detail,
+    )

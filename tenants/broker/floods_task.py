@@ -1,0 +1,195 @@
+"""The side task that ends connections which send more than they may.
+
+The broker knows no limit of a sender's rate: a device that sends 100,000 messages a second takes
+what its neighbours need, so it must be found and disconnected within seconds. It has its own
+connection, to the system account, since the others are busy then.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from natsbridge.client import system_account
+from natsbridge.client.connection import Connection
+from natsbridge.errors import BridgeError, ClaimsRefused
+from natsbridge.protocol.broker_events import BrokerConnection
+from natsbridge.rules import shares
+from natsbridge.rules.metering import Allowance, ConnectionKey, Excess, Meter
+from natsbridge.runtime import DATABASE_AWAY, DATABASE_SECONDS, Runtime, Worker
+from tenants.broker import floods, logins, provisioning
+from tenants.broker.floods import Sender
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.2
+TOLD_SECONDS = 0.2
+# Of busy connections so many are asked for their owner at a time.
+ASKED_AT_ONCE = 100
+# The status names the last ones.
+NAMED = 10
+# Tenant credentials, and where they were used, whose next connections are looked at closely.
+SUSPECTS = 100
+
+
+async def end_floods(runtime: Runtime) -> None:
+    """Until stopping."""
+    worker = Worker("floods")
+    try:
+        login = await worker.run(logins.system_login)
+        async with provisioning.connected(login, "floods") as connection:
+            await FloodWatch(runtime, worker, connection).run()
+    finally:
+        await worker.close()
+
+
+class FloodWatch:
+    """Asks the servers five times a second how much they received, and from whom, if that could be
+    too much of one sender."""
+
+    def __init__(self, runtime: Runtime, worker: Worker, connection: Connection) -> None:
+        self._runtime = runtime
+        self._worker = worker
+        self._connection = connection
+        self._allowance = Allowance(
+            settings.DEVICE_MESSAGES_PER_SECOND,
+            settings.DEVICE_MESSAGES_BURST,
+            settings.DEVICE_BYTES_PER_SECOND,
+            settings.DEVICE_BYTES_BURST,
+        )
+        self._meter: Meter[Sender] = Meter(self._allowance)
+        # By server: messages, bytes, and when that was.
+        self._received: dict[str, tuple[int, int, float]] = {}
+        # Ended, and not on record yet.
+        self._untold: deque[Callable[[], object]] = deque()
+        self._ended: deque[dict[str, object]] = deque(maxlen=NAMED)
+        self._suspects: deque[Sender] = deque(maxlen=SUSPECTS)
+        # The broker's accounts by their tenants.
+        self._accounts: dict[UUID, str] = {}
+        runtime.gauges["floods"] = lambda: list(self._ended)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            # Beside it, so that nobody floods for as long as the database takes.
+            tasks.create_task(self._tell_all())
+
+    async def _watch(self) -> None:
+        problem = ""
+        while not self._runtime.stopping.is_set():
+            try:
+                if self._connection.is_connected:
+                    await self._look(self._connection.client)
+                problem = ""
+            except (NatsError, BridgeError, OSError, *DATABASE_AWAY) as error:
+                if str(error) != problem:
+                    problem = str(error)
+                    log.warning("cannot watch for floods", error=problem.strip())
+            await self._runtime.pause(POLL_SECONDS)
+
+    async def _look(self, system: Client) -> None:
+        if not await self._may_be_flooded(system):
+            return
+        unknown = self._meter.observe(await system_account.traffic(system), time.monotonic())
+        await self._identify(system, unknown[:ASKED_AT_ONCE])
+        for sender, excess in self._meter.excesses(time.monotonic()).items():
+            await self._end(system, sender, excess)
+
+    async def _may_be_flooded(self, system: Client) -> bool:
+        """Whether a server received more than one sender may send: the short question."""
+        before, now = self._received, time.monotonic()
+        self._received = {
+            server: (*counted, now)
+            for server, counted in (await system_account.received(system)).items()
+        }
+        return any(
+            server not in before or self._is_much(before[server], counted)
+            for server, counted in self._received.items()
+        )
+
+    def _is_much(self, before: tuple[int, int, float], counted: tuple[int, int, float]) -> bool:
+        seconds = counted[2] - before[2]
+        return (
+            counted[0] - before[0] > seconds * self._allowance.messages
+            or counted[1] - before[1] > seconds * self._allowance.bytes
+        )
+
+    async def _identify(self, system: Client, keys: Sequence[ConnectionKey]) -> None:
+        if not keys:
+            return
+        found = await asyncio.gather(*(system_account.connection(system, key) for key in keys))
+        connections = dict(zip(keys, found, strict=True))
+        tenants = await self._worker.run(
+            floods.tenants_of, [each.user.account for each in found if each]
+        )
+        self._accounts |= {tenant: account for account, tenant in tenants.items()}
+        for key, connection in connections.items():
+            sender = connection and _sender(key, connection, tenants)
+            self._meter.identify(key, sender)
+            # Each connection of a tenant credential stands for itself, but comes from somewhere.
+            if sender and replace(sender, connection=None) in self._suspects:
+                self._meter.suspect(sender, time.monotonic())
+
+    async def _end(self, system: Client, sender: Sender, excess: Excess) -> None:
+        seen_at, were_gone = datetime.now(UTC), True
+        for server, number in excess.connections:
+            # It may have left by itself, or another subscriber was quicker.
+            with suppress(ClaimsRefused):
+                await system_account.kick(system, server, number)
+                were_gone = False
+        self._meter.disconnected(sender, excess.connections)
+        self._suspects.append(replace(sender, connection=None))
+        if sender.device:
+            line = shares.Sender(self._accounts[sender.tenant], str(sender.device))
+            self._runtime.slow_lane.add(line, time.monotonic())
+        self._runtime.counters["floods.ended"] += 1
+        self._ended.append(
+            {
+                "sender": sender.name,
+                "tenant": str(sender.tenant),
+                "at": seen_at.isoformat(),
+                "messages_per_second": round(excess.messages_per_second),
+                "bytes_per_second": round(excess.bytes_per_second),
+            }
+        )
+        log.warning("disconnected for sending too much", **self._ended[-1])
+        record = partial(floods.record, sender, excess, seen_at=seen_at, were_gone=were_gone)
+        self._untold.append(record)
+
+    async def _tell_all(self) -> None:
+        while self._untold or not self._runtime.stopping.is_set():
+            try:
+                while self._untold:
+                    await self._worker.run(self._untold[0])
+                    self._untold.popleft()
+            except DATABASE_AWAY as error:
+                log.warning("floods wait to be recorded", error=str(error).strip())
+                if self._runtime.stopping.is_set():
+                    return
+                await self._runtime.pause(DATABASE_SECONDS)
+            await self._runtime.pause(TOLD_SECONDS)
+
+
+def _sender(
+    key: ConnectionKey, connection: BrokerConnection, tenants: Mapping[str, UUID]
+) -> Sender | None:
+    """None: one of the platform's own."""
+    user = connection.user
+    tenant = tenants.get(user.account)
+    if tenant is None:
+        return None
+    try:
+        device = UUID(user.name)
+    except ValueError:
+        return Sender(tenant, None, user.public, connection.address, key)
+    return Sender(tenant, device)

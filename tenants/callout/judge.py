@@ -1,0 +1,197 @@
+"""Who may log in to the broker by password, and as whom; and what is kept of it in the audit.
+
+Usernames are `tenant_{uuid}` and `device_{uuid}`. Any other name is an attacker's choice, or a
+password typed into the wrong field: it is written down nowhere.
+"""
+
+import hmac
+import re
+import time
+from collections.abc import Collection, Iterable, Sequence
+from uuid import UUID
+
+from django.db import transaction
+
+from natsbridge.identity import claims
+from natsbridge.protocol.login_request import Login
+from natsbridge.subscriber.callout import Admitted, Refused, Verdict
+from tenants.audit import writer as audit
+from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
+from tenants.audit.writer import Actor
+from tenants.broker import logins as broker
+from tenants.callout.refusals import VIA, RefusedLogins
+from tenants.callout.rules import Refusal
+from tenants.credentials.revocations import record_password_use
+from tenants.models import Action, ActorKind, Credential, FloodBlock, Tenant, hash_token
+
+ANONYMOUS, UNKNOWN_NAME, SERVER = "anonymous", "unknown name", "a question"
+WRONG = "wrong username or password"
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_USERNAME = re.compile(rf"(tenant|device)_({_UUID})")
+
+
+class Gatekeeper:
+    """The auth callout's judge; it belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._refusals = RefusedLogins()
+        self._logins = CoalescedEvents(others=others_of)
+
+    def judge(self, logins: Sequence[Login]) -> list[Verdict]:
+        """One verdict for each; who is let in is on record, or counted, before anybody hears of
+        it."""
+        credentials = _credentials_of(logins)
+        signers = broker.user_signers({each.tenant_id for each in credentials.values()})
+        shut_out = _shut_out({each.tenant_id for each in credentials.values()})
+        verdicts: list[Verdict] = []
+        admitted: list[tuple[Login, Credential]] = []
+        refused: list[tuple[Login, str]] = []
+        for login in logins:
+            credential = credentials.get(login.password)
+            signer = signers.get(_role(credential)) if credential else None
+            objection = _objection(login, credential, shut_out)
+            if credential is None or signer is None or objection:
+                reason = objection or "the tenant has no account at the broker yet"
+                verdicts.append(Refused(reason))
+                refused.append((login, reason))
+            else:
+                verdicts.append(Admitted(_user_jwt(login, credential, signer)))
+                admitted.append((login, credential))
+        with transaction.atomic():
+            record_password_use([credential for _, credential in admitted])
+            self._logins.record(_kind_and_entry(*each) for each in admitted)
+            self._refusals.record(_described(refused))
+        return verdicts
+
+    def record_rejections(self, reasons: Sequence[str]) -> None:
+        """Questions that no server of ours has asked."""
+        self._refusals.record(
+            [Refusal(SERVER, reason[:100], "", rejected=True) for reason in reasons]
+        )
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """Writes what has been counted, when it is time."""
+        self._logins.flush(at_once=at_once)
+        self._refusals.flush(at_once=at_once)
+
+
+def _credentials_of(logins: Iterable[Login]) -> dict[str, Credential]:
+    """Whatever has one of these passwords, good or not, by password."""
+    passwords = {hash_token(login.password): login.password for login in logins if login.password}
+    rows = Credential.objects.filter(kind=Credential.Kind.PASSWORD, digest__in=passwords)
+    return {passwords[row.digest or ""]: row for row in rows.select_related("tenant")}
+
+
+def _shut_out(tenants: Collection[UUID]) -> set[tuple[str, str]]:
+    """Usernames of those that have sent too much; a tenant's with the address that did."""
+    blocks = FloodBlock.objects.filter(tenant__in=tenants, public_key="").in_force()
+    return {
+        (f"device_{block.device_uuid}", "")
+        if block.device_uuid
+        else (f"tenant_{block.tenant_id}", block.address)
+        for block in blocks
+    }
+
+
+def _objection(
+    login: Login, credential: Credential | None, shut_out: Collection[tuple[str, str]]
+) -> str:
+    """Why not, or nothing. Only who has the right password causes more than one answer."""
+    if not login.username:
+        return "neither a JWT nor a username"
+    name = login.username.encode()
+    if credential is None or not hmac.compare_digest(credential.username.encode(), name):
+        return WRONG
+    if credential.state == "ended":
+        return "the password has ended"
+    if credential.tenant.suspended_at:
+        return "the tenant is suspended"
+    if {(login.username, ""), (login.username, login.address)}.intersection(shut_out):
+        return "it has sent too much, and is shut out for a while"
+    if not login.is_by_a_client:
+        return "a password opens the listeners for clients only"
+    return ""
+
+
+def _role(credential: Credential) -> tuple[UUID, broker.Purpose]:
+    purpose = broker.Purpose.DEVICE if credential.device_uuid else broker.Purpose.TENANT
+    return credential.tenant_id, purpose
+
+
+def _user_jwt(login: Login, credential: Credential, signer: broker.UserSigner) -> str:
+    """Of a user with the scoped key's permissions and none of its own, for this one login."""
+    now, tags = int(time.time()), [f"credential:{credential.pk}"]
+    if credential.device_uuid:
+        return claims.device_user_jwt(
+            signer.key,
+            account=signer.account,
+            device=credential.device_uuid,
+            user_public=login.user_key,
+            issued_at=now,
+            expires_at=None,
+            tags=tags,
+        )
+    return claims.tenant_user_jwt(
+        signer.key,
+        account=signer.account,
+        tenant=credential.tenant_id,
+        user_public=login.user_key,
+        issued_at=now,
+        tags=tags,
+    )
+
+
+def _kind_and_entry(login: Login, credential: Credential) -> tuple[Connecting, audit.Event]:
+    entry = _entry(login, credential)
+    kind = Connecting(
+        entry.action, entry.tenant, entry.actor.name, entry.address, str(credential.pk)
+    )
+    return kind, entry
+
+
+def _entry(login: Login, credential: Credential) -> audit.Event:
+    """`server` and `client` name the connection as the broker's events do."""
+    device = credential.device_uuid
+    name = credential.username
+    return audit.Event(
+        Action.BROKER_LOGIN,
+        credential.tenant_id,
+        audit.device_actor(device) if device else Actor(ActorKind.CREDENTIAL, name),
+        device=device,
+        target=name,
+        address=login.address,
+        via=VIA,
+        detail={
+            "credential": credential.pk,
+            "kind": credential.kind,
+            "server": login.server,
+            "client": login.client_id,
+        },
+    )
+
+
+def _described(refused: Sequence[tuple[Login, str]]) -> list[Refusal]:
+    """With the tenant and device of each name that is one of ours."""
+    names = {login.username for login, _ in refused}
+    uuids: dict[str, set[UUID]] = {"tenant": set(), "device": set()}
+    for match in filter(None, map(_USERNAME.fullmatch, names)):
+        uuids[match[1]].add(UUID(match[2]))
+    tenants = set(Tenant.objects.filter(pk__in=uuids["tenant"]).values_list("pk", flat=True))
+    devices: dict[UUID | None, UUID] = {}
+    if uuids["device"]:
+        rows = Credential.objects.filter(device_uuid__in=uuids["device"]).order_by()
+        devices = dict(rows.values_list("device_uuid", "tenant").distinct())
+
+    def describe(login: Login, reason: str) -> Refusal:
+        match = _USERNAME.fullmatch(login.username)
+        if match is None:
+            name = UNKNOWN_NAME if login.username else ANONYMOUS
+            return Refusal(name, reason, login.address)
+        uuid = UUID(match[2])
+        if match[1] == "device":
+            tenant, device = devices.get(uuid), uuid
+            return Refusal(login.username, reason, login.address, tenant, device)
+        return Refusal(login.username, reason, login.address, uuid if uuid in tenants else None)
+
+    return [describe(login, reason) for login, reason in refused]

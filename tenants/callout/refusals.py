@@ -1,0 +1,55 @@
+"""Logins that the broker refused, in the audit: thousands of them are a few rows with counts."""
+
+import time
+from collections.abc import Sequence
+
+from tenants.audit import writer as audit
+from tenants.audit.rules.coalescer import Tally
+from tenants.audit.writer import Actor
+from tenants.callout.rules import Refusal, others_of
+from tenants.models import Action, ActorKind
+
+VIA = "broker"
+
+
+class RefusedLogins:
+    """What one process knows of them; somebody must call `flush` now and then, and at the end."""
+
+    def __init__(self) -> None:
+        self._tally = Tally(others=others_of)
+        self.total = 0
+
+    def record(self, refusals: Sequence[Refusal]) -> None:
+        """In the caller's transaction, as its last act: what is counted is not rolled back."""
+        self.flush()
+        now = time.monotonic()
+        self.total += len(refusals)
+        audit.record_many(_event(each, 1) for each in refusals if self._tally.note(each, now))
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """Writes what has been counted, when it is time."""
+        with self._tally.due(time.monotonic(), at_once=at_once) as counted:
+            audit.record_many(_event(refusal, count) for refusal, count in counted)
+
+
+def _event(refusal: Refusal, count: int) -> audit.Event:
+    return audit.Event(
+        Action.CALLOUT_REJECTED if refusal.rejected else Action.BROKER_REFUSED,
+        refusal.tenant,
+        _actor(refusal),
+        device=refusal.device,
+        target=refusal.name,
+        address=refusal.address,
+        via=VIA,
+        count=count,
+        detail={"reason": refusal.reason},
+    )
+
+
+def _actor(refusal: Refusal) -> Actor:
+    """Who has not shown to be the one that it names is unknown."""
+    if not refusal.proven:
+        return Actor(ActorKind.UNKNOWN, refusal.name)
+    if refusal.device:
+        return audit.device_actor(refusal.device)
+    return Actor(ActorKind.CREDENTIAL, refusal.name)

@@ -1,0 +1,253 @@
+"""Credentials come to be, and end: what the other credential actions are made of.
+
+The broker voids a JWT by its user's public key and a moment: every JWT of that key with an `iat`
+up to it. So each JWT of a key is issued later than the one before, and later than what voids it.
+"""
+
+import secrets as randomness
+import string
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max, Q
+from django.utils import timezone
+
+from natsbridge.identity import claims
+from tenants.audit import writer as audit
+from tenants.broker import logins
+from tenants.broker.accounts import announce_account
+from tenants.errors import CredentialRefused
+from tenants.models import Action, Credential, Tenant, User, hash_token
+
+Kind = Credential.Kind
+
+PASSWORD_LENGTH = 32
+PASSWORD_ALPHABET = string.ascii_letters + string.digits
+
+# A device that starts again and again leaves no more rows than this, and no more passwords that
+# it fetched and never used.
+ROWS_OF_A_DEVICE = 20
+UNUSED_PASSWORDS = 4
+NEVER_USED = "it was never used, and newer ones were fetched"
+
+
+@dataclass(frozen=True)
+class Issued:
+    """`secret` stands here and nowhere else: a device's JWT, the text of a tenant's `.creds`
+    file, or a password."""
+
+    credential: Credential
+    secret: str = field(repr=False)
+    username: str
+
+
+def issue_device_jwt(tenant: UUID, device: UUID, nkey_public: str) -> Issued:
+    """What lets the holder of the device's own private key log in, for DEVICE_JWT_SECONDS.
+
+    The caller has checked that the device is not revoked. Twice in one second gives the same one
+    twice. Raises CredentialRefused while the tenant is suspended.
+    """
+    with alone(tenant, device):
+        refuse_suspended(tenant)
+        newest = Credential.objects.filter(public_key=nkey_public).order_by("-issued_at").first()
+        now = int(time.time())
+        if newest and _is_of_this_second(newest, tenant, device, now):
+            row, issued_at = newest, _seconds(newest.issued_at)
+        else:
+            issued_at = max(now, _seconds(newest.issued_at) + 1) if newest else now
+            row = _record(
+                tenant,
+                device,
+                by=audit.device_actor(device),
+                kind=Kind.JWT,
+                public_key=nkey_public,
+                issued_at=_moment(issued_at),
+                expires_at=_moment(issued_at + settings.DEVICE_JWT_SECONDS),
+            )
+            _forget_oldest(tenant, device)
+        jwt = logins.device_jwt(
+            tenant,
+            device,
+            nkey_public,
+            issued_at=issued_at,
+            expires_at=_seconds(row.expires_at or row.issued_at),
+        )
+    return Issued(row, jwt, row.username)
+
+
+def issue_device_password(tenant: UUID, device: UUID) -> Issued:
+    """Those issued before stay good until this one has been used.
+
+    The caller has checked that the device is not revoked. Raises CredentialRefused while the
+    tenant is suspended.
+    """
+    with alone(tenant, device):
+        refuse_suspended(tenant)
+        issued = _new_password(tenant, device, by=audit.device_actor(device))
+        _forget_oldest(tenant, device)
+    return issued
+
+
+def issue_tenant_credential(tenant: Tenant, *, kind: Credential.Kind, by: User | None) -> Issued:
+    """One more for the tenant itself. A password ends the ones before it once it has been used.
+
+    Raises CredentialRefused while the tenant is suspended.
+    """
+    with alone(tenant.pk):
+        return new_for_tenant(tenant, kind, by=by)
+
+
+def new_for_tenant(tenant: Tenant, kind: Credential.Kind, *, by: User | None) -> Issued:
+    """In the caller's transaction, which is `alone` with the tenant's credentials."""
+    refuse_suspended(tenant.pk)
+    if kind == Kind.PASSWORD:
+        return _new_password(tenant.pk, None, by=by)
+    user = claims.generate("user")
+    now = int(time.time())
+    text = logins.tenant_credentials(tenant, user, issued_at=now)
+    row = _record(
+        tenant.pk, None, by=by, kind=Kind.JWT, public_key=user.public, issued_at=_moment(now)
+    )
+    return Issued(row, text, row.username)
+
+
+def is_on_record(nkey_public: str) -> bool:
+    """Whether a row tells of the newest JWT of this key that may still be good. An earlier release
+    issued some without a row, none of which is younger than any that has one."""
+    unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return Credential.objects.filter(unexpired, public_key=nkey_public).exists()
+
+
+def stand_in(tenant: UUID, device: UUID, nkey_public: str) -> Credential:
+    """A row for the JWTs of this key that are not on record."""
+    newest = Credential.objects.filter(public_key=nkey_public).aggregate(at=Max("issued_at"))["at"]
+    now = _moment(int(time.time()))
+    issued_at = max(now, newest) if newest else now
+    return Credential.objects.create(
+        tenant_id=tenant,
+        device_uuid=device,
+        kind=Kind.JWT,
+        public_key=nkey_public,
+        issued_at=issued_at,
+        expires_at=issued_at + timedelta(seconds=settings.DEVICE_JWT_SECONDS),
+    )
+
+
+def end(
+    rows: Sequence[Credential],
+    *,
+    by: User | None,
+    reason: str,
+    action: Action = Action.CREDENTIAL_ENDED,
+) -> None:
+    """Void from now on, in the caller's transaction; the broker will be told."""
+    now = timezone.now()
+    name = audit.name_of(by)
+    for row in rows:
+        row.ended_at, row.ended_by, row.ended_by_name = now, by, name
+        row.end_reason = reason[:300]
+    fields = ["ended_at", "ended_by", "ended_by_name", "end_reason"]
+    Credential.objects.bulk_update(rows, fields, batch_size=500)
+    audit.record_many(noted(action, row, by=by, reason=reason) for row in rows)
+    for tenant in sorted({row.tenant_id for row in rows}):
+        announce_account(Tenant(pk=tenant))
+
+
+def noted(
+    action: Action, row: Credential, *, by: User | audit.Actor | None, **detail: str
+) -> audit.Event:
+    """What the audit says about this credential."""
+    return audit.event(
+        action,
+        tenant=row.tenant_id,
+        by=by,
+        device=row.device_uuid,
+        target=row.username,
+        detail={"credential": row.pk, "kind": row.kind, **detail},
+    )
+
+
+@contextmanager
+def alone(tenant: UUID, device: UUID | None = None) -> Iterator[None]:
+    """A transaction in which nobody else issues or ends credentials: of the device, or of the
+    tenant and all its devices."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        share = "_shared" if device else ""
+        # The tenant's lock first, always, so that two never wait for each other.
+        cursor.execute(
+            f"SELECT pg_advisory_xact_lock{share}(hashtextextended(%s, 0))",
+            [f"credentials {tenant}"],
+        )
+        if device:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"credentials {device}"]
+            )
+        yield
+
+
+def refuse_suspended(tenant: UUID) -> None:
+    """Raises CredentialRefused."""
+    if Tenant.objects.filter(pk=tenant).exclude(suspended_at=None).exists():
+        raise CredentialRefused("The tenant is suspended.")
+
+
+def _new_password(tenant: UUID, device: UUID | None, *, by: User | audit.Actor | None) -> Issued:
+    password = "".join(randomness.choice(PASSWORD_ALPHABET) for _ in range(PASSWORD_LENGTH))
+    row = _record(tenant, device, by=by, kind=Kind.PASSWORD, digest=hash_token(password))
+    return Issued(row, password, row.username)
+
+
+def _record(
+    tenant: UUID, device: UUID | None, *, by: User | audit.Actor | None, **fields: object
+) -> Credential:
+    person = by if isinstance(by, User) else None
+    row = Credential.objects.create(
+        tenant_id=tenant, device_uuid=device, issued_by=person, **fields
+    )
+    audit.record_many([noted(Action.CREDENTIAL_ISSUED, row, by=by)])
+    return row
+
+
+def _is_of_this_second(row: Credential, tenant: UUID, device: UUID, now: int) -> bool:
+    """The last one, which nothing has happened to since."""
+    mine = (row.tenant_id, row.device_uuid) == (tenant, device)
+    untouched = row.ended_at is None and row.ends_at is None
+    return mine and untouched and _seconds(row.issued_at) >= now
+
+
+def _forget_oldest(tenant: UUID, device: UUID) -> None:
+    """Older rows say nothing more, but for the newest ended one of each key: it is what voids."""
+    rows = Credential.objects.filter(tenant=tenant, device_uuid=device)
+    # In the order in which everybody locks them.
+    list(rows.order_by("pk").select_for_update().values_list("pk"))
+    unused = rows.live().filter(kind=Kind.PASSWORD, first_used_at=None).order_by("-id")
+    _forget_unused(unused[UNUSED_PASSWORDS:])
+    jwts = rows.filter(kind=Kind.JWT)
+    voiding = jwts.exclude(ended_at=None).order_by("public_key", "-issued_at")
+    kept = list(voiding.distinct("public_key").values_list("pk", flat=True))
+    kept += rows.live().filter(kind=Kind.PASSWORD).values_list("pk", flat=True)
+    kept += rows.order_by("-id").values_list("pk", flat=True)[:ROWS_OF_A_DEVICE]
+    rows.exclude(pk__in=kept).delete()
+
+
+def _forget_unused(rows: Iterable[Credential]) -> None:
+    """Passwords that opened nothing yet, so that the broker need not be told."""
+    gone = list(rows)
+    audit.record_many(
+        noted(Action.CREDENTIAL_ENDED, row, by=None, reason=NEVER_USED) for row in gone
+    )
+    Credential.objects.filter(pk__in=[row.pk for row in gone]).delete()
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

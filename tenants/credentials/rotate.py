@@ -1,0 +1,275 @@
+"""A new credential takes the place of an old one, which works on through an overlap."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from tenants.audit import writer as audit
+from tenants.broker import logins
+from tenants.broker.accounts import SCOPED, announce_account, ensure_broker_key
+from tenants.credentials import renewals
+from tenants.credentials.issue import (
+    Issued,
+    alone,
+    end,
+    is_on_record,
+    new_for_tenant,
+    noted,
+    refuse_suspended,
+    stand_in,
+)
+from tenants.errors import RotationRefused
+from tenants.models import Action, BrokerKey, Credential, Tenant, User
+from tenants.rules.durations import LONGEST_OVERLAP
+
+ROTATED = "rotated"
+CROWDED = "so much was revoked that the devices' signing key was replaced"
+
+# The channel on which a subscriber hears that agents are to fetch new credentials.
+RENEWALS_CHANNEL = "wegweiser_renewals"
+
+
+def newest(tenant: UUID, kind: Credential.Kind) -> Credential | None:
+    """The tenant's own newest credential of this kind that is live: what `replaces` names."""
+    return _live(tenant, None, kind).order_by("-id").first()
+
+
+def rotate_tenant(
+    tenant: Tenant,
+    *,
+    by: User | None,
+    overlap: timedelta,
+    kind: Credential.Kind,
+    replaces: Credential | None,
+) -> Issued:
+    """A new credential of the tenant; those before it end after `overlap`, or as soon as the new
+    one has been used.
+
+    `replaces` is the newest one that the caller saw. Raises RotationRefused when somebody else was
+    faster or an overlap is open (unless `overlap` is nothing), CredentialRefused while the tenant
+    is suspended.
+    """
+    _check(overlap)
+    with alone(tenant.pk):
+        _refuse_another(tenant, kind, replaces)
+        return _rotate_own(tenant, kind, by=by, overlap=overlap)
+
+
+def rotate_device(
+    tenant: UUID,
+    device: UUID,
+    *,
+    by: User | None,
+    overlap: timedelta,
+    nkey_public: str | None = None,
+) -> None:
+    """What the device holds ends after `overlap`, or as soon as a newer one has been used; its
+    agent is told to fetch a new one. With `nkey_public` a JWT that no row tells of ends as well.
+    Of an agent that cannot be told a JWT works on until it expires by itself.
+
+    Raises RotationRefused (unless `overlap` is nothing) while an overlap is open, and where a
+    password would end of which the agent cannot be told.
+    """
+    _check(overlap)
+    with alone(tenant, device):
+        rows = list(_locked(_live(tenant, device)))
+        _refuse_open(rows, overlap)
+        if overlap and not renewals.renewing([device]) and any(map(_is_password, rows)):
+            raise RotationRefused(
+                "This device's agent has not said that it fetches a new password when told to, and "
+                "would be locked out. Have it fetch one, by a restart for instance: its old one "
+                "ends once the new one has been used. An overlap of 0 ends the old one at once."
+            )
+        if nkey_public and not is_on_record(nkey_public):
+            rows.append(stand_in(tenant, device, nkey_public))
+        told = renewals.renewing([device])
+        _put_an_end(rows, by=by, overlap=overlap, sparing=[] if told else [device])
+
+
+def rotate_all(
+    tenant: Tenant,
+    *,
+    by: User | None,
+    overlap: timedelta,
+    kind: Credential.Kind,
+    replaces: Credential | None,
+) -> Issued:
+    """The tenant's own credential of this kind, as `rotate_tenant` does, and those of all its
+    devices; of a device that is being rotated already the overlap stays as it is, or gets shorter.
+    Those that are `not_told` keep theirs until they have used a newer one, unless `overlap` is
+    nothing. A JWT that no row tells of, of an earlier release, runs out by itself."""
+    _check(overlap)
+    with alone(tenant.pk):
+        _refuse_another(tenant, kind, replaces)
+        rows = list(_locked(_of_devices(tenant.pk)))
+        issued = _rotate_own(tenant, kind, by=by, overlap=overlap)
+        _put_an_end(rows, by=by, overlap=overlap, sparing=not_told(tenant))
+    return issued
+
+
+def not_told(tenant: Tenant) -> list[UUID]:
+    """The devices with a live credential whose agents have not said that they fetch a new one when
+    they are told to."""
+    found = _of_devices(tenant.pk).order_by("device_uuid").values_list("device_uuid", flat=True)
+    devices = [device for device in found.distinct() if device]
+    able = renewals.renewing(devices)
+    return [device for device in devices if device not in able]
+
+
+def rotate_keys(tenant: Tenant, *, by: User | None, overlap: timedelta) -> None:
+    """New scoped signing keys. What the old ones signed ends after `overlap`, and they with it: so
+    the tenant needs a new credential of its own, and its agents are told to fetch one each.
+
+    Without an overlap every device is disconnected at once. Raises RotationRefused while older
+    keys are still to retire (unless `overlap` is nothing).
+    """
+    _check(overlap)
+    with alone(tenant.pk):
+        keys = BrokerKey.objects.select_for_update().filter(tenant=tenant, purpose__in=SCOPED)
+        if overlap and keys.exclude(retires_at=None).exists():
+            raise RotationRefused(
+                "The signing keys before these are still to retire; with an overlap of 0 they "
+                "and these go at once."
+            )
+        retires_at = timezone.now() + overlap
+        keys.update(retires_at=retires_at)
+        for purpose in SCOPED:
+            ensure_broker_key(purpose, tenant)
+        rows = list(_locked(_signed(tenant.pk)))
+        _put_an_end(rows, by=by, overlap=overlap)
+        announce_account(tenant)
+        _note_keys(tenant, by, retires_at=retires_at.isoformat())
+
+
+def make_room(tenant: Tenant) -> bool:
+    """When more is revoked than claims have room for, the devices' signing key is replaced: what
+    it signed is void without being named. All devices are disconnected and come back with their
+    tokens; the tenant's own credentials go on. Whether that was so."""
+    if not logins.is_crowded(tenant.pk):
+        return False
+    with alone(tenant.pk):
+        device_keys = BrokerKey.objects.filter(tenant=tenant, purpose=BrokerKey.Purpose.DEVICE)
+        device_keys.delete()
+        ensure_broker_key(BrokerKey.Purpose.DEVICE, tenant)
+        jwts = _of_devices(tenant.pk).filter(kind=Credential.Kind.JWT)
+        end(list(_locked(jwts)), by=None, reason=CROWDED)
+        announce_account(tenant)
+        _note_keys(tenant, None, reason=CROWDED)
+    return True
+
+
+@transaction.atomic
+def retire_keys() -> int:
+    """Forgets the signing keys whose time is over; how many those were."""
+    due = BrokerKey.objects.select_for_update(of=("self",), skip_locked=True)
+    found = list(due.filter(retires_at__lte=timezone.now()).select_related("tenant"))
+    for key in found:
+        key.delete()
+        if key.tenant:
+            announce_account(key.tenant)
+    return len(found)
+
+
+def _note_keys(tenant: Tenant, by: User | None, **detail: str) -> None:
+    audit.record(Action.KEYS_ROTATED, tenant=tenant.pk, by=by, target=tenant.name, detail=detail)
+
+
+def _refuse_another(tenant: Tenant, kind: Credential.Kind, replaces: Credential | None) -> None:
+    refuse_suspended(tenant.pk)
+    if newest(tenant.pk, kind) == replaces:
+        return
+    raise RotationRefused(
+        "Somebody else has rotated this tenant's credential meanwhile: look again."
+        if replaces
+        else "There is one already: say which one the new one replaces."
+    )
+
+
+def _rotate_own(
+    tenant: Tenant, kind: Credential.Kind, *, by: User | None, overlap: timedelta
+) -> Issued:
+    rows = list(_locked(_live(tenant.pk, None, kind)))
+    # Where all are ending, their signing keys are: what is to follow them is this.
+    if any(row.ends_at is None for row in rows):
+        _refuse_open(rows, overlap)
+    issued = new_for_tenant(tenant, kind, by=by)
+    _put_an_end(rows, by=by, overlap=overlap)
+    return issued
+
+
+def _put_an_end(
+    rows: Sequence[Credential],
+    *,
+    by: User | None,
+    overlap: timedelta,
+    sparing: Collection[UUID] = (),
+) -> None:
+    """A device that is spared keeps its password until it has used a newer one, and its JWT until
+    then or until that expires."""
+    if not overlap:
+        end(rows, by=by, reason=ROTATED)
+        return
+    usual, spared = timezone.now() + overlap, set(sparing)
+    rotated = []
+    for row in rows:
+        ends_at = row.expires_at if row.device_uuid in spared else usual
+        if ends_at is None:
+            continue
+        # One that would have ended before is not given more time.
+        row.ends_at = min(ends_at, row.ends_at or ends_at)
+        rotated.append(row)
+    Credential.objects.bulk_update(rotated, ["ends_at"], batch_size=500)
+    audit.record_many(
+        noted(Action.CREDENTIAL_ROTATED, row, by=by, ends_at=row.ends_at.isoformat())
+        for row in rotated
+        if row.ends_at
+    )
+    if any(row.device_uuid for row in rotated):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", [RENEWALS_CHANNEL])
+
+
+def _refuse_open(rows: Sequence[Credential], overlap: timedelta) -> None:
+    open_until = [row.ends_at for row in rows if row.ends_at]
+    if open_until and overlap:
+        raise RotationRefused(
+            f"A rotation is under way until {_text(max(open_until))}; with an overlap of 0 the "
+            "older credentials end at once."
+        )
+
+
+def _check(overlap: timedelta) -> None:
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        raise RotationRefused(f"An overlap is between 0 and {LONGEST_OVERLAP.days} days.")
+
+
+def _live(
+    tenant: UUID, device: UUID | None, kind: Credential.Kind | None = None
+) -> QuerySet[Credential]:
+    rows = Credential.objects.live().filter(tenant=tenant, device_uuid=device)
+    return rows.filter(kind=kind) if kind else rows
+
+
+def _of_devices(tenant: UUID) -> QuerySet[Credential]:
+    return Credential.objects.live().filter(tenant=tenant).exclude(device_uuid=None)
+
+
+def _signed(tenant: UUID) -> QuerySet[Credential]:
+    return Credential.objects.live().filter(tenant=tenant, kind=Credential.Kind.JWT)
+
+
+def _is_password(row: Credential) -> bool:
+    return row.kind == Credential.Kind.PASSWORD
+
+
+def _locked(rows: QuerySet[Credential]) -> QuerySet[Credential]:
+    """In the order in which everybody locks them."""
+    return rows.order_by("pk").select_for_update()
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
