@@ -6,7 +6,10 @@ class DevicesConfig(AppConfig):
     verbose_name = "Devices"
 
     def ready(self) -> None:
-        from devices.actions.naming import device_names
+        from devices.enrolment.naming import device_names
+        from devices.enrolment.renewals import agents_that_renew
         from tenants.audit import writer as audit
+        from tenants.credentials import renewals
 
         audit.name_devices_by(device_names)
+        renewals.answered_by(agents_that_renew)

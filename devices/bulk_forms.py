@@ -6,12 +6,12 @@ from uuid import UUID
 
 from django import forms
 
-from devices import recipients
-from devices.actions.bulk import Recipients
+from devices.commands import targets
+from devices.commands.bulk import Recipients
+from devices.commands.rules.capabilities import Offer, offers
 from devices.forms import GroupChoice, SelectOfTenant
 from devices.models import Device
-from devices.offers import Offer, offers
-from devices.presence import Status
+from devices.presence.rules import Status
 from tenants.models import Group, Organisation, Role, Tenant, User
 
 # So many kinds of agents are asked what they offer.
@@ -115,18 +115,18 @@ class RecipientsForm(forms.Form):
         data = self.cleaned_data
         match data["target"]:
             case "group":
-                return recipients.of_group(self.person, data["to_group"].pk)
+                return targets.of_group(self.person, data["to_group"].pk)
             case "organisation":
-                return recipients.of_organisation(self.person, data["organisation"].pk)
+                return targets.of_organisation(self.person, data["organisation"].pk)
             case "devices":
-                return recipients.of_devices(self.person, data["devices"])
+                return targets.of_devices(self.person, data["devices"])
         wanted = {
             "q": data["q"],
             "status": data["status"],
             "tenant": data["tenant"] and data["tenant"].pk,
             "group": data["group"] and data["group"].pk,
         }
-        return recipients.of_filter(self.person, wanted)
+        return targets.of_filter(self.person, wanted)
 
 
 def offers_among(person: User) -> list[Offer]:

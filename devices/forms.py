@@ -10,12 +10,12 @@ from django.db.models import F, Q
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.utils import timezone
 
-from devices import json_values
+from devices.commands.rules import json_values
+from devices.commands.rules.capabilities import Offer, Parameter
 from devices.errors import UnfitJson
 from devices.models import Device
 from devices.models.device import DeviceQuerySet
-from devices.offers import Offer, Parameter
-from devices.presence import Cutoffs, Status
+from devices.presence.rules import Cutoffs, Status
 from tenants.models import Group, Role, Tenant, User
 from tenants.names import validate_name
 

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 
-from devices import (
-    connection_limit_task,
-    delivery_task,
-    heard_task,
-    presence_task,
-    refusals_task,
-    renewal_task,
-)
-from devices.actions import heartbeats, ingest, live_metrics, presence
-from devices.actions.commands import COMMANDS_CHANNEL
-from devices.actions.sessions import CONNECTIONS_CHANNEL, PRESENCE_CHANNEL
+from devices.commands import task as delivery_task
+from devices.commands.issue import COMMANDS_CHANNEL
+from devices.enrolment import refusals_task, renewal_task
+from devices.presence import connection_limit_task, events, heard_task, heartbeats
+from devices.presence import task as presence_task
+from devices.presence.sessions import CONNECTIONS_CHANNEL, PRESENCE_CHANNEL
+from devices.telemetry import intake, reports
 from natsbridge.jetstream import streams
 from natsbridge.protocol.broker_events import without_secrets
 from natsbridge.protocol.envelope import Message, RawMessage
@@ -29,12 +25,12 @@ def signs_of_life(messages: Sequence[Message]) -> list[Rejection]:
 
 @registry.handler("status", "monitoring", "sysinfo", unreadable=True)
 def realtime_data(messages: Sequence[Message]) -> list[Rejection]:
-    return ingest.record_realtime_data(messages)
+    return reports.record_realtime_data(messages)
 
 
 @registry.handler("response")
 def responses(messages: Sequence[Message]) -> list[Rejection]:
-    return ingest.record_responses(messages)
+    return reports.record_responses(messages)
 
 
 @registry.stream_handler(
@@ -45,7 +41,7 @@ def responses(messages: Sequence[Message]) -> list[Rejection]:
     gather=0.25,
 )
 def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:
-    return presence.record_events(messages)
+    return events.record_events(messages)
 
 
 @registry.side_task("presence sweep", wakes_on=(PRESENCE_CHANNEL,))
@@ -65,7 +61,7 @@ async def refused_logins(runtime: Runtime) -> None:
 
 @registry.live_handler("metrics", subject=METRIC_PATTERN, queue="metrics")
 def metrics(messages: Sequence[RawMessage]) -> list[Rejection]:
-    return live_metrics.record(messages)
+    return intake.record(messages)
 
 
 @registry.side_task("heard")

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.conf import settings
 
-from devices.command_states import COMMAND_STATES
+from devices.commands.rules.states import COMMAND_STATES
 from devices.models import BulkCommand, Command, Connectivity, Device
-from devices.presence import Cutoffs, Status
+from devices.presence.rules import Cutoffs, Status
 from natsbridge.protocol import subjects
 
 

@@ -10,9 +10,10 @@ from django.test import override_settings
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices import failure_counts, live
-from devices.actions import connection_limit, presence, refused_tokens
+from devices.enrolment import failure_counts, refused_tokens
+from devices.live import frames
 from devices.models import Device
+from devices.presence import connection_limit, events
 from devices.redis import client
 from natsbridge.rules.breaker import Breaker
 from tenants import actions
@@ -63,7 +64,7 @@ def _refused_tokens_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _counts_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (presence.connection_events, connection_limit.limited_devices):
+    for place in (events.connection_events, connection_limit.limited_devices):
         monkeypatch.setattr(place, "_tally", Tally(others=others_of))
         monkeypatch.setattr(place, "_newest", {})
 
@@ -139,7 +140,7 @@ def system(
 ) -> Iterator[System]:
     """A backend with an empty Redis and no subscriber yet: `system.start_subscriber()`."""
     # A test before this one may have taken Redis away, after which pages are left alone a while.
-    monkeypatch.setattr(live._resting, "until", 0.0)
+    monkeypatch.setattr(frames._resting, "until", 0.0)
     settings.NATS_URL = settings.AGENT_NATS_URL = settings.NATS_URL
     client(settings.REDIS_URL).flushall()
     whole = System(start_nats, tmp_path, loop_thread)

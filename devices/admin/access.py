@@ -15,7 +15,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 
-from devices.actions import credentials
+from devices.enrolment import credentials
 from devices.errors import DevicesError
 from devices.models import Device
 from natsbridge.admin.base import label, moment

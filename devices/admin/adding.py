@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from devices.actions import enrolment
+from devices.enrolment import actions as enrolment
 from devices.errors import TooManyDevices
 from devices.models import Connectivity, Device
 from tenants.admin.choices import GroupChoiceField

@@ -20,10 +20,10 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import action
 from unfold.paginator import InfinitePaginator
 
-from devices.actions import commands
+from devices.commands import issue as commands
 from devices.errors import CommandRefused, DevicesError
 from devices.models import Command, CommandState
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
 from tenants.admin.asking import Question, admin_name, ask
 from tenants.admin.writing import person_of

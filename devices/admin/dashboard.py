@@ -13,8 +13,8 @@ from django.utils import timezone
 from devices.admin.devices import STATUS_KINDS
 from devices.admin.navigation import list_name, may_list
 from devices.models import OPEN_STATES, Command, Device
-from devices.presence import Status
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Status
 from natsbridge.models import ParkedMessage
 from natsbridge.retention.engine import last_run
 from natsbridge.subscriber.status import open_breakers, service_state, stream_levels

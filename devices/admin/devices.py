@@ -27,8 +27,8 @@ from devices.admin.adding import AddingAdmin
 from devices.admin.latest import RealtimeDataInline
 from devices.admin.parts import PartOfDevice
 from devices.models import Command, Connectivity, Device
-from devices.presence import Status
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Status
 from natsbridge.admin.base import label, moment, pretty_json
 from tenants.admin.choices import GroupChoiceField, full_name, groups_to_choose
 from tenants.models import User

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from devices.presence import Presence, Reporter
+from devices.presence.rules import Presence, Reporter
 
 
 class BrokerAddressesAnswer(serializers.Serializer[Any]):

@@ -7,8 +7,8 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from devices.actions import refused_tokens
 from devices.api.refusals import count_failure
+from devices.enrolment import refused_tokens
 from devices.models import Device
 from tenants.models import ApiToken, User
 

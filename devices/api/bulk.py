@@ -11,17 +11,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import recipients, representations
-from devices.actions import bulk
-from devices.actions.bulk import Recipients
+from devices import representations
 from devices.api import access
 from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
 from devices.api.idempotency import KEY, key_of
 from devices.api.serializers import BoundedListField, CommandSerializer
+from devices.commands import bulk
+from devices.commands import targets as recipients
+from devices.commands.bulk import Recipients
+from devices.commands.targets import RoleMissing, UnknownTarget
 from devices.errors import CommandRefused
 from devices.models import BulkCommand
-from devices.presence import Status
-from devices.recipients import RoleMissing, UnknownTarget
+from devices.presence.rules import Status
 from tenants.models import Role, User
 
 MAX_LISTED = 10_000

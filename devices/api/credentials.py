@@ -8,12 +8,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import representations, tenant_representations
-from devices.actions import credentials
-from devices.api import access, answers
+from devices import representations
+from devices.api import access, answers, tenant_representations
 from devices.api.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
+from devices.enrolment import credentials
 from devices.models import Device
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
 from tenants.models import Role, User
 
 CREDENTIALS_SHOWN = 200

@@ -3,8 +3,8 @@
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
-from devices.actions import refused_tokens
-from devices.actions.refused_tokens import Principal
+from devices.enrolment import refused_tokens
+from devices.enrolment.refused_tokens import Principal
 
 
 def count_failure(request: Request, kind: str, principal: Principal | None) -> None:

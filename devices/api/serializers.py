@@ -8,7 +8,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from devices import json_values
+from devices.commands.rules import json_values
 from devices.errors import UnfitJson
 from natsbridge.identity.claims import is_public_user_key
 from tenants.forms.credentials import REASON_MAX
@@ -20,7 +20,7 @@ UNKNOWN_NAMED = 20
 
 
 class JsonObjectField(serializers.DictField):
-    """A JSON object that can be stored and sent on; see `devices.json_values`."""
+    """A JSON object that can be stored and sent on; see `devices.commands.rules.json_values`."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         value: dict[str, Any] = super().to_internal_value(data)

@@ -14,9 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import tenant_representations as representations
-from devices.actions import credentials as devices
 from devices.api import access, answers
+from devices.api import tenant_representations as representations
 from devices.api.serializers import (
     LimitsSerializer,
     OverlapSerializer,
@@ -25,6 +24,7 @@ from devices.api.serializers import (
     TenantIssueSerializer,
     TenantRotationSerializer,
 )
+from devices.enrolment import credentials as devices
 from devices.representations import broker_addresses
 from tenants.actions import limits, suspension
 from tenants.credentials import revocations

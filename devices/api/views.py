@@ -10,8 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import health, metrics, representations
-from devices.actions import commands, enrolment, refused_tokens
+from devices import health, representations
 from devices.api import access, answers
 from devices.api.idempotency import KEY, key_of
 from devices.api.problems import problem
@@ -22,6 +21,9 @@ from devices.api.serializers import (
     RegistrationSerializer,
     UpgradeSerializer,
 )
+from devices.commands import issue as commands
+from devices.enrolment import actions as enrolment
+from devices.enrolment import refused_tokens
 from devices.errors import (
     AlreadyRegistered,
     RegistrationRefused,
@@ -29,7 +31,8 @@ from devices.errors import (
     UpgradeRefused,
 )
 from devices.models import Command, Device
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
+from devices.telemetry import ring_buffers
 from tenants.credentials import revocations
 from tenants.errors import CredentialRefused, EnrollmentRefused
 from tenants.models import Credential, Role, User
@@ -212,8 +215,8 @@ class RecentMetricsView(APIView):
         form = RecentMetricsSerializer(data=request.query_params)
         form.is_valid(raise_exception=True)
         wanted = form.validated_data.get("metric")
-        names = [wanted] if wanted else metrics.LIVE_METRICS
-        points = metrics.recent(device.pk, names, form.validated_data.get("limit"))
+        names = [wanted] if wanted else ring_buffers.LIVE_METRICS
+        points = ring_buffers.recent(device.pk, names, form.validated_data.get("limit"))
         if wanted:
             points.setdefault(wanted, [])
         return Response({"device_uuid": str(device.pk), "metrics": points})

@@ -9,7 +9,7 @@ from devices.models.connectivity import (
     RealtimeData,
 )
 from devices.models.device import Device, RegistrationProof
-from devices.presence import Presence, Reporter
+from devices.presence.rules import Presence, Reporter
 
 __all__ = [
     "OPEN_STATES",

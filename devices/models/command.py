@@ -6,11 +6,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from devices.command_states import COMMAND_STATES, HANDED_OVER, WrongGraph
+from devices.commands.rules.states import COMMAND_STATES, HANDED_OVER, WrongGraph
 from devices.models.bulk import BulkCommand
 from devices.models.device import Device
 from devices.models.fields import WrittenJSONField
-from devices.presence import Cutoffs, Status
+from devices.presence.rules import Cutoffs, Status
 from tenants.models import TenantOwnedQuerySet
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from devices.models.device import Device
 from devices.models.fields import WrittenJSONField
-from devices.presence import Known, Presence, Reporter
+from devices.presence.rules import Known, Presence, Reporter
 from tenants.models import TenantOwnedQuerySet
 
 PRESENCES = [(each.value, each.value.capitalize()) for each in Presence]

@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from devices.models.fields import WrittenJSONField
-from devices.presence import Current, Cutoffs, Known, Presence, Status, current
+from devices.presence.rules import Current, Cutoffs, Known, Presence, Status, current
 from tenants.models import Group, Person, Tenant, TenantOwnedQuerySet, User, hash_token
 from tenants.names import NameField
 

@@ -2,7 +2,7 @@
 
 from django import template
 
-from devices.user_agents import describe
+from devices.views.user_agents import describe
 
 register = template.Library()
 register.filter("browser", describe)

@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from devices.models import Command
-from devices.presence import Cutoffs, Reporter
+from devices.presence.rules import Cutoffs, Reporter
 from tenants.audit.rules.wording import in_words
 
 register = template.Library()

@@ -5,8 +5,8 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from devices.audit_filters import AuditFilters
-from devices.audit_rows import rows
+from devices.views.audit_filters import AuditFilters
+from devices.views.audit_rows import rows
 from devices.views.page import PersonRequest, page
 from tenants.audit.export import FORMATS, export
 from tenants.audit.writer import record_export

@@ -9,14 +9,14 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from devices.actions import bulk
 from devices.bulk_forms import RecipientsForm, offers_among
-from devices.command_states import COMMAND_STATES
+from devices.commands import bulk
+from devices.commands.rules.states import COMMAND_STATES
 from devices.errors import CommandRefused
 from devices.forms import CommandForm
 from devices.models import BulkCommand, Command, CommandState
+from devices.presence.coverage import current_cutoffs
 from devices.views.page import PersonRequest, page, wants_fragment
-from devices.watch import current_cutoffs
 from tenants.models import Role, Tenant, role_in
 
 BULKS_PER_PAGE = 20

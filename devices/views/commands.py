@@ -7,10 +7,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from devices.actions.commands import cancel, issue, retry
+from devices.commands.issue import cancel, issue, retry
 from devices.errors import DevicesError
 from devices.forms import CommandForm
 from devices.models import Command, Device
+from devices.presence.coverage import current_cutoffs
 from devices.views.device import render_device
 from devices.views.page import PersonRequest, page, wants_fragment
 from devices.views.parts import (
@@ -22,7 +23,6 @@ from devices.views.parts import (
     offers_of,
     row_context,
 )
-from devices.watch import current_cutoffs
 
 
 @page

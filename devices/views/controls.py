@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from devices.actions import credentials
+from devices.enrolment import credentials
 from devices.errors import DevicesError
 from devices.models import Device
 from devices.views.page import PersonRequest, page

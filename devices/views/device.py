@@ -9,14 +9,14 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from devices import metrics
 from devices.models import Device
-from devices.presence import Cutoffs
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Cutoffs
 from devices.representations import status as status_representation
+from devices.telemetry import ring_buffers
 from devices.views.page import PersonRequest, page
 from devices.views.parts import find_device, form_context, history_of
 from devices.views.presence import presence_context
-from devices.watch import current_cutoffs
 from natsbridge.errors import DependencyAway
 from tenants.models import FloodBlock
 
@@ -47,7 +47,7 @@ def render_device(
     context = form | _status_context(request, found, cutoffs)
     points: dict[str, list[dict[str, Any]]] = {}
     try:
-        points = metrics.recent(found.pk)
+        points = ring_buffers.recent(found.pk)
     except DependencyAway:
         context["metrics_away"] = True
     context |= {

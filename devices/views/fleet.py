@@ -7,9 +7,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from devices.forms import FleetFilters
-from devices.presence import Status
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Status
 from devices.views.page import PersonRequest, page, wants_fragment
-from devices.watch import current_cutoffs
 from tenants.models import Group, Role, Tenant
 
 DEVICES_PER_PAGE = 50

@@ -8,12 +8,12 @@ from django.core.paginator import Page, Paginator
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 
+from devices.commands.rules.capabilities import Offer, offers
 from devices.forms import CommandForm
 from devices.models import Command, Device
 from devices.models.command import CommandQuerySet
-from devices.offers import Offer, offers
+from devices.presence.coverage import current_cutoffs
 from devices.views.page import PersonRequest
-from devices.watch import current_cutoffs
 from tenants.models import Role, User, role_in
 
 COMMANDS_PER_PAGE = 20

@@ -13,7 +13,7 @@ from django.utils.text import slugify
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
-from devices.actions.credentials import rotate_all
+from devices.enrolment.credentials import rotate_all
 from devices.views.controls import Question, ask, require_admin
 from devices.views.one_time import secret_gone
 from devices.views.page import PersonRequest, page

@@ -10,10 +10,9 @@ WhoRenews = Callable[[Collection[UUID]], set[UUID]]
 _answers: list[WhoRenews] = []
 
 
-def answered_by(who: WhoRenews) -> WhoRenews:
-    """Use as a decorator, in a module named `renewing` of an installed app."""
+def answered_by(who: WhoRenews) -> None:
+    """Call it as an app is loaded."""
     _answers.append(who)
-    return who
 
 
 def renewing(devices: Collection[UUID]) -> set[UUID]:

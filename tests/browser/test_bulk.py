@@ -5,7 +5,7 @@ from pathlib import Path
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from devices.actions import delivery
+from devices.commands import delivery
 from devices.models import Command, CommandState
 from tenants.models import Group, User
 from tests.browser.conftest import Backend, Open

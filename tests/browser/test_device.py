@@ -5,11 +5,12 @@ from django.conf import settings
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from devices import live, metrics
-from devices.actions.commands import issue
-from devices.metrics import Point
+from devices.commands.issue import issue
+from devices.live import frames
 from devices.models import Command, CommandState, Connectivity, Device, Presence, Reporter
 from devices.redis import client
+from devices.telemetry import ring_buffers
+from devices.telemetry.ring_buffers import Point
 from tenants.models import User
 from tests.browser.conftest import Backend, Open, Web
 
@@ -43,8 +44,8 @@ def stream(device: Device, *values: float, ago: float = 0.0) -> None:
         Point(newest - 2000 * (count - 1 - index), value) for index, value in enumerate(values)
     ]
     series = {(device.pk, "cpu_percent"): points}
-    metrics.append(series)
-    live.push_metrics(series)
+    ring_buffers.append(series)
+    frames.push_metrics(series)
 
 
 def finish(command: Command, result: object) -> None:
@@ -54,7 +55,7 @@ def finish(command: Command, result: object) -> None:
         finished_at=timezone.now(),
         result=result,
     )
-    live.push_commands([Command.objects.get(pk=command.pk)])
+    frames.push_commands([Command.objects.get(pk=command.pk)])
 
 
 def picture(page: Page) -> str:
@@ -122,7 +123,7 @@ def test_a_lost_frame_is_made_good_by_a_snapshot(
     backend(stream, device, 1.0, ago=8)
     expect(cpu).to_have_attribute("data-points", "1")
     lost = {(device.pk, "cpu_percent"): [Point(round(time.time() * 1000) - 4000, 2.0)]}
-    backend(metrics.append, lost)
+    backend(ring_buffers.append, lost)
     backend(client(settings.REDIS_URL).incr, f"wegweiser:seq:{device.pk}")
     backend(stream, device, 3.0)
     expect(cpu).to_have_attribute("data-points", "3")
@@ -201,7 +202,7 @@ def fail(command: Command) -> None:
     Command.objects.filter(pk=command.pk).update(
         state=CommandState.FAILED, error="no such table", finished_at=timezone.now()
     )
-    live.push_commands([Command.objects.get(pk=command.pk)])
+    frames.push_commands([Command.objects.get(pk=command.pk)])
 
 
 def test_the_banner_of_a_sent_command_does_not_outlive_its_failure(
@@ -232,7 +233,7 @@ def leave(device: Device) -> None:
     Connectivity.objects.filter(device=device).update(
         presence=Presence.OFFLINE, presence_at=timezone.now(), presence_by=Reporter.DISCONNECT
     )
-    live.push_presence([device.pk])
+    frames.push_presence([device.pk])
 
 
 def test_a_sent_commands_row_says_that_its_device_has_just_gone(

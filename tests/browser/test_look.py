@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from devices.actions.commands import issue
-from devices.actions.credentials import reinstate_device, revoke_device
+from devices.commands.issue import issue
+from devices.enrolment.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import ParkedMessage
 from tenants.admin.asking import admin_name

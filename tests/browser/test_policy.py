@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page
 
-from devices.actions.commands import issue
+from devices.commands.issue import issue
 from devices.models import Connectivity, Device
 from natsbridge.models import ParkedMessage
 from tenants.admin.asking import admin_name

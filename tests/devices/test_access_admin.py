@@ -6,7 +6,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from devices.actions.credentials import revoke_device
+from devices.enrolment.credentials import revoke_device
 from devices.models import Device, RealtimeData
 from tenants.credentials import revocations
 from tenants.models import Action, AuditEntry, Credential, User

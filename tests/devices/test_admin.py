@@ -13,7 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from devices.actions import commands, enrolment
+from devices.commands import issue as commands
+from devices.enrolment import actions as enrolment
 from devices.errors import DeviceCannotMove
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
 from natsbridge.models import ParkedMessage, Pruning

@@ -12,10 +12,10 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from devices import metrics
-from devices.actions import live_metrics
-from devices.actions.heard import heard
 from devices.models import Command, CommandState, RealtimeData
+from devices.presence.heard import heard
+from devices.telemetry import intake as live_metrics
+from devices.telemetry import ring_buffers
 from natsbridge.dead_letters import store
 from natsbridge.models import ParkedMessage, SubscriberStatus
 from natsbridge.rules.breaker import DATABASE
@@ -122,7 +122,7 @@ def test_postgres_that_hangs_stops_no_live_metric_and_loses_no_message(
     agent.stream_metric("uptime", {"value": 1})
     agent.report("sysinfo", {"os": "before"})
     eventually(RealtimeData.objects.filter(data__os="before").exists)
-    eventually(lambda: "uptime" in metrics.recent(enrolled.device.pk))
+    eventually(lambda: "uptime" in ring_buffers.recent(enrolled.device.pk))
     hanging = backends()
     for pid in hanging:
         os.kill(pid, signal.SIGSTOP)
@@ -143,7 +143,7 @@ def test_postgres_that_hangs_stops_no_live_metric_and_loses_no_message(
 
 
 def values(enrolled: Enrolled, metric: str) -> list[object]:
-    return list(metrics.recent(enrolled.device.pk).get(metric, ()))
+    return list(ring_buffers.recent(enrolled.device.pk).get(metric, ()))
 
 
 def backends() -> list[int]:

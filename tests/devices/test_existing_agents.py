@@ -16,9 +16,9 @@ from nats.aio.client import Client
 from pytest_django.live_server_helper import LiveServer
 from rest_framework.test import APIClient
 
-from devices import metrics
-from devices.actions import enrolment
+from devices.enrolment import actions as enrolment
 from devices.models import Command, Connectivity, Device
+from devices.telemetry import ring_buffers
 from tenants import actions
 from tenants.credentials import revocations
 from tenants.models import Action, AuditEntry, BrokerAccount, Credential, Group, Tenant, User
@@ -65,7 +65,7 @@ def test_an_agent_of_the_old_contract_reports_streams_and_answers(
     heard = Connectivity.objects.filter(device=old_device, agent_version="seed-1.0")
     eventually(heard.exists)
     assert heard.get().connection_type == "nats"
-    eventually(lambda: metrics.recent(old_device.pk).get("cpu_percent"))
+    eventually(lambda: ring_buffers.recent(old_device.pk).get("cpu_percent"))
     body = {"command": "inventory"}
     path = f"/api/nats/device/{old_device.pk}/command"
     assert api.post(path, body, format="json", **authorization(alice)).status_code == 202
@@ -117,7 +117,7 @@ def test_a_client_that_knows_only_what_it_was_answered_hears_that_its_reports_ar
         "monitoring": "INGEST",
         "commands": "greet",
     }
-    eventually(lambda: metrics.recent(device.pk).keys() >= {"cpu_percent", "uptime"})
+    eventually(lambda: ring_buffers.recent(device.pk).keys() >= {"cpu_percent", "uptime"})
 
 
 def test_many_log_in_by_password_at_once_and_a_wrong_one_never(

@@ -5,7 +5,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from devices.actions import commands
+from devices.commands import issue as commands
 from devices.models import Command, Connectivity, Device
 from tenants.models import Group, User
 from tests.support.people import enrol

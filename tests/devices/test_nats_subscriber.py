@@ -16,8 +16,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from devices import metrics
 from devices.models import Connectivity
+from devices.telemetry import ring_buffers
 from natsbridge.models import SubscriberStatus
 from natsbridge.subscriber import status
 from natsbridge.subscriber.status import service_state
@@ -224,7 +224,7 @@ def test_two_at_once_store_what_each_device_sends(system: System, group_a: Group
         )
     time.sleep(0.5)  # for a point that would come twice
     for each in enrolled:
-        points = metrics.recent(each.device.pk)["uptime"]
+        points = ring_buffers.recent(each.device.pk)["uptime"]
         assert sorted(point["value"] for point in points) == list(range(20))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.test import Client
 
-from devices.actions import enrolment
-from devices.actions.credentials import RENEW
+from devices.enrolment import actions as enrolment
+from devices.enrolment.credentials import RENEW
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from devices.actions import credentials as device_credentials
+from devices.enrolment import credentials as device_credentials
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
 from natsbridge.models import ParkedMessage

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from devices.actions import credentials
+from devices.enrolment import credentials
 from devices.models import Device
 from natsbridge.management.base import PlainCommand
 from tenants.errors import RotationRefused

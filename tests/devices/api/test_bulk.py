@@ -9,9 +9,9 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices import recipients
-from devices.actions import bulk, commands
 from devices.api import answers
+from devices.commands import bulk, targets
+from devices.commands import issue as commands
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device, Presence
 from natsbridge.subscriber import status
 from tenants import actions
@@ -189,7 +189,7 @@ def test_what_was_issued_before_there_was_a_limit_is_not_repeated(
     api: APIClient, device: Device, group_a: Group, alice: User
 ) -> None:
     single = failed(commands.issue(device, "ping", {}, by=alice))
-    row, _ = bulk.issue(recipients.of_group(alice, group_a.pk), "ping", {}, by=alice)
+    row, _ = bulk.issue(targets.of_group(alice, group_a.pk), "ping", {}, by=alice)
     failed(row.commands.get())
     deep = {"a": json.loads("[" * 64 + "]" * 64)}
     Command.objects.update(parameters=deep)
@@ -203,7 +203,7 @@ def test_only_operators_of_the_tenant_reach_it(
     api: APIClient, enrolled: Enrolled, group_a: Group, alice: User, bob: User, charlie: User
 ) -> None:
     single = failed(commands.issue(enrolled.device, "ping", {}, by=alice))
-    row, _ = bulk.issue(recipients.of_group(alice, group_a.pk), "ping", {}, by=alice)
+    row, _ = bulk.issue(targets.of_group(alice, group_a.pk), "ping", {}, by=alice)
     status, command = f"{ADDRESS}/{row.uuid}", f"/api/nats/command/{single.uuid}"
     deeds = [f"{status}/cancel", f"{status}/retry", f"{command}/cancel", f"{command}/retry"]
     for path in (ADDRESS, f"{ADDRESS}/preview", *deeds):
@@ -243,7 +243,7 @@ def test_a_command_sent_to_a_device_that_went_away_says_so_and_is_given_up(
     api: APIClient, device: Device, group_a: Group, alice: User, listening: None
 ) -> None:
     single = commands.issue(device, "ping", {}, by=alice)
-    row, _ = bulk.issue(recipients.of_group(alice, group_a.pk), "ping", {}, by=alice)
+    row, _ = bulk.issue(targets.of_group(alice, group_a.pk), "ping", {}, by=alice)
     path, bulk_path = f"/api/nats/command/{single.uuid}", f"{ADDRESS}/{row.uuid}"
 
     def get(address: str) -> Any:

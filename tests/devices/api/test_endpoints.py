@@ -10,13 +10,14 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices import live, metrics
-from devices.actions import commands
 from devices.api import answers
-from devices.metrics import Point
+from devices.commands import issue as commands
+from devices.live import frames
 from devices.models import Command, Connectivity, Device
-from devices.presence import Status
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Status
+from devices.telemetry import ring_buffers
+from devices.telemetry.ring_buffers import Point
 from natsbridge.identity import claims
 from natsbridge.subscriber import status as status_row
 from tenants import actions
@@ -196,7 +197,7 @@ def test_status_is_unknown_when_nobody_listens(api: APIClient, device: Device, b
 def said_of(device: Device) -> dict[str, Any]:
     """What pages, frames and the API say, after it was told by all that look at rows in bulk."""
     found = Device.objects.select_related("connectivity").get(pk=device.pk)
-    shown = live.connectivity_frame(found)["connectivity"]
+    shown = frames.connectivity_frame(found)["connectivity"]
     cutoffs = current_cutoffs()
     counted = [each for each in Status if Device.objects.with_status(each, cutoffs).exists()]
     assert [each.value for each in counted] == [shown["status"]]
@@ -267,8 +268,8 @@ def test_status_and_presence_say_the_same_wherever_they_are_shown(
 def test_recent_metrics_are_oldest_first_filtered_and_limited(
     api: APIClient, device: Device, bob: User, redis_server: object
 ) -> None:
-    metrics.append({(device.pk, "cpu_percent"): [Point(n, n / 2) for n in range(5)]})
-    metrics.append({(device.pk, "uptime"): [Point(1, 1.0)]})
+    ring_buffers.append({(device.pk, "cpu_percent"): [Point(n, n / 2) for n in range(5)]})
+    ring_buffers.append({(device.pk, "uptime"): [Point(1, 1.0)]})
     path, key = url(device, "metrics/recent"), authorization(bob)
     assert set(api.get(path, **key).json()["metrics"]) == {"cpu_percent", "uptime"}
     answer = api.get(path, {"metric": "cpu_percent", "limit": 2}, **key).json()

@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from devices.actions import enrolment
+from devices.enrolment import actions as enrolment
 from devices.errors import AlreadyRegistered
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims

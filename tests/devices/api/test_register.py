@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from devices.actions.credentials import delete_devices
+from devices.enrolment.credentials import delete_devices
 from devices.models import Device
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair

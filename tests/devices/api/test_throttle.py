@@ -10,9 +10,8 @@ from django.http import HttpResponse
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices import failure_counts
-from devices.actions import refused_tokens
-from devices.actions.refused_tokens import prefix_of
+from devices.enrolment import failure_counts, refused_tokens
+from devices.enrolment.refused_tokens import prefix_of
 from devices.models import Device
 from devices.redis import client
 from tenants import actions, origin

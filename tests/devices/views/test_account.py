@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from devices.models import Device
-from devices.user_agents import describe
+from devices.views.user_agents import describe
 from natsbridge.retention.engine import prune, retention
 from tenants import actions
 from tenants.actions import web_sessions

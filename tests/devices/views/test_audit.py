@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from devices.actions.credentials import delete_devices, revoke_device
+from devices.enrolment.credentials import delete_devices, revoke_device
 from devices.models import Device
 from tenants.actions.keys import create_api_token, revoke_api_token
 from tenants.actions.people import create_person, delete_person

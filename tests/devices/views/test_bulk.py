@@ -8,8 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from devices import recipients
-from devices.actions import bulk, delivery
+from devices.commands import bulk, delivery, targets
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device
 from tenants import actions
 from tenants.models import Group, Role, Tenant, User
@@ -25,7 +24,7 @@ def form(group: Group, **fields: object) -> dict[str, object]:
 
 
 def issued(group: Group, by: User) -> BulkCommand:
-    return bulk.issue(recipients.of_group(by, group.pk), "ping", {}, by=by)[0]
+    return bulk.issue(targets.of_group(by, group.pk), "ping", {}, by=by)[0]
 
 
 def shown(client: Client, row: BulkCommand, query: str = "") -> str:

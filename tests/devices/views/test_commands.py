@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from devices.actions.commands import issue
+from devices.commands.issue import issue
 from devices.models import Command, CommandState, Connectivity, Device, Presence, Reporter
 from tenants.models import User
 from tests.support.many import online

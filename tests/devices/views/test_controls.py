@@ -4,8 +4,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from devices.actions.commands import issue
-from devices.actions.credentials import reinstate_device, revoke_device
+from devices.commands.issue import issue
+from devices.enrolment.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import Coverage
 from tenants.actions import suspension

@@ -7,9 +7,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from devices import metrics
-from devices.metrics import Point
 from devices.models import Connectivity, Device
+from devices.telemetry import ring_buffers
+from devices.telemetry.ring_buffers import Point
 from natsbridge.models import Coverage
 from natsbridge.rules.metering import Excess
 from tenants.broker import floods
@@ -47,7 +47,7 @@ def test_the_page_has_the_recent_window_and_the_latest_values(
     as_alice: Client, device_a: Device
 ) -> None:
     now = round(time.time() * 1000)
-    metrics.append(
+    ring_buffers.append(
         {
             (device_a.pk, "cpu_percent"): [Point(now - 2000, 41.0), Point(now, 42.25)],
             (device_a.pk, "network_bytes_in"): [Point(now, 1_234_567.0)],

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from devices.actions.commands import issue
+from devices.commands.issue import issue
 from devices.models import Command, Connectivity, Device
 from natsbridge.protocol.text import spell_out_marks
 from tenants.models import AuditEntry, Group, Organisation, Tenant, User

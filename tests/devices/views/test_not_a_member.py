@@ -8,9 +8,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from devices.actions import bulk, commands
+from devices.commands import bulk
+from devices.commands import issue as commands
+from devices.commands.targets import of_devices
 from devices.models import Command, Device
-from devices.recipients import of_devices
 from tenants import actions
 from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import AuditEntry, Credential, Role, Tenant, User, role_in

@@ -8,10 +8,9 @@ import pytest
 from django.conf import settings
 from nats.aio.client import Client
 
-from devices import metrics
-from devices.actions import live_metrics
 from devices.models import RealtimeData
 from devices.redis import metrics_client
+from devices.telemetry import intake, ring_buffers
 from natsbridge.client.connection import Connection, connect
 from natsbridge.client.pull import PullConsumer
 from natsbridge.jetstream import streams
@@ -146,5 +145,5 @@ def test_points_into_the_ring_buffers(
     )
     with figures.measured("decoded, checked and written to Redis, in batches of 20,000", POINTS):
         for _ in range(POINTS // 20_000):
-            live_metrics.record([raw] * 20_000)
-    assert len(metrics.recent(enrolled.device.pk)["cpu_percent"]) == 300
+            intake.record([raw] * 20_000)
+    assert len(ring_buffers.recent(enrolled.device.pk)["cpu_percent"]) == 300

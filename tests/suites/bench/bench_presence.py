@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from django.utils import timezone
 
-from devices.actions import credentials
+from devices.enrolment import credentials
 from devices.models import BrokerSession, Connectivity, Device, PresenceChange
-from devices.presence import Status
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Status
 from tenants.models import Group
 from tests.support.people import Enrolled, enrol
 from tests.support.simulated import Cable, Crowd, DeviceProcess

@@ -10,10 +10,10 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from devices.actions import credentials as device_credentials
+from devices.enrolment import credentials as device_credentials
 from devices.models import BrokerSession, Device, PresenceChange
-from devices.presence import Status
-from devices.watch import current_cutoffs
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Status
 from natsbridge.models import ParkedMessage
 from tenants.credentials import revocations as credentials
 from tenants.credentials.revocations import Issued

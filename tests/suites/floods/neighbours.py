@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from devices.actions import commands
+from devices.commands import issue as commands
 from devices.models import Command, Connectivity
 from tenants.models import User
 from tests.support.people import Enrolled

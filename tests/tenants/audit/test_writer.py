@@ -16,7 +16,8 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from devices.actions import commands, enrolment
+from devices.commands import issue as commands
+from devices.enrolment import actions as enrolment
 from devices.models import Device
 from tenants import actions
 from tenants.actions import sign_ins

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from devices.actions import presence
+from devices.presence import events
 from natsbridge.identity import claims
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.login_request import Login
@@ -234,7 +234,7 @@ def test_the_brokers_word_on_a_refused_login_adds_nothing_to_the_audit() -> None
         }
         subject = f"broker.{auth}.disconnect"
         message = RawMessage(subject, json.dumps(body).encode(), {}, timezone.now())
-        assert presence.record_events([message]) == []
+        assert events.record_events([message]) == []
     assert not AuditEntry.objects.filter(action=Action.BROKER_DISCONNECTED).exists()
 
 

@@ -15,11 +15,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
-from devices import metrics
-from devices.consumers import TRY_AGAIN
-from devices.metrics import Point
+from devices.live.consumers import TRY_AGAIN
 from devices.models import Device
 from devices.redis import client
+from devices.telemetry import ring_buffers
+from devices.telemetry.ring_buffers import Point
 from tenants.models import Membership, User
 from tests.support.system import eventually
 from tests.support.web import Web
@@ -221,7 +221,7 @@ def test_a_page_gets_all_of_a_long_history_though_it_may_send_little(
     dial: Dial, web: Web, alice: User, device_a: Device
 ) -> None:
     points = [Point(1_700_000_000_000 + second, second / 7) for second in range(300)]
-    metrics.append({(device_a.pk, "cpu_percent"): points})
+    ring_buffers.append({(device_a.pk, "cpu_percent"): points})
     page = dial(alice, f"/ws/devices/{device_a.pk}/", max_size=None)
     with quiet_log(web):
         snapshot = page.recv(timeout=30)

@@ -1,0 +1,267 @@
+"""One command to many devices: whom it reaches, its issue, its progress, its end."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Q
+from django.utils import timezone
+
+from devices.commands import expansion
+from devices.commands.issue import (
+    KEY_OF_ANOTHER,
+    allowed_time,
+    end_by_person,
+    latest,
+    refuse_if_suspended,
+    refuse_unfit,
+)
+from devices.commands.rules.states import COMMAND_STATES, WAITING
+from devices.errors import CommandConflict, CommandRefused
+from devices.models import BulkCommand, Command, CommandState
+from devices.models.device import DeviceQuerySet
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Cutoffs, Status
+from tenants.audit import writer as audit
+from tenants.models import Action, Tenant, User
+
+MAX_DEVICES = 100_000
+
+NO_ROLE = "not allowed"
+REVOKED = "revoked"
+SUSPENDED = "the tenant is suspended"
+NOT_OFFERED = "does not offer it"
+UNISSUED = "cancelled before it was issued"
+
+
+@dataclass(frozen=True)
+class Recipients:
+    """Whom a bulk command is for: devices of one tenant; the words for them; what was asked for.
+
+    `elsewhere` counts those that were meant too and that the person may not command.
+    """
+
+    tenant: Tenant
+    devices: DeviceQuerySet
+    words: str
+    selection: Mapping[str, Any]
+    elsewhere: int = 0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How many would get the command, by their status now, and how many not, by the reason."""
+
+    by_status: dict[Status, int]
+    left_out: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_status.values())
+
+
+def preview(recipients: Recipients, command: str) -> Preview:
+    cutoffs = current_cutoffs()
+    able = _able(recipients, command)
+    counts = {status: able.with_status(status, cutoffs).count() for status in Status}
+    return Preview(counts, _left_out(recipients, command))
+
+
+def issue(
+    recipients: Recipients,
+    command: str,
+    parameters: dict[str, Any],
+    *,
+    by: User,
+    deadline: datetime | None = None,
+    idempotency_key: str = "",
+) -> tuple[BulkCommand, bool]:
+    """The bulk command, and whether it is new: the same key brings the one it brought before.
+
+    The caller has checked that `by` may command devices of the tenant; of each device it is
+    checked again when its command is sent. Raises CommandRefused.
+    """
+    known = _issued_with(idempotency_key, by)
+    if known is not None:
+        if not known.says(command, parameters, dict(recipients.selection)):
+            raise CommandConflict(KEY_OF_ANOTHER)
+        return known, False
+    refuse_if_suspended(recipients.tenant)
+    refuse_unfit(parameters)
+    waiting = list(_able(recipients, command).order_by("pk").values_list("pk", flat=True))
+    if not waiting:
+        raise CommandRefused("No device would get this command.")
+    if len(waiting) > MAX_DEVICES:
+        raise CommandRefused(f"At most {MAX_DEVICES} devices at once; these are {len(waiting)}.")
+    bulk = BulkCommand(
+        tenant=recipients.tenant,
+        command=command,
+        parameters=parameters,
+        target=recipients.words[:300],
+        selection=dict(recipients.selection),
+        created_by=by,
+        deadline=latest(deadline),
+        left_out=_left_out(recipients, command),
+        waiting=waiting,
+        idempotency_key=idempotency_key,
+    )
+    if not _insert(bulk):
+        return issue(recipients, command, parameters, by=by, idempotency_key=idempotency_key)
+    expansion.fill(bulk)
+    return bulk, True
+
+
+class Ended(NamedTuple):
+    """How many commands of a bulk command were cancelled, and how many given up."""
+
+    cancelled: int
+    given_up: int
+
+
+def cancel(bulk: BulkCommand, *, by: User) -> Ended:
+    """Cancel all of it that waits, and give up what was sent to devices that are offline now."""
+    with transaction.atomic():
+        row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
+        rest = len(row.waiting)
+        if rest:
+            row.left_out[UNISSUED] = rest
+        row.waiting, row.cancelled_at = [], timezone.now()
+        row.filled_at = row.filled_at or row.cancelled_at
+        row.save(update_fields=["waiting", "cancelled_at", "filled_at", "left_out"])
+    ended = Ended(rest, 0)
+    cutoffs = current_cutoffs()
+    while sum(some := _end_some(row, by, cutoffs)):
+        ended = Ended(ended.cancelled + some.cancelled, ended.given_up + some.given_up)
+    with transaction.atomic():
+        _record(Action.BULK_CANCELLED, row, by, **ended._asdict())
+    return ended
+
+
+def to_give_up(bulk: BulkCommand) -> int:
+    """How many of its commands `cancel` would give up."""
+    return Command.objects.filter(bulk=bulk).handed_to_offline_devices(current_cutoffs()).count()
+
+
+def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
+    """The same once more to the devices on which it failed or expired and was not repeated since.
+    Raises CommandRefused, CommandConflict where there is none."""
+    with transaction.atomic():
+        row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
+        refuse_if_suspended(row.tenant)
+        refuse_unfit(row.parameters)
+        if row.repetitions.filter(filled_at=None).exists():
+            raise CommandConflict("It is being repeated just now.")
+        waiting = list(failed(row).order_by("device_id").values_list("device_id", flat=True))
+        if not waiting:
+            raise CommandConflict("Nothing of it has failed that was not repeated since.")
+        again = BulkCommand.objects.create(
+            tenant_id=row.tenant_id,
+            command=row.command,
+            parameters=row.parameters,
+            target=f"where it failed: {row.target}"[:300],
+            selection={"failed_of": str(row.uuid)},
+            created_by=by,
+            deadline=timezone.now() + allowed_time(row),
+            waiting=waiting,
+            repeats=row,
+        )
+        _record(Action.BULK_RETRIED, again, by, repeats=str(row.uuid), devices=len(waiting))
+    expansion.fill(again)
+    return again
+
+
+def failed(bulk: BulkCommand) -> Any:
+    """Its commands that a retry would repeat."""
+    repeated = Command.objects.filter(repeats=OuterRef("pk"))
+    return Command.objects.filter(
+        ~Exists(repeated),
+        bulk=bulk,
+        state__in=[CommandState.FAILED, CommandState.EXPIRED],
+        device__revoked_at=None,
+        device__tenant__suspended_at=None,
+    )
+
+
+def progress(bulk: BulkCommand) -> dict[str, int]:
+    """How many of its commands are in which state; those that have no row yet are queued."""
+    counts = progress_of([bulk])[bulk.pk]
+    counts[COMMAND_STATES.initial] += len(bulk.waiting)
+    return counts
+
+
+def progress_of(bulks: Iterable[BulkCommand]) -> dict[int, dict[str, int]]:
+    """The same for several, of the commands that have a row."""
+    counts = {row.pk: dict.fromkeys((each.value for each in CommandState), 0) for row in bulks}
+    rows = Command.objects.filter(bulk__in=counts).order_by().values_list("bulk", "state")
+    for number, state, count in rows.annotate(Count("id")):
+        counts[number][state] = count
+    return counts
+
+
+def _able(recipients: Recipients, command: str) -> DeviceQuerySet:
+    return _reachable(recipients).offering(command)
+
+
+def _reachable(recipients: Recipients) -> DeviceQuerySet:
+    return recipients.devices.filter(revoked_at=None, tenant__suspended_at=None)
+
+
+def _left_out(recipients: Recipients, command: str) -> dict[str, int]:
+    revoked = recipients.devices.exclude(revoked_at=None)
+    suspended = recipients.devices.filter(revoked_at=None).exclude(tenant__suspended_at=None)
+    reachable = _reachable(recipients)
+    counts = {
+        NO_ROLE: recipients.elsewhere,
+        REVOKED: revoked.count(),
+        SUSPENDED: suspended.count(),
+        NOT_OFFERED: reachable.count() - reachable.offering(command).count(),
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _issued_with(key: str, by: User) -> BulkCommand | None:
+    return BulkCommand.objects.filter(created_by=by, idempotency_key=key).first() if key else None
+
+
+@transaction.atomic
+def _insert(bulk: BulkCommand) -> bool:
+    """False where another request with its key was quicker."""
+    made = BulkCommand.objects.bulk_create([bulk], ignore_conflicts=bool(bulk.idempotency_key))
+    if bulk.idempotency_key:
+        known = BulkCommand.objects.get(
+            created_by=bulk.created_by, idempotency_key=bulk.idempotency_key
+        )
+        if known.uuid != bulk.uuid:
+            return False
+        bulk.pk = known.pk
+    else:
+        bulk.pk = made[0].pk
+    left_out = sum(bulk.left_out.values())
+    _record(Action.BULK_ISSUED, bulk, bulk.created_by, devices=len(bulk.waiting), left_out=left_out)
+    return True
+
+
+@transaction.atomic
+def _end_some(bulk: BulkCommand, by: User, cutoffs: Cutoffs) -> Ended:
+    own = Command.objects.filter(bulk=bulk)
+    ending = own.filter(
+        Q(state__in=WAITING) | Q(pk__in=own.handed_to_offline_devices(cutoffs).values("pk"))
+    )
+    locked = ending.select_for_update(skip_locked=True, of=("self",))
+    rows = list(locked.defer("parameters", "result")[: expansion.BATCH])
+    given_up = end_by_person(rows, by)
+    transaction.on_commit(lambda: expansion.push([row.uuid for row in rows]))
+    return Ended(len(rows) - given_up, given_up)
+
+
+def _record(action: Action, bulk: BulkCommand, by: User | None, **detail: Any) -> None:
+    """Without the parameters, which may hold a secret."""
+    audit.record(
+        action,
+        tenant=bulk.tenant_id,
+        by=by,
+        target=bulk.target,
+        detail={"command": bulk.command, "bulk_id": str(bulk.uuid), **detail},
+    )

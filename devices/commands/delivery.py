@@ -1,0 +1,288 @@
+"""From a queued command to the wire, and the end of those that nobody answers.
+
+A row is marked as sent before it is published: a crash in between costs a resend to an agent
+that gives receipts (and remembers what it has run), and "no response" from one that does not.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from devices.live import frames
+from devices.models import (
+    OPEN_STATES,
+    BrokerSession,
+    Command,
+    CommandState,
+    Connectivity,
+    Presence,
+)
+from devices.models.command import NO_RESPONSE
+from devices.presence.coverage import current_cutoffs
+from tenants.models import Membership, Role
+
+# A receipt comes within a second of the command; without one it is sent again, ever less often.
+RESEND_SECONDS = 10
+# And sooner to a device that has spoken since: it was on its way back, and listens now.
+MISSED_SECONDS = 1
+# So often a command is sent before the ones behind it no longer wait for its receipt.
+SENDS_IN_ORDER = 3
+
+SWEPT_AT_ONCE = 1000
+
+# The advisory lock under which one subscriber at a time sweeps.
+_SWEEP_LOCK = 0x7765_6777
+
+
+Connections = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A command to publish now: to this account's device, with this payload.
+
+    `connections` (server and client) are those of a device that gives no receipts: what it misses
+    is not sent again, so one of them must be listening when it is published. None if it gives them.
+    """
+
+    command: int
+    account: str
+    tenant: UUID
+    device: UUID
+    payload: dict[str, Any]
+    connections: Connections | None
+
+
+def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgoing]:
+    """Marks up to `limit` due commands as sent, oldest first, and returns what to publish; leaves
+    out those of the devices `besides`.
+
+    Due are those queued for a device that is online, and those sent to an agent that gives
+    receipts and has given none. Several subscribers may claim at once; each row is one's.
+    """
+    with transaction.atomic():
+        rows = _in_order(list(_due().exclude(device__in=besides)[:limit]))
+        allowed = _still_allowed(rows)
+        due = [row for row in rows if row.pk in allowed]
+        refused = [row for row in rows if row.pk not in allowed]
+        _mark_sent(due)
+        _finish(refused, CommandState.FAILED, "whoever issued it may not command this device now")
+        connections = _connections_without_receipts({row.device_id for row in due})
+        outgoing = [_outgoing(row, connections.get(row.device_id)) for row in due]
+    frames.push_commands(refused)
+    return outgoing
+
+
+def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
+    """After publishing: what certainly did not leave waits again, the rest shows on the pages."""
+    commands = [each.command for each in unsent]
+    Command.objects.filter(pk__in=commands).that_may_become(CommandState.QUEUED).update(
+        state=CommandState.QUEUED, sent_at=None, sends=F("sends") - 1
+    )
+    frames.push_commands(list(Command.objects.filter(pk__in=[each.command for each in sent])))
+
+
+def sweep() -> None:
+    """Ends what has waited too long. Of several subscribers one does it at a time."""
+    while _sweep_some():
+        pass
+
+
+def _sweep_some() -> bool:
+    """Whether there may be more."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_SWEEP_LOCK])
+            if not cursor.fetchone()[0]:
+                return False
+        now = timezone.now()
+        silent_since = now - timedelta(seconds=settings.COMMAND_RESPONSE_SECONDS)
+        open_rows = (
+            Command.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("device__tenant")
+            .defer("parameters", "result")
+        )
+        late = list(
+            open_rows.filter(state__in=OPEN_STATES, deadline__lte=now).order_by("deadline")[
+                :SWEPT_AT_ONCE
+            ]
+        )
+        expired = [row for row in late if row.state == CommandState.QUEUED]
+        unanswered = [row for row in late if row.state != CommandState.QUEUED]
+        sent = open_rows.filter(state=CommandState.SENT, deadline__gt=now)
+        silent = sent.filter(
+            ~_gives_receipts(), ~_may_claim_receipts_again(now), sent_at__lte=silent_since
+        ).order_by("sent_at")
+        unanswered += silent[:SWEPT_AT_ONCE]
+        by_reason: dict[str, list[Command]] = {}
+        for row in expired:
+            by_reason.setdefault(_why_not_sent(row), []).append(row)
+        for reason, rows in by_reason.items():
+            _finish(rows, CommandState.EXPIRED, reason)
+        _finish(unanswered, CommandState.FAILED, NO_RESPONSE, unanswered=True)
+    frames.push_commands(expired + unanswered)
+    return max(len(late), len(unanswered)) >= SWEPT_AT_ONCE
+
+
+def _gives_receipts() -> Exists:
+    """The device's agent; also where it says nothing of it, which a comparison would leave open."""
+    return Exists(Connectivity.objects.giving_receipts().filter(device=OuterRef("device")))
+
+
+def _may_claim_receipts_again(now: datetime) -> Exists:
+    """The device's agent is back, or has been replaced; its first heartbeat tells."""
+    since = now - timedelta(seconds=settings.ONLINE_SECONDS)
+    known = Connectivity.objects.filter(device=OuterRef("device"))
+    return Exists(known.that_may_claim_receipts_again(since=since))
+
+
+def _due() -> QuerySet[Command]:
+    now = timezone.now()
+    receipts = _gives_receipts()
+    # Behind one that may have been lost with its sender: first that one, again.
+    unreceipted_before = Command.objects.filter(
+        device=OuterRef("device"),
+        id__lt=OuterRef("id"),
+        state=CommandState.SENT,
+        sends__lt=SENDS_IN_ORDER,
+    )
+    queued = Q(state=CommandState.QUEUED) & (~receipts | ~Exists(unreceipted_before))
+    again = Q(sent_at__lt=now - F("sends") * Value(timedelta(seconds=RESEND_SECONDS))) | Q(
+        sent_at__lt=now - timedelta(seconds=MISSED_SECONDS),
+        device__connectivity__capabilities_at__gt=F("sent_at"),
+    )
+    unreceipted = Q(receipts, again, state=CommandState.SENT)
+    return (
+        Command.objects.filter(
+            queued | unreceipted,
+            receipts | _hears_commands(),
+            ~Q(device__connectivity__presence=Presence.OFFLINE),
+            deadline__gt=now,
+            device__connectivity__last_seen_online__gte=current_cutoffs().online_since,
+            device__revoked_at=None,
+            device__tenant__suspended_at=None,
+            device__tenant__broker_account__isnull=False,
+        )
+        .select_related("device__tenant__broker_account", "created_by")
+        .select_for_update(skip_locked=True, of=("self",))
+        .order_by("id")
+    )
+
+
+def _hears_commands() -> Q:
+    """The device is connected as far as the broker has said, and has sent a heartbeat over each of
+    its connections. What a device misses is sent again only if it gives receipts; so any other gets
+    nothing in the grace after its disconnect, nor between its login and its subscription."""
+    connected = BrokerSession.objects.filter(device=OuterRef("device"), ended_at=None)
+    last_heartbeat = Coalesce(
+        OuterRef("device__connectivity__last_heartbeat"), datetime.fromtimestamp(0, UTC)
+    )
+    return Exists(connected) & ~Exists(connected.filter(started_at__gt=last_heartbeat))
+
+
+def _connections_without_receipts(devices: set[UUID]) -> dict[UUID, Connections]:
+    """The connections of those of the devices that give no receipts, if they have any left."""
+    receipts = Connectivity.objects.giving_receipts().filter(device__in=devices)
+    plain = devices.difference(receipts.values_list("device", flat=True))
+    found: dict[UUID, Connections] = dict.fromkeys(plain, ())
+    rows = BrokerSession.objects.filter(device__in=plain, ended_at=None)
+    for device, server, client in rows.values_list("device", "server_id", "client_id"):
+        found[device] = (*found[device], (server, client))
+    return found
+
+
+def _still_allowed(rows: Sequence[Command]) -> set[int]:
+    operators = set(
+        Membership.objects.filter(
+            user__in={row.created_by_id for row in rows if row.created_by_id},
+            user__is_active=True,
+            role__in=Role.at_least(Role.OPERATOR),
+        ).values_list("user_id", "tenant_id")
+    )
+    return {
+        row.pk
+        for row in rows
+        if row.by_platform or (row.created_by_id, row.device.tenant_id) in operators
+    }
+
+
+def _in_order(rows: list[Command]) -> list[Command]:
+    """Without those that wait behind a command which another subscriber is just claiming."""
+    mine = {row.pk for row in rows}
+    queued = [row for row in rows if row.state == CommandState.QUEUED]
+    before = Command.objects.filter(
+        device__in={row.device_id for row in queued},
+        state=CommandState.QUEUED,
+        id__lt=max((row.pk for row in queued), default=0),
+    ).exclude(pk__in=mine)
+    first: dict[UUID, int] = {}
+    for device, number in before.values_list("device", "id").order_by("-id"):
+        first[device] = number
+    return [row for row in rows if row.pk < first.get(row.device_id, row.pk + 1)]
+
+
+def _mark_sent(rows: Sequence[Command]) -> None:
+    now = timezone.now()
+    for row in rows:
+        if row.state != CommandState.SENT:
+            row.become(CommandState.SENT)
+        row.sent_at = now
+        row.sends += 1
+    Command.objects.filter(pk__in=[row.pk for row in rows]).update(
+        state=CommandState.SENT, sent_at=now, sends=F("sends") + 1
+    )
+
+
+def _finish(
+    rows: Sequence[Command], state: CommandState, error: str, *, unanswered: bool = False
+) -> None:
+    now = timezone.now()
+    for row in rows:
+        row.become(state)
+        row.error = error
+        row.finished_at = now
+    Command.objects.filter(pk__in=[row.pk for row in rows]).update(
+        state=state, error=error, finished_at=now, unanswered=unanswered
+    )
+
+
+def _why_not_sent(row: Command) -> str:
+    if row.device.revoked_at is not None:
+        return "the device was revoked, and not reinstated before the deadline"
+    if row.device.tenant.suspended_at is not None:
+        return "the tenant was suspended, and not resumed before the deadline"
+    return "the device was not online, or not listening, before the deadline"
+
+
+def _outgoing(row: Command, connections: Connections | None) -> Outgoing:
+    sent_at = _milliseconds(row.sent_at or timezone.now())
+    sender = row.created_by.get_username() if row.created_by else ""
+    device, tenant = row.device_id, row.device.tenant_id
+    body = {
+        "tenant_uuid": str(tenant),
+        "device_uuid": str(device),
+        "message_type": "command",
+        "payload": {
+            "command": row.command,
+            "command_id": str(row.uuid),
+            "parameters": row.parameters,
+            "timestamp": sent_at,
+            "sender": sender,
+        },
+        "timestamp": sent_at,
+        "message_id": f"{row.uuid}:{row.sends}",
+    }
+    account = row.device.tenant.broker_account.public_key
+    return Outgoing(row.pk, account, tenant, device, body, connections)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

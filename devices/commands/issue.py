@@ -1,0 +1,195 @@
+"""What people do with commands. Delivery is the subscriber's, see `delivery`."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from devices.commands.rules import json_values
+from devices.errors import CommandConflict, CommandRefused, UnfitJson
+from devices.live import frames
+from devices.models import OPEN_STATES, Command, CommandState, Device
+from tenants.audit import writer as audit
+from tenants.models import Action, Tenant, User
+
+# The channel on which a subscriber hears that commands wait.
+COMMANDS_CHANNEL = "wegweiser_commands"
+
+MAX_DEADLINE = timedelta(days=30)
+
+KEY_OF_ANOTHER = "This idempotency key was used for another command."
+
+
+@transaction.atomic
+def issue(
+    device: Device,
+    command: str,
+    parameters: dict[str, Any],
+    *,
+    by: User,
+    deadline: datetime | None = None,
+) -> Command:
+    """A command that waits for its device until `deadline` (default COMMAND_DEADLINE_SECONDS).
+
+    The caller has checked that `by` may command the device; it is checked again when it is sent.
+    Raises CommandRefused.
+    """
+    return issue_once("", device, command, parameters, by=by, deadline=deadline)[0]
+
+
+@transaction.atomic
+def issue_once(
+    key: str,
+    device: Device,
+    command: str,
+    parameters: dict[str, Any],
+    *,
+    by: User,
+    deadline: datetime | None = None,
+) -> tuple[Command, bool]:
+    """Issue a command as `issue` does; return it, and whether it is new. The same key of the same
+    person brings the command that it brought before."""
+    row = Command(
+        device=device,
+        command=command,
+        parameters=parameters,
+        created_by=by,
+        deadline=latest(deadline),
+        idempotency_key=key,
+    )
+    return _issue(Action.COMMAND_ISSUED, row, by)
+
+
+def retry(command: Command, *, by: User) -> Command:
+    """A new command of the same content, with as much time as the first had. The caller has
+    checked that `by` may command the device. Raises CommandRefused; CommandConflict while the first
+    is open."""
+    return retry_once("", command, by=by)[0]
+
+
+@transaction.atomic
+def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
+    """Retry as `retry` does; `key` and answer are those of `issue_once`."""
+    if command.is_open:
+        state = command.get_state_display().lower()
+        raise CommandConflict(f"The command is {state}; only one that has ended can be repeated.")
+    again = Command(
+        device=command.device,
+        command=command.command,
+        parameters=command.parameters,
+        created_by=by,
+        deadline=timezone.now() + allowed_time(command),
+        repeats=command,
+        idempotency_key=key,
+    )
+    return _issue(Action.COMMAND_RETRIED, again, by, repeats=str(command.uuid))
+
+
+@transaction.atomic
+def cancel(command: Command, *, by: User) -> None:
+    """Cancel a command that waits; give up one that was sent. Raises CommandConflict."""
+    rows = Command.objects.select_for_update(of=("self",)).select_related("device")
+    row = rows.filter(pk=command.pk, state__in=OPEN_STATES).first()
+    if row is None:
+        command.refresh_from_db(fields=["state"])
+        raise CommandConflict(f"The command is {command.get_state_display().lower()} already.")
+    given_up = end_by_person([row], by)
+    _record(Action.COMMAND_CANCELLED, row, by, **({"given_up": True} if given_up else {}))
+    transaction.on_commit(lambda: frames.push_commands([row]))
+
+
+def end_by_person(rows: Sequence[Command], by: User) -> int:
+    """End open commands, which the caller has locked; return how many of them were given up. Those
+    have failed, and a result that comes late corrects that."""
+    now, given_up = timezone.now(), 0
+    for row in rows:
+        row.unanswered = row.is_handed_over
+        row.error = f"{'given up' if row.unanswered else 'cancelled'} by {by.get_username()}"
+        row.become(CommandState.FAILED if row.unanswered else CommandState.CANCELLED)
+        row.finished_at = now
+        given_up += row.unanswered
+    Command.objects.bulk_update(rows, ["state", "unanswered", "error", "finished_at"])
+    return given_up
+
+
+def latest(deadline: datetime | None) -> datetime:
+    """`deadline` or the usual one. Raises CommandRefused."""
+    now = timezone.now()
+    wanted = deadline or now + timedelta(seconds=settings.COMMAND_DEADLINE_SECONDS)
+    if not now < wanted <= now + MAX_DEADLINE:
+        raise CommandRefused("The deadline must lie ahead, and within 30 days.")
+    return wanted
+
+
+def allowed_time(command: Any) -> timedelta:
+    """From issue to deadline, of a command or a bulk command."""
+    given: timedelta = command.deadline - command.created_at
+    return min(max(given, timedelta(seconds=1)), MAX_DEADLINE)
+
+
+def refuse_if_suspended(tenant: Tenant) -> None:
+    """Raises CommandConflict."""
+    if tenant.suspended_at is not None:
+        raise CommandConflict("The tenant is suspended: it takes no command until it is resumed.")
+
+
+def refuse_unfit(parameters: dict[str, Any]) -> None:
+    """Raises CommandRefused. The agent could not read them, or the broker not carry them."""
+    try:
+        json_values.check(parameters)
+    except UnfitJson as error:
+        raise CommandRefused(f"The parameters cannot be sent. {error}") from error
+
+
+def wake_delivery() -> None:
+    """Wakes the subscribers once the caller's transaction is committed."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, '')", [COMMANDS_CHANNEL])
+
+
+def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Command, bool]:
+    if known := _issued_before(row):
+        return known, False
+    if row.device.revoked_at is not None:
+        raise CommandConflict("The device is revoked: it takes no command until it is reinstated.")
+    refuse_if_suspended(row.device.tenant)
+    refuse_unfit(row.parameters)
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        # Another request with its key was quicker.
+        if known := _issued_before(row):
+            return known, False
+        raise
+    _record(action, row, by, **detail)
+    wake_delivery()
+    transaction.on_commit(lambda: frames.push_commands([row]))
+    return row, True
+
+
+def _issued_before(row: Command) -> Command | None:
+    """The command that its key has brought before. Raises CommandConflict where it is another."""
+    if not row.idempotency_key:
+        return None
+    found = Command.objects.filter(created_by=row.created_by, idempotency_key=row.idempotency_key)
+    known = found.first()
+    if known and not known.says(row):
+        raise CommandConflict(KEY_OF_ANOTHER)
+    return known
+
+
+def _record(action: Action, command: Command, by: User | None, **detail: Any) -> None:
+    """Without the parameters, which may hold a secret; they stand in the command's own row."""
+    device = command.device
+    audit.record(
+        action,
+        tenant=device.tenant_id,
+        by=by,
+        device=device.pk,
+        target=f"device {device.name}",
+        detail={"command": command.command, "command_id": str(command.uuid), **detail},
+    )

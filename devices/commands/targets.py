@@ -1,0 +1,105 @@
+"""Whom a bulk command is for, out of what a person may see: a group, an organisation, the fleet's
+filters, or a list of devices."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from devices.commands.bulk import Recipients
+from devices.errors import CommandRefused
+from devices.forms import FleetFilters
+from devices.models import Device
+from devices.models.device import DeviceQuerySet
+from devices.presence.coverage import current_cutoffs
+from tenants.models import Group, Organisation, Role, Tenant, User
+
+FILTERS = ("q", "status", "tenant", "group")
+
+
+class UnknownTarget(CommandRefused):
+    """What was named does not exist, or not for this person."""
+
+
+class RoleMissing(CommandRefused):
+    """The person sees the devices, and may command none of them."""
+
+
+def of_group(person: User, uuid: UUID) -> Recipients:
+    """Raises UnknownTarget and RoleMissing, as they all do."""
+    found = Group.objects.visible_to(person).filter(pk=uuid).first()
+    if found is None:
+        raise UnknownTarget(f"There is no group {uuid}.")
+    devices = Device.objects.visible_to(person).filter(group=found)
+    _require_operator(person, found.tenant)
+    return Recipients(found.tenant, devices, f"group {found.name}", {"group": str(uuid)})
+
+
+def of_organisation(person: User, uuid: UUID) -> Recipients:
+    found = Organisation.objects.visible_to(person).filter(pk=uuid).first()
+    if found is None:
+        raise UnknownTarget(f"There is no organisation {uuid}.")
+    devices = Device.objects.visible_to(person).filter(group__organisation=found)
+    _require_operator(person, found.tenant)
+    words = f"organisation {found.name}"
+    return Recipients(found.tenant, devices, words, {"organisation": str(uuid)})
+
+
+def of_filter(person: User, asked: Mapping[str, Any]) -> Recipients:
+    """The devices that the fleet page would show. Raises CommandRefused where they are of several
+    tenants that the person may command."""
+    wanted = {name: str(asked[name]) for name in FILTERS if asked.get(name)}
+    filters = FleetFilters(wanted, person)
+    if not filters.is_valid():
+        if filters.contradiction:
+            raise CommandRefused(filters.contradiction)
+        wrong = ", ".join(filters.errors)
+        raise UnknownTarget(f"There is nothing such as this filter names: {wrong}.")
+    devices = filters.narrowed_and_sorted(filters.matching(), current_cutoffs())
+    return _of_one_tenant(person, devices, _in_words(filters, wanted), {"filter": wanted})
+
+
+def of_devices(person: User, uuids: Collection[UUID]) -> Recipients:
+    devices = Device.objects.visible_to(person).filter(pk__in=uuids)
+    unknown = set(uuids).difference(devices.values_list("pk", flat=True))
+    if unknown:
+        named = ", ".join(str(each) for each in sorted(unknown)[:3])
+        raise UnknownTarget(f"There is no device {named}{' …' if len(unknown) > 3 else ''}.")
+    words = f"{len(set(uuids))} devices chosen one by one"
+    if len(set(uuids)) == 1:
+        words = f"device {devices.get().name}"
+    return _of_one_tenant(
+        person, devices, words, {"devices": sorted(str(each) for each in set(uuids))}
+    )
+
+
+def _of_one_tenant(
+    person: User, devices: DeviceQuerySet, words: str, selection: Mapping[str, Any]
+) -> Recipients:
+    commanded = Tenant.objects.visible_to(person, Role.OPERATOR)
+    tenants = list(commanded.filter(devices__in=devices.order_by()).distinct())
+    if not tenants:
+        if devices.exists():
+            raise RoleMissing("Sending commands needs the role operator in the devices' tenant.")
+        raise CommandRefused("No device matches.")
+    if len(tenants) > 1:
+        names = ", ".join(tenant.name for tenant in tenants[:5])
+        raise CommandRefused(f"These are devices of several tenants ({names}); choose one.")
+    elsewhere = devices.exclude(tenant=tenants[0]).count()
+    return Recipients(tenants[0], devices.filter(tenant=tenants[0]), words, selection, elsewhere)
+
+
+def _require_operator(person: User, tenant: Tenant) -> None:
+    if not Tenant.objects.visible_to(person, Role.OPERATOR).filter(pk=tenant.pk).exists():
+        raise RoleMissing(f"Sending commands needs the role operator in {tenant.name}.")
+
+
+def _in_words(filters: FleetFilters, wanted: Mapping[str, str]) -> str:
+    chosen = filters.cleaned_data
+    words = [
+        chosen["status"].lower() if wanted.get("status") else "",
+        "devices",
+        f"of {chosen['tenant'].name}" if wanted.get("tenant") else "",
+        f"in group {chosen['group'].name}" if wanted.get("group") else "",
+        f"that match “{chosen['q']}”" if wanted.get("q") else "",
+    ]
+    return " ".join(word for word in words if word) if wanted else "all devices"

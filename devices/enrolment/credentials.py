@@ -1,0 +1,143 @@
+"""A device's right to the broker and to its own endpoints: taken, given back, renewed; its end."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Subquery
+from django.utils import timezone
+
+from devices.commands.issue import wake_delivery
+from devices.live import frames
+from devices.models import Command, Device
+from devices.telemetry import ring_buffers
+from natsbridge.errors import DependencyAway
+from tenants.audit import writer as audit
+from tenants.credentials import revocations
+from tenants.models import Action, Credential, Tenant, User
+
+log = structlog.get_logger(__name__)
+
+RENEW = "renew_credentials"
+REVOCATION = ["revoked_at", "revoked_by", "revoked_by_name", "revoked_reason"]
+# Each renewal is a login: a thousand devices shall not come in one second.
+TOLD_AT_ONCE = 25
+
+# The advisory lock under which one subscriber at a time tells them.
+_RENEWALS_LOCK = 0x7765_6772
+
+
+@transaction.atomic
+def revoke_device(device: Device, *, by: User | None, reason: str) -> None:
+    """Its connection ends within a second; none of its credentials, nor its token, opens anything.
+    One that is revoked already stays as it is."""
+    row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
+    if row.revoked_at:
+        return
+    row.revoked_at, row.revoked_by = timezone.now(), by
+    row.revoked_by_name, row.revoked_reason = audit.name_of(by), reason[:300]
+    row.save(update_fields=REVOCATION)
+    _shut_out(row, by=by, reason=reason)
+    _note(Action.DEVICE_REVOKED, row, by, reason=reason[:300])
+    transaction.on_commit(lambda: frames.push_presence([row.pk]))
+
+
+@transaction.atomic
+def reinstate_device(device: Device, *, by: User | None) -> None:
+    """Its token opens its endpoints again, where its agent gets a new credential."""
+    row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
+    if not row.revoked_at:
+        return
+    row.revoked_at, row.revoked_by, row.revoked_by_name, row.revoked_reason = None, None, "", ""
+    row.save(update_fields=REVOCATION)
+    _note(Action.DEVICE_REINSTATED, row, by)
+    transaction.on_commit(lambda: frames.push_presence([row.pk]))
+
+
+def rotate_device(device: Device, *, by: User | None, overlap: timedelta) -> None:
+    """Its agent is told to fetch a new credential. Raises RotationRefused, in words."""
+    revocations.rotate_device(
+        device.tenant_id, device.pk, by=by, overlap=overlap, nkey_public=device.nkey_public
+    )
+
+
+def rotate_all(
+    tenant: Tenant,
+    *,
+    by: User | None,
+    overlap: timedelta,
+    kind: Credential.Kind,
+    replaces: Credential | None,
+) -> revocations.Issued:
+    """The tenant's own credential of this kind, and those of all its devices, whose agents are
+    told some at a time; those `not_told` keep theirs until they have used a newer one. Raises
+    RotationRefused, in words."""
+    return revocations.rotate_all(tenant, by=by, overlap=overlap, kind=kind, replaces=replaces)
+
+
+def delete_devices(devices: Iterable[Device], *, by: User | None, reason: str = "") -> None:
+    """With all that is known of them; what they hold opens nothing any more."""
+    gone = [device.pk for device in devices]
+    with transaction.atomic():
+        rows = Device.objects.select_for_update(of=("self",)).filter(pk__in=gone)
+        for row in rows.order_by("pk"):
+            _shut_out(row, by=by, reason=reason or "the device was deleted")
+            _note(Action.DEVICE_DELETED, row, by, **({"reason": reason} if reason else {}))
+        Device.objects.filter(pk__in=gone).delete()
+    try:
+        ring_buffers.forget(gone)
+    except DependencyAway as error:
+        # They lapse by themselves after METRICS_TTL_SECONDS.
+        log.warning("live metrics of deleted devices stay a while", error=str(error))
+
+
+@transaction.atomic
+def tell_some_to_renew() -> int:
+    """A command to some agents whose credentials are being rotated and who have no newer one; how
+    many those were. Each is told once in a rotation. One that is away hears of it when it comes
+    back in time, and otherwise renews by itself, as the old one is void then."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_RENEWALS_LOCK])
+        if not cursor.fetchone()[0]:
+            return 0
+    live_ones = Credential.objects.live().filter(device_uuid=OuterRef("pk")).order_by("-ends_at")
+    rotating = live_ones.exclude(ends_at=None)
+    told = Command.objects.filter(
+        device=OuterRef("pk"), command=RENEW, by_platform=True, deadline=OuterRef("ends_at")
+    )
+    due = (
+        Device.objects.filter(
+            Exists(rotating),
+            ~Exists(live_ones.filter(ends_at=None)),
+            revoked_at=None,
+            connectivity__capabilities__commands__contains=[{"name": RENEW}],
+        )
+        .annotate(ends_at=Subquery(rotating.values("ends_at")[:1]))
+        .filter(~Exists(told))
+        .order_by("pk")[:TOLD_AT_ONCE]
+    )
+    commands = [
+        Command(device_id=device, command=RENEW, by_platform=True, deadline=ends_at)
+        for device, ends_at in due.values_list("pk", "ends_at")
+    ]
+    Command.objects.bulk_create(commands)
+    if commands:
+        wake_delivery()
+        transaction.on_commit(lambda: frames.push_commands(commands))
+    return len(commands)
+
+
+def _shut_out(device: Device, *, by: User | None, reason: str) -> None:
+    revocations.revoke_device(device.tenant_id, device.pk, device.nkey_public, by=by, reason=reason)
+
+
+def _note(action: Action, device: Device, by: User | None, **detail: str) -> None:
+    audit.record(
+        action,
+        tenant=device.tenant_id,
+        by=by,
+        device=device.pk,
+        target=f"device {device.name}",
+        detail=detail,
+    )

@@ -1,0 +1,217 @@
+"""Who comes to the broker and who leaves it: presence of devices, use of credentials, audit.
+
+Whose connection it is, is the broker's word: the account is in the subject, and the name is what
+the account's own key has signed. A name is never enough: the device must be one of the tenant's.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from devices.enrolment import refused_logins
+from devices.models import Device, Reporter
+from devices.presence import sessions
+from devices.presence.sessions import Session
+from natsbridge.errors import MalformedMessage
+from natsbridge.protocol import broker_events
+from natsbridge.protocol.broker_events import (
+    ACCOUNT_FULL,
+    TENANT_SUSPENDED,
+    BrokerConnection,
+    BrokerUser,
+)
+from natsbridge.protocol.envelope import RawMessage
+from natsbridge.registry import Rejection
+from tenants.audit import writer as audit
+from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
+from tenants.audit.writer import Actor, Event
+from tenants.credentials import revocations
+from tenants.models import Action, ActorKind, AuditEntry, BrokerAccount, BrokerKey, Tenant
+
+# Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
+connection_events = CoalescedEvents(others=others_of)
+
+# By how much the server's clock may be behind ours.
+_CLOCKS_DIFFER = timedelta(seconds=5)
+# The platform's own users: they come and go with each piece of work, and say nothing by it.
+_OWN_USERS = ("subscriber", "provisioner", "callout", "sentinel")
+
+
+@dataclass(frozen=True)
+class Owners:
+    """The tenants of accounts, the names of those devices that are really theirs, the auth
+    callout's account, and since when tenants are suspended."""
+
+    tenants: dict[str, UUID]
+    devices: dict[tuple[UUID, UUID], str]
+    callout: str | None = None
+    suspended: dict[UUID, datetime] = field(default_factory=dict)
+
+    def tenant(self, user: BrokerUser) -> UUID | None:
+        return self.tenants.get(user.account)
+
+    def device(self, user: BrokerUser) -> UUID | None:
+        """The device, if it is the user's tenant's."""
+        named = _uuid(user.name)
+        tenant = self.tenant(user)
+        return named if named and tenant and (tenant, named) in self.devices else None
+
+    def explained(self, event: BrokerConnection) -> BrokerConnection:
+        """A suspended tenant's account takes no connection: to the server it is full."""
+        if event.reason == ACCOUNT_FULL and event.stopped_at:
+            tenant = self.tenant(event.user)
+            since = self.suspended.get(tenant) if tenant else None
+            if since and since - _CLOCKS_DIFFER < event.stopped_at:
+                return event._replace(reason=TENANT_SUSPENDED)
+        return event
+
+
+def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
+    """A batch of connections that began or ended. Each is recorded once, however often it comes;
+    logins that were refused are counted."""
+    rejected: list[Rejection] = []
+    events: list[tuple[RawMessage, BrokerConnection]] = []
+    for message in messages:
+        try:
+            event = broker_events.read_event(message.subject, message.data)
+        except MalformedMessage as error:
+            # Whoever is nobody's shall fill nothing.
+            if not broker_events.is_of_nobody(message.subject):
+                rejected.append(Rejection(message, error.reason, str(error)))
+        else:
+            if not event.was_nobody:
+                events.append((message, event))
+    owners = owners_of(event.user for _, event in events)
+    events = [(message, owners.explained(event)) for message, event in events]
+    refused = [event for _, event in events if event.is_refused(owners.callout)]
+    came_or_went = [pair for pair in events if not pair[1].is_refused(owners.callout)]
+    with transaction.atomic():
+        found = device_sessions((event for _, event in came_or_went), owners)
+        sessions.record(found, by=Reporter.CONNECT)
+        connection_events.record(_news(came_or_went, owners))
+        revocations.record_use([use for _, event in came_or_went if (use := _use(event, owners))])
+        # In its own account the auth callout has recorded them.
+        told = [event for event in refused if event.user.account != owners.callout]
+        refused_logins.record(told, owners.tenants)
+    return rejected
+
+
+def owners_of(users: Iterable[BrokerUser]) -> Owners:
+    named = {(user.account, _uuid(user.name)) for user in users}
+    tenants = dict(
+        BrokerAccount.objects.filter(public_key__in={account for account, _ in named}).values_list(
+            "public_key", "tenant"
+        )
+    )
+    rows = Device.objects.filter(
+        pk__in={device for _, device in named if device}, tenant__in=tenants.values()
+    )
+    devices = {(tenant, pk): name for tenant, pk, name in rows.values_list("tenant", "pk", "name")}
+    suspended = Tenant.objects.filter(pk__in=tenants.values(), suspended_at__isnull=False)
+    callout = BrokerKey.objects.filter(purpose=BrokerKey.Purpose.CALLOUT, retires_at=None)
+    return Owners(
+        tenants,
+        devices,
+        callout.values_list("public_key", flat=True).first(),
+        {row.pk: row.suspended_at for row in suspended if row.suspended_at},
+    )
+
+
+def device_sessions(connections: Iterable[BrokerConnection], owners: Owners) -> list[Session]:
+    return [
+        Session(
+            each.server,
+            each.client,
+            device,
+            each.address,
+            each.started_at,
+            each.stopped_at,
+            each.reason,
+        )
+        for each in connections
+        if (device := owners.device(each.user))
+    ]
+
+
+def _news(
+    events: Iterable[tuple[RawMessage, BrokerConnection]], owners: Owners
+) -> list[tuple[Connecting, Event]]:
+    news: list[tuple[Connecting, Event]] = []
+    for message, event in events:
+        entry = _entry(event, owners)
+        if entry and not (message.deliveries > 1 and _is_recorded(entry)):
+            holder = entry.detail.get("credential") or entry.detail.get("user", "")
+            kind = Connecting(
+                entry.action, entry.tenant, entry.actor.name, entry.address, str(holder)
+            )
+            news.append((kind, entry))
+    return news
+
+
+def _entry(event: BrokerConnection, owners: Owners) -> Event | None:
+    """What the audit says of it; None for the platform's own users."""
+    user, tenant = event.user, owners.tenant(event.user)
+    if user.account == owners.callout:
+        return None
+    if tenant and not user.public and not event.stopped_at:
+        # Let in by the auth callout, which has recorded it with its credential.
+        return None
+    named, known = _uuid(user.name), owners.device(user)
+    if tenant and named:
+        actor = audit.device_actor(named)
+        name = owners.devices.get((tenant, named))
+        target = f"device {name}" if known else "a device that the tenant has not"
+    elif tenant and user.name == f"tenant_{tenant}":
+        actor, target = Actor(ActorKind.CREDENTIAL, user.name), "the tenant's credential"
+    elif user.name in _OWN_USERS:
+        return None
+    else:
+        actor, target = Actor(ActorKind.UNKNOWN, user.name or user.public), ""
+    detail: dict[str, Any] = {"server": event.server, "connection": event.client}
+    if event.reason:
+        detail["reason"] = event.reason
+    if tag := next((tag for tag in user.tags if tag.startswith("credential:")), None):
+        detail["credential"] = tag.removeprefix("credential:")
+    if user.public:
+        detail["user"] = user.public
+    return Event(
+        Action.BROKER_DISCONNECTED if event.stopped_at else Action.BROKER_LOGIN,
+        tenant,
+        actor,
+        device=named if tenant else None,
+        target=target,
+        address=event.address,
+        via="broker",
+        at=event.stopped_at or event.started_at,
+        detail=detail,
+    )
+
+
+def _is_recorded(entry: Event) -> bool:
+    """Only asked of what was delivered before."""
+    return AuditEntry.objects.filter(
+        at__in=[entry.at],
+        action=entry.action,
+        detail__server=entry.detail["server"],
+        detail__connection=entry.detail["connection"],
+    ).exists()
+
+
+def _use(event: BrokerConnection, owners: Owners) -> revocations.Use | None:
+    user = event.user
+    if event.stopped_at or not user.public or user.issued_at is None or not owners.tenant(user):
+        return None
+    return revocations.Use(user.public, user.issued_at, event.started_at)
+
+
+def _uuid(name: str) -> UUID | None:
+    """Of a device: nothing else has a bare uuid for its name."""
+    try:
+        value = UUID(name)
+    except ValueError:
+        return None
+    return value if str(value) == name else None

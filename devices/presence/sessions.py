@@ -1,0 +1,258 @@
+"""The only writer of presence: connections that begin and end, and what follows for their devices.
+
+Events come in any order and to several subscribers, and what the broker lists comes in between. So
+each change locks its devices' rows (in the order of their keys), puts down what it knows of the
+connections, and then settles each device by all of them; see `devices.presence.rules`.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from devices.commands.issue import wake_delivery
+from devices.live import frames
+from devices.models import (
+    BrokerSession,
+    Command,
+    CommandState,
+    Connectivity,
+    PresenceChange,
+    Reporter,
+)
+from devices.presence import rules as presence
+from devices.presence import session_statements as statements
+from devices.presence.rules import Change, Grace, Known, Presence, Sessions
+from natsbridge.protocol.broker_events import ORDERED_ENDS, SERVER_SHUTDOWN
+
+# The channel on which a subscriber hears that some device's going will be due.
+PRESENCE_CHANNEL = "wegweiser_presence"
+# The channel on which a subscriber hears that some device has too many connections.
+CONNECTIONS_CHANNEL = "wegweiser_connections"
+# So many ended connections of a device are remembered, so that a flood of them fills no table: more
+# than its link's stability is judged by, since events of one connection may change places.
+ENDED_KEPT = 20
+
+_SERVER_ENDS = [SERVER_SHUTDOWN, BrokerSession.SERVER_GONE]
+# These say nothing of the device's link.
+_NOT_ITS_OWN = [*_SERVER_ENDS, *ORDERED_ENDS]
+_UNANNOUNCED = list(BrokerSession.UNANNOUNCED)
+_SWEPT_AT_ONCE = 1000
+
+
+class Session(NamedTuple):
+    """One connection of a device, in the order of BrokerSession's columns."""
+
+    server: str
+    client: int
+    device: UUID
+    address: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    reason: str = ""
+
+
+def grace() -> Grace:
+    return Grace(
+        usual=timedelta(seconds=settings.PRESENCE_GRACE_SECONDS),
+        unstable=timedelta(seconds=settings.PRESENCE_UNSTABLE_GRACE_SECONDS),
+        server=timedelta(seconds=settings.PRESENCE_SERVER_GRACE_SECONDS),
+    )
+
+
+@transaction.atomic
+def record(sessions: Sequence[Session], *, by: Reporter) -> None:
+    """Connections that began or ended. `by=RECONCILIATION`: they were listed as living, which
+    undoes an end that nobody had announced."""
+    devices = {session.device for session in sessions}
+    known = _locked(devices)
+    began = {(session.server, session.client): session for session in sessions}
+    ended = {key: session for key, session in began.items() if session.ended_at}
+    for session in sessions:
+        if session.ended_at:
+            ended[session.server, session.client] = session
+    arrived = {(each.server, each.client) for each in sessions if each.ended_at is None}
+    passing = _passing([each for key, each in ended.items() if key in arrived], known)
+    lasting = [each for key, each in began.items() if key not in passing]
+    _begin(lasting, reopen=by is Reporter.RECONCILIATION)
+    _end(list(ended.values()))
+    _forget({session.device for session in ended.values()})
+    _settle(known, by=by)
+
+
+def _passing(sessions: Sequence[Session], known: Mapping[UUID, Known]) -> set[tuple[str, int]]:
+    """Of connections that both began and ended in one batch those that need no row: all but the
+    device's newest, and until its link is known to be unstable, as many as that takes."""
+    now, kept = timezone.now(), Counter[UUID]()
+    passing = set()
+    for each in sorted(sessions, key=lambda each: each.ended_at or now, reverse=True):
+        unstable_until = known[each.device].unstable_until if each.device in known else None
+        enough = 1 if unstable_until and unstable_until > now else presence.UNSTABLE_ENDS
+        kept[each.device] += 1
+        if kept[each.device] > enough:
+            passing.add((each.server, each.client))
+    return passing
+
+
+def _forget(devices: Iterable[UUID]) -> None:
+    ordered = sorted(devices)
+    if ordered:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.FORGET, [ordered, ENDED_KEPT])
+
+
+@transaction.atomic
+def end_unlisted(sessions: Iterable[BrokerSession], *, at: datetime, reason: str) -> int:
+    """The broker does not list them any more; one that has ended meanwhile is left as it is."""
+    rows = list(sessions)
+    known = _locked({row.device_id for row in rows})
+    found = BrokerSession.objects.filter(pk__in=[row.pk for row in rows], ended_at=None)
+    count = found.update(ended_at=at, end_reason=reason)
+    _settle(known, by=Reporter.RECONCILIATION)
+    return count
+
+
+def end_denied(connections: Collection[tuple[str, int]]) -> int:
+    """Of these (server and client) the broker said one by one that it has them no more."""
+    servers, clients = {server for server, _ in connections}, {client for _, client in connections}
+    rows = BrokerSession.objects.filter(server_id__in=servers, client_id__in=clients)
+    denied = [row for row in rows if (row.server_id, row.client_id) in connections]
+    return end_unlisted(denied, at=timezone.now(), reason=BrokerSession.UNLISTED)
+
+
+@transaction.atomic
+def expect_no_more(devices: Iterable[UUID], *, at: datetime) -> None:
+    """Thought to be online, without any connection: unless they come or speak, they are gone.
+    `at` is when the broker was asked."""
+    known = _locked(devices)
+    sessions = _sessions_of(known)
+    due = timezone.now() + grace().usual
+    lost = [
+        device
+        for device, row in known.items()
+        if sessions.get(device, Sessions()).live_since is None
+        and row.presence is Presence.ONLINE
+        and row.offline_due_at is None
+        and row.last_seen is not None
+        and row.last_seen < at
+    ]
+    Connectivity.objects.filter(device__in=lost).update(offline_due_at=due)
+
+
+@transaction.atomic
+def postpone() -> None:
+    """The broker was away: whoever its end has cut off gets the time to come back from now on."""
+    until = timezone.now() + grace().server
+    with connection.cursor() as cursor:
+        cursor.execute(statements.POSTPONE, [until, _SERVER_ENDS])
+
+
+@transaction.atomic
+def sweep() -> datetime | None:
+    """Devices whose going is due are gone. Returns when the next is due, None if none is."""
+    now, allowed = timezone.now(), grace()
+    rows = Connectivity.objects.filter(offline_due_at__lte=now).order_by("device_id")
+    locked = rows.select_for_update(skip_locked=True).defer("connection_info", "capabilities")
+    known = {row.device_id: row.known for row in locked[:_SWEPT_AT_ONCE]}
+    if known:
+        sessions = _sessions_of(known)
+        outcomes = {
+            device: presence.sweep(row, sessions.get(device, Sessions()), allowed)
+            for device, row in known.items()
+        }
+        _write(known, outcomes)
+    waiting = Connectivity.objects.exclude(offline_due_at=None).order_by("offline_due_at")
+    return waiting.values_list("offline_due_at", flat=True).first()
+
+
+def _locked(devices: Iterable[UUID]) -> dict[UUID, Known]:
+    """The devices that still exist, their rows made where there are none and locked."""
+    ordered = sorted(devices)
+    with connection.cursor() as cursor:
+        cursor.execute(statements.ENSURE_ROWS, [ordered])
+    rows = Connectivity.objects.filter(device__in=ordered).order_by("device_id")
+    locked = rows.select_for_update().defer("connection_info", "capabilities")
+    return {row.device_id: row.known for row in locked}
+
+
+def _begin(sessions: Sequence[Session], *, reopen: bool) -> None:
+    with connection.cursor() as cursor:
+        columns = _columns(sorted(sessions)) if sessions else [[] for _ in Session._fields]
+        cursor.execute(statements.BEGIN, [*columns[:5], reopen, ENDED_KEPT, reopen, _UNANNOUNCED])
+
+
+def _end(sessions: Sequence[Session]) -> None:
+    if sessions:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.END, [*_columns(sorted(sessions)), _UNANNOUNCED])
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _settle(known: Mapping[UUID, Known], *, by: Reporter) -> None:
+    sessions, allowed, now = _sessions_of(known), grace(), timezone.now()
+    outcomes = {
+        device: presence.settle(row, sessions[device], allowed, now, by=by)
+        for device, row in known.items()
+        if device in sessions
+    }
+    _write(known, outcomes)
+    if any(each.live > settings.DEVICE_MAX_CONNECTIONS for each in sessions.values()):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", [CONNECTIONS_CHANNEL])
+
+
+def _sessions_of(devices: Iterable[UUID]) -> dict[UUID, Sessions]:
+    recent = timezone.now() - presence.UNSTABLE_WINDOW
+    with connection.cursor() as cursor:
+        cursor.execute(statements.SESSIONS, [recent, _NOT_ITS_OWN, list(devices)])
+        return {
+            device: Sessions(since, newest, ended_at, reason, reason in _SERVER_ENDS, ends, frames)
+            for device, since, newest, ended_at, reason, ends, frames in cursor.fetchall()
+        }
+
+
+def _write(
+    before: Mapping[UUID, Known], outcomes: Mapping[UUID, tuple[Known, list[Change]]]
+) -> None:
+    changed = {device: after for device, (after, _) in outcomes.items() if after != before[device]}
+    if not changed:
+        return
+    rows = [
+        (
+            device,
+            after.presence or "",
+            after.at,
+            after.by or "",
+            after.last_seen,
+            after.offline_due_at,
+            after.unstable_until,
+        )
+        for device, after in sorted(changed.items())
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(statements.UPDATE, _columns(rows))
+        if any(after.offline_due_at for after in changed.values()):
+            cursor.execute("SELECT pg_notify(%s, '')", [PRESENCE_CHANNEL])
+    PresenceChange.objects.bulk_create(
+        PresenceChange(
+            device_id=device,
+            presence=change.presence,
+            at=change.at,
+            reported_by=change.by,
+            reason=change.reason,
+        )
+        for device, (_, changes) in outcomes.items()
+        for change in changes
+    )
+    there = [device for device, after in changed.items() if after.presence is Presence.ONLINE]
+    if Command.objects.filter(device__in=there, state=CommandState.QUEUED).exists():
+        wake_delivery()
+    transaction.on_commit(lambda: frames.push_presence(changed))

@@ -1,0 +1,33 @@
+from typing import Any
+
+import pytest
+
+from devices.commands.rules.capabilities import Offer, Parameter, offers
+
+
+def test_described_commands_are_offered_with_their_parameters() -> None:
+    parameter = {
+        "name": "limit",
+        "type": "integer",
+        "required": True,
+        "default": 5,
+        "description": "How many.",
+        "choices": [5, 10],
+        "minimum": 1,
+        "maximum": 10,
+    }
+    command = {"name": "list", "description": "Lists.", "parameters": [parameter]}
+    expected = Parameter("limit", "integer", True, 5, "How many.", (5, 10), 1, 10)
+    assert offers({"commands": [command], "tools": ["x"]}) == [Offer("list", "Lists.", (expected,))]
+
+
+def test_tools_are_offered_where_no_commands_are_described() -> None:
+    assert offers({"tools": ["osquery", 3, "psutil"]}) == [Offer("osquery"), Offer("psutil")]
+
+
+@pytest.mark.parametrize(
+    "capabilities",
+    [None, [], "ping", {"commands": "ping"}, {"commands": [{"name": ""}, 7]}, {"tools": {"a": 1}}],
+)
+def test_other_shapes_offer_nothing(capabilities: Any) -> None:
+    assert offers(capabilities) == []
