@@ -6,6 +6,9 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from devices.api.views import DeviceTenantView, NoSuchEndpointView
 
+handler403 = "wegweiser.error_pages.permission_denied"
+handler404 = "wegweiser.error_pages.page_not_found"
+
 urlpatterns = [
     # One page for everybody's own password; the admin's would save it by itself.
     path("admin/password_change/", RedirectView.as_view(pattern_name="account-password")),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management import call_command
 from django.utils.module_loading import autodiscover_modules
@@ -363,11 +364,13 @@ class System:
         for agent in self._agents:
             agent.close()
         self.stop_subscriber()
+        # The next test begins with connections of its own, since this one may restart Redis.
+        self.thread.run(get_channel_layer().flush())
 
 
-def parse_credentials(revocations: str) -> tuple[str, str]:
+def parse_credentials(credentials: str) -> tuple[str, str]:
     """JWT and seed out of a `.creds` file."""
-    lines = [line for line in revocations.splitlines() if line and not line.startswith(("-", "*"))]
+    lines = [line for line in credentials.splitlines() if line and not line.startswith(("-", "*"))]
     jwt = next(line for line in lines if line.startswith("ey"))
     seed = next(line for line in lines if line.startswith("SU"))
     return jwt, seed

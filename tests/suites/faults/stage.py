@@ -223,8 +223,8 @@ class Stage:
             shutil.rmtree(self.home, ignore_errors=True)
 
     def _base(self) -> dict[str, str]:
-        nkeys = {name.upper(): value for name, value in asdict(self._secrets).items()}
-        return {name: value for name, value in nkeys.items() if name.endswith("_KEY")} | {
+        keys = {name.upper(): value for name, value in asdict(self._secrets).items()}
+        return {name: value for name, value in keys.items() if name.endswith("_KEY")} | {
             "PATH": os.defpath,
             "HOME": str(self.home),
             "DJANGO_SETTINGS_MODULE": "wegweiser.settings",

@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 
 from tenants.models import Membership, User
 from tests.support.web import Web, Wire
+from wegweiser.quickstart.servers import Postgres
 from wegweiser.web import http
 from wegweiser.web.server import Server
 
@@ -331,3 +332,25 @@ def test_a_page_that_is_not_ones_own_is_refused_without_a_traceback(
     assert wire.answer().status == 403
     assert "Forbidden (Permission denied): /devices/add/" in web.log[before:]
     assert "Traceback" not in web.log[before:]
+
+
+@pytest.mark.parametrize(("path", "status"), [(b"/devices/add/", 403), (b"/nothing/", 404)])
+def test_a_page_of_an_error_needs_no_connection_from_before_a_restart_of_postgres(
+    transactional_db: None,
+    web: Web,
+    bob: User,
+    postgres_server: Postgres,
+    path: bytes,
+    status: int,
+) -> None:
+    browser = Client()
+    browser.force_login(bob)
+    cookie = f"Cookie: sessionid={browser.cookies['sessionid'].value}".encode()
+    for restarts in (True, False):
+        with Wire(web) as wire:
+            wire.send(get(path, cookie))
+            assert wire.answer().status == status
+        if restarts:
+            connection.close()
+            postgres_server.stop()
+            postgres_server.start()
