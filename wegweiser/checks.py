@@ -1,17 +1,23 @@
 """System checks of the settings: what is wrong, and what would be right."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 from natsbridge.client.tls import check_ca
 from natsbridge.errors import BridgeError
 from natsbridge.jetstream.declaration_settings import all_streams
 from natsbridge.jetstream.declarations import INGEST, LATEST, most_of_one_device
 from natsbridge.server.config import travels_in_clear
+
+OUR_APPS = ("natsbridge", "tenants", "devices")
 
 
 @register("wegweiser")
@@ -136,6 +142,28 @@ def the_ca_is_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register(Tags.database)
+def the_database_is_of_this_release(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Look for migrations that are applied and not known here, before `migrate` adds its own."""
+    if not databases:
+        return []
+    applied = MigrationRecorder(connection).applied_migrations()
+    known = MigrationLoader(None).disk_migrations
+    strange = sorted(key for key in applied if key[0] in OUR_APPS and key not in known)
+    if not strange:
+        return []
+    return [
+        Error(
+            f"The database is of another release: {'.'.join(strange[0])} is unknown here.",
+            hint="Start this release with a new database, or go back to the one that made it; "
+            "what is from before 0.1.0 cannot be carried over.",
+            id="wegweiser.E006",
+        )
+    ]
 
 
 FERNET_HINT = (

@@ -10,6 +10,9 @@ import pytest
 from django.conf import settings
 from django.core import checks
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from pytest_django.fixtures import Settings
 
 from wegweiser.environment import Environment
@@ -117,6 +120,12 @@ def test_the_metrics_redis_is_the_other_one_but_for_what_is_set(
 
 def test_no_model_changed_without_its_migration(db: None) -> None:
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+def test_a_database_of_another_release_is_refused_before_anything_is_changed(db: None) -> None:
+    MigrationRecorder(connection).record_applied("devices", "0008_written_json")
+    with pytest.raises(SystemCheckError, match="0008_written_json is unknown here"):
+        call_command("migrate", verbosity=0, skip_checks=False)
 
 
 def test_a_logged_traceback_shows_no_local_variable() -> None:

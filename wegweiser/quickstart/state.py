@@ -15,6 +15,9 @@ from typing import Any, Self
 from wegweiser.quickstart.errors import SetupFailed
 from wegweiser.quickstart.ports import free_port
 
+# Homes and databases from before the first release are not carried over.
+RELEASE = "0.1.0"
+
 
 def write_private(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON that only we can read, whole or not at all."""
@@ -48,6 +51,16 @@ def read_object(path: Path) -> dict[str, Any]:
     return {}
 
 
+def refuse_older_home(home: Path) -> None:
+    """Raise SetupFailed for a home from before RELEASE, and touch nothing in it."""
+    made = read_object(home / "secrets.json")
+    if isinstance(made.get("field_encryption_key"), str) and "release" not in made:
+        raise SetupFailed(
+            f"{home} is from before Wegweiser {RELEASE}, which cannot read it: remove the folder "
+            "to start afresh, or name another one in WEGWEISER_HOME."
+        )
+
+
 @dataclass(frozen=True)
 class Secrets:
     """Made once for each home. Losing them means losing what they encrypt and sign."""
@@ -57,6 +70,8 @@ class Secrets:
     postgres_password: str
     redis_password: str
     audit_key: str
+    # The one that made the home.
+    release: str = RELEASE
 
     @classmethod
     def of_home(cls, home: Path) -> Self:
@@ -74,10 +89,6 @@ class Secrets:
             return created
         content = read_object(path)
         names = {each.name for each in fields(cls)}
-        if content.keys() == names - {"audit_key"}:
-            # Of an earlier release, which had no audit.
-            content["audit_key"] = secrets.token_urlsafe(50)
-            write_private(path, content)
         if content.keys() != names or not all(isinstance(each, str) for each in content.values()):
             raise SetupFailed(
                 f"{path} is damaged. Without it {home} cannot be used: restore the file, or remove "

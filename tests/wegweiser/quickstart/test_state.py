@@ -6,9 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.plugin import allot_port
+from tests.wegweiser.quickstart.running import Quickstart
 from wegweiser.quickstart.errors import SetupFailed
 from wegweiser.quickstart.ports import LOOPBACK
-from wegweiser.quickstart.state import Accounts, Ports, Secrets, write_private
+from wegweiser.quickstart.state import (
+    Accounts,
+    Ports,
+    Secrets,
+    refuse_older_home,
+    write_private,
+)
 
 ACCOUNTS = Accounts("admin", "password", "token", "tenant", "group", "key")
 
@@ -19,14 +26,27 @@ def test_secrets_are_made_once_and_only_we_can_read_them(tmp_path: Path) -> None
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
 
 
-def test_a_home_of_an_earlier_release_gets_the_secret_that_it_lacks(tmp_path: Path) -> None:
-    first = Secrets.of_home(tmp_path)
-    earlier = {name: value for name, value in vars(first).items() if name != "audit_key"}
-    write_private(tmp_path / "secrets.json", earlier)
-    second = Secrets.of_home(tmp_path)
-    assert {**vars(second), "audit_key": ""} == {**vars(first), "audit_key": ""}
-    assert second.audit_key
-    assert Secrets.of_home(tmp_path) == second
+def test_a_home_from_before_the_first_release_is_refused_in_one_line_and_left_as_it_is(
+    tmp_path: Path,
+) -> None:
+    earlier = vars(Secrets.of_home(tmp_path)) | {}
+    del earlier["release"]
+    path = tmp_path / "secrets.json"
+    write_private(path, earlier)
+    before = path.read_bytes()
+    run = Quickstart(tmp_path)
+    (line,) = run.output().splitlines()
+    assert run.process.returncode != 0
+    assert f"{tmp_path} is from before Wegweiser 0.1.0" in line
+    assert "remove the folder to start afresh" in line
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_home_of_this_release_is_used_again(tmp_path: Path) -> None:
+    refuse_older_home(tmp_path)
+    Secrets.of_home(tmp_path)
+    refuse_older_home(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"secret_key": 1}'])

@@ -16,7 +16,7 @@ from wegweiser.quickstart.interruption import Interruption
 from wegweiser.quickstart.lock import HomeLock
 from wegweiser.quickstart.processes import Directories, end_leftovers
 from wegweiser.quickstart.stack import Stack
-from wegweiser.quickstart.state import Ports, Running
+from wegweiser.quickstart.state import Ports, Running, refuse_older_home
 
 
 class Command(PlainCommand):
@@ -31,6 +31,7 @@ class Command(PlainCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_wrong_settings()
         home = home_for(settings.WEGWEISER_HOME)
+        refuse_older(home)
         # What is in it is nobody else's business.
         os.umask(0o077)
         display = Display()
@@ -83,6 +84,14 @@ def home_for(path: Path) -> Path:
         raise CommandError(
             f"WEGWEISER_HOME is {path}, where nothing can be written: {error.strerror}."
         ) from error
+
+
+def refuse_older(home: Path) -> None:
+    """Raises CommandError."""
+    try:
+        refuse_older_home(home)
+    except QuickstartError as error:
+        raise CommandError(str(error)) from error
 
 
 def web_port() -> int | None:

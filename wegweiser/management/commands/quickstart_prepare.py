@@ -35,7 +35,7 @@ class Command(PlainCommand):
         nats_monitor_port: int,
         **options: Any,
     ) -> None:
-        call_command("migrate", interactive=False, verbosity=1)
+        call_command("migrate", interactive=False, verbosity=1, skip_checks=False)
         bootstrap(settings.WEGWEISER_HOME)
         ensure_platform_keys()
         directory = nats_configuration.parent
