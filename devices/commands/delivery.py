@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -27,6 +27,8 @@ from devices.models import (
 )
 from devices.models.command import NO_RESPONSE
 from devices.presence.coverage import current_cutoffs
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 from tenants.models import Membership, Role
 
 # A receipt comes within a second of the command; without one it is sent again, ever less often.
@@ -37,10 +39,6 @@ MISSED_SECONDS = 1
 SENDS_IN_ORDER = 3
 
 SWEPT_AT_ONCE = 1000
-
-# The advisory lock under which one subscriber at a time sweeps.
-_SWEEP_LOCK = 0x7765_6777
-
 
 Connections = tuple[tuple[str, int], ...]
 
@@ -99,10 +97,8 @@ def sweep() -> None:
 def _sweep_some() -> bool:
     """Whether there may be more."""
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_SWEEP_LOCK])
-            if not cursor.fetchone()[0]:
-                return False
+        if not locks.try_lock(Lock.COMMAND_DEADLINES):
+            return False
         now = timezone.now()
         silent_since = now - timedelta(seconds=settings.COMMAND_RESPONSE_SECONDS)
         open_rows = (

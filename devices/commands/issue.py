@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from devices.commands.rules import json_values
 from devices.errors import CommandConflict, CommandRefused, UnfitJson
 from devices.live import frames
 from devices.models import OPEN_STATES, Command, CommandState, Device
+from natsbridge.postgres.wakeups import notify
 from tenants.audit import writer as audit
 from tenants.models import Action, Tenant, User
 
@@ -146,8 +147,7 @@ def refuse_unfit(parameters: dict[str, Any]) -> None:
 
 def wake_delivery() -> None:
     """Wakes the subscribers once the caller's transaction is committed."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, '')", [COMMANDS_CHANNEL])
+    notify(COMMANDS_CHANNEL)
 
 
 def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Command, bool]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from devices.errors import (
@@ -19,6 +19,8 @@ from devices.errors import (
 )
 from devices.models import Connectivity, Device, RegistrationProof
 from natsbridge.identity import claims
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 from tenants.actions import find_enrollment_key, limits, redeem_enrollment_key
 from tenants.audit import writer as audit
 from tenants.audit.writer import Actor
@@ -81,7 +83,8 @@ def register(
     if nkey_public is not None:
         if proof is not None:
             _check(proof, group, nkey_public)
-        _one_at_a_time(nkey_public)
+        # Until there is a row, nothing else could be locked.
+        locks.lock(Lock.DEVICE_KEY, nkey_public)
         if proof is not None:
             _use(proof, nkey_public)
         existing = Device.objects.select_for_update().filter(nkey_public=nkey_public).first()
@@ -158,7 +161,8 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
     if issued_keys.values("public_key").distinct().count() >= MOST_UPGRADES:
         raise UpgradeRefused("This device was upgraded too often; delete it and register it anew.")
     if nkey_public is not None:
-        _one_at_a_time(nkey_public)
+        # Until there is a row, nothing else could be locked.
+        locks.lock(Lock.DEVICE_KEY, nkey_public)
         if Device.objects.filter(nkey_public=nkey_public).exclude(pk=row.pk).exists():
             raise AlreadyRegistered("This key pair is registered already.")
     if issued_before.exists():
@@ -193,19 +197,12 @@ def refuse_too_many(tenant: Tenant) -> None:
     most = limits.of(tenant)["max_devices"]["value"]
     if most is None or most == limits.UNLIMITED:
         return
-    _one_at_a_time(f"devices of {tenant.pk}")
+    locks.lock(Lock.TENANT_DEVICES, tenant.pk)
     if Device.objects.filter(tenant=tenant).count() >= most:
         raise TooManyDevices(
             f"{tenant.name} has reached its limit of devices, {most:,}. Delete devices that are "
             "gone, or ask the staff of this installation for a higher limit."
         )
-
-
-def _one_at_a_time(what: str) -> None:
-    """Transactions about the same, such as two registrations of one key pair, take turns; until
-    there is a row, nothing else could be locked."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [what])
 
 
 @transaction.atomic

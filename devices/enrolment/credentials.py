@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
@@ -13,6 +13,8 @@ from devices.live import frames
 from devices.models import Command, Device
 from devices.telemetry import ring_buffers
 from natsbridge.errors import DependencyAway
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 from tenants.audit import writer as audit
 from tenants.credentials import revocations
 from tenants.models import Action, Credential, Tenant, User
@@ -23,9 +25,6 @@ RENEW = "renew_credentials"
 REVOCATION = ["revoked_at", "revoked_by", "revoked_by_name", "revoked_reason"]
 # Each renewal is a login: a thousand devices shall not come in one second.
 TOLD_AT_ONCE = 25
-
-# The advisory lock under which one subscriber at a time tells them.
-_RENEWALS_LOCK = 0x7765_6772
 
 
 @transaction.atomic
@@ -97,10 +96,8 @@ def tell_some_to_renew() -> int:
     """A command to some agents whose credentials are being rotated and who have no newer one; how
     many those were. Each is told once in a rotation. One that is away hears of it when it comes
     back in time, and otherwise renews by itself, as the old one is void then."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_RENEWALS_LOCK])
-        if not cursor.fetchone()[0]:
-            return 0
+    if not locks.try_lock(Lock.RENEWALS):
+        return 0
     live_ones = Credential.objects.live().filter(device_uuid=OuterRef("pk")).order_by("-ends_at")
     rotating = live_ones.exclude(ends_at=None)
     told = Command.objects.filter(

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from devices.models import BrokerSession, Connectivity, Presence, Reporter
 from devices.presence import sessions
 from devices.presence.events import device_sessions, owners_of
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 from natsbridge.protocol.broker_events import ConnectionList
 
-# The session lock under which one subscriber at a time asks and compares.
-_LOCK = 0x7765_6778
 _BATCH = 500
 
 
@@ -32,14 +31,11 @@ class Suspects:
 
 def begin() -> bool:
     """Whether it is this subscriber's turn; if so, `end` must follow in the same thread."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        return bool(cursor.fetchone()[0])
+    return locks.take(Lock.PRESENCE_LIST)
 
 
 def end() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+    locks.release(Lock.PRESENCE_LIST)
 
 
 def take_in(parts: Sequence[ConnectionList]) -> Suspects:

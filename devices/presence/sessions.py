@@ -28,6 +28,7 @@ from devices.models import (
 from devices.presence import rules as presence
 from devices.presence import session_statements as statements
 from devices.presence.rules import Change, Grace, Known, Presence, Sessions
+from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol.broker_events import ORDERED_ENDS, SERVER_SHUTDOWN
 
 # The channel on which a subscriber hears that some device's going will be due.
@@ -205,8 +206,7 @@ def _settle(known: Mapping[UUID, Known], *, by: Reporter) -> None:
     }
     _write(known, outcomes)
     if any(each.live > settings.DEVICE_MAX_CONNECTIONS for each in sessions.values()):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, '')", [CONNECTIONS_CHANNEL])
+        notify(CONNECTIONS_CHANNEL)
 
 
 def _sessions_of(devices: Iterable[UUID]) -> dict[UUID, Sessions]:
@@ -239,8 +239,8 @@ def _write(
     ]
     with connection.cursor() as cursor:
         cursor.execute(statements.UPDATE, _columns(rows))
-        if any(after.offline_due_at for after in changed.values()):
-            cursor.execute("SELECT pg_notify(%s, '')", [PRESENCE_CHANNEL])
+    if any(after.offline_due_at for after in changed.values()):
+        notify(PRESENCE_CHANNEL)
     PresenceChange.objects.bulk_create(
         PresenceChange(
             device_id=device,

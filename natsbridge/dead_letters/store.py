@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from natsbridge.errors import DependencyAway, InvalidSubject, MalformedMessage
 from natsbridge.models import ParkedMessage
+from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol import dead_letter, subjects
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.text import storable
@@ -59,8 +60,7 @@ def request_replay(messages: QuerySet[ParkedMessage], *, by: str) -> int:
         replay_requested_at=timezone.now(), replay_requested_by=by[:150]
     )
     if asked:
-        with connection.cursor() as cursor:
-            cursor.execute(f"NOTIFY {REPLAYS_CHANNEL}")
+        notify(REPLAYS_CHANNEL)
     return asked
 
 

@@ -19,6 +19,12 @@ _OPTIONS = (
 )
 
 
+def notify(channel: str, payload: str = "") -> None:
+    """Wake whoever listens on `channel`, once the caller's transaction is committed."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
+
+
 class Wakeups:
     """`await listen()` runs until cancelled; a lost connection costs nothing but the slow poll
     of whoever waits. Every waiter is also woken when a connection is made anew."""

@@ -4,14 +4,13 @@ Apps fill `retention` by decorators in their `pruning` modules, which the first 
 """
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from django.db import Error as AnyDatabaseError
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -19,6 +18,8 @@ from django.utils.module_loading import autodiscover_modules
 
 from natsbridge.errors import AlreadyPruning
 from natsbridge.models import Pruning
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +28,6 @@ BATCH_ROWS = 1000
 LOCK_SECONDS = 5
 # In UTC: each day's run begins at this hour, or when next there is a subscriber.
 HOUR = 3
-# Of advisory locks; any number that nothing else in this database uses.
-_LOCK = 0x7765_7072
 
 # The rows that may go at a moment; how many did, after each batch.
 Old = Callable[[datetime], QuerySet[Any]]
@@ -177,13 +176,7 @@ def _delete(old: QuerySet[Any]) -> Batches:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Raises AlreadyPruning."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        if not cursor.fetchone()[0]:
+    with locks.held_if_free(Lock.PRUNING) as taken:
+        if not taken:
             raise AlreadyPruning("Another process is pruning.")
-    try:
         yield
-    finally:
-        # A connection that was lost has lost the lock as well.
-        with suppress(AnyDatabaseError), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])

@@ -13,6 +13,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 from tenants.audit import checkpoints
 from tenants.audit.rules.chain import GENESIS, Anchor, Row, Sealed, seal_of
 from tenants.models import AuditAnchor, AuditEntry
@@ -28,8 +30,6 @@ LOOK_BACK = 100
 UNLIKELY = 2**62
 LOWEST = -(2**63)
 
-# Of advisory locks; any number that nothing else in this database uses.
-LOCK = 0x5765_6175_6469
 # The fields of a Row as text that is the same each time: neither the session's time zone nor a
 # float's precision has a part in it, and what Python could not read does not stop a verification.
 _COLUMNS = """
@@ -58,7 +58,7 @@ SEALED_FROM = f"""
 def seal_batch() -> int:
     """How many rows were sealed: none when there are none, or while another process seals."""
     with connection.cursor() as cursor:
-        if not _locked(cursor):
+        if not locks.try_lock(Lock.AUDIT_CHAIN):
             return 0
         cursor.execute(_UNSEALED, [BATCH_ROWS])
         rows = cursor.fetchall()
@@ -83,29 +83,24 @@ def seal_batch() -> int:
 def anchor_head(*, at_once: bool = False) -> str | None:
     """Makes an anchor when one is due, else None; why it could not be written to the file, empty
     when it could."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        anchor = _head_anchor(at_once) if _locked(cursor) else None
+    with transaction.atomic():
+        anchor = _head_anchor(at_once) if locks.try_lock(Lock.AUDIT_CHAIN) else None
     return write_to_file(anchor) if anchor else None
 
 
 @contextmanager
 def holding_still() -> Iterator[None]:
     """Inside, in a transaction, nobody seals, anchors or prunes."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        try:
-            # A savepoint: after an error inside, the transaction can still unlock.
-            with transaction.atomic():
-                yield
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+    # A savepoint: after an error inside, the transaction can still unlock.
+    with locks.held(Lock.AUDIT_CHAIN), transaction.atomic():
+        yield
 
 
 def prune_batch(before: datetime) -> tuple[int, Anchor | None]:
     """Removes the oldest rows while they are older than `before`, a batch at a time, and leaves
     an anchor of where it stopped. Sealed rows only, and none behind one that stays."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    with transaction.atomic():
+        locks.lock(Lock.AUDIT_CHAIN)
         last = _last_to_prune(before)
         if last is None:
             return 0, None
@@ -150,11 +145,6 @@ def newest_sequence() -> int:
 def sealed_row(fields: Sequence[Any]) -> Sealed:
     """One row that SEALED_FROM selected."""
     return Sealed(Row(*fields[:-1]), fields[-1])
-
-
-def _locked(cursor: Any) -> bool:
-    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
-    return bool(cursor.fetchone()[0])
 
 
 def _head() -> tuple[int, str]:

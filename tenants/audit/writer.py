@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.utils import timezone
 
+from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol.text import storable, storable_json
 from tenants import origin
 from tenants.audit import sealing
@@ -99,8 +99,7 @@ def record_many(events: Iterable[Event]) -> None:
     names = _device_names({event.device for event in found if event.device and _is_bare(event)})
     rows = [_row(event, names) for event in found]
     AuditEntry.objects.bulk_create(rows, batch_size=500)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, '')", [AUDIT_CHANNEL])
+    notify(AUDIT_CHANNEL)
 
 
 def prune(before: datetime) -> Generator[int, None, None]:

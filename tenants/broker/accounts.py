@@ -3,12 +3,13 @@
 from datetime import datetime
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from natsbridge.identity import claims, xkeys
 from natsbridge.identity.claims import KeyPair
+from natsbridge.postgres.wakeups import notify
 from tenants.models import BrokerAccount, BrokerKey, Tenant
 from tenants.rules import secrets
 
@@ -76,8 +77,7 @@ def announce_account(tenant: Tenant) -> None:
     """What the rows say of the tenant's account has changed: marks it as wanting to be pushed,
     and wakes the subscribers once the caller's transaction is committed."""
     BrokerAccount.objects.filter(tenant=tenant).update(wanted_at=timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [ACCOUNTS_CHANNEL, str(tenant.pk)])
+    notify(ACCOUNTS_CHANNEL, str(tenant.pk))
 
 
 def record_provisioned(tenant: Tenant, as_of: datetime) -> None:

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection as database
 from django.utils import timezone
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -24,6 +23,8 @@ from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused, Str
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair, TenantAccount
 from natsbridge.jetstream import streams
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 from tenants import actions
 from tenants.broker import logins
 from tenants.broker.rules import claims_diff
@@ -82,13 +83,13 @@ def provision(tenant: Tenant) -> list[str]:
     Blocks until it is done, and records how it went. Raises one of REFUSALS.
     """
     system = logins.system_login()
-    with _one_at_a_time(_lock(tenant)):
+    with locks.held(Lock.CLAIMS, tenant.pk):
         made = plan(tenant)
         with _recorded(made):
             changes = asyncio.run(_with_own_connection(made, system, push_claims))
-    with _recorded(made), _one_at_a_time(_stream_lock(tenant)):
+    with _recorded(made), locks.held(Lock.TENANT_STREAM, tenant.pk):
         changes += asyncio.run(_with_own_connection(made, system, ensure_stream))
-    with _one_at_a_time(_lock(tenant)):
+    with locks.held(Lock.CLAIMS, tenant.pk):
         newer = plan(tenant)
         if newer.stream == made.stream:
             with _recorded(newer):
@@ -119,20 +120,10 @@ def record(plan: Plan, error: Exception | None) -> None:
         actions.record_provisioning_failed(plan.tenant, str(error) or type(error).__name__)
 
 
-@contextmanager
-def _one_at_a_time(lock: str) -> Iterator[None]:
-    with database.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock])
-    try:
-        yield
-    finally:
-        _unlock(lock)
-
-
 def plan_alone(tenant: Tenant) -> Plan | None:
     """The plan, with the lock of the tenant's claims held until `release`; None while somebody else
     has it."""
-    if not _try_lock(_lock(tenant)):
+    if not locks.take(Lock.CLAIMS, tenant.pk):
         return None
     try:
         return plan(tenant)
@@ -143,35 +134,16 @@ def plan_alone(tenant: Tenant) -> Plan | None:
 
 
 def release(tenant: Tenant) -> None:
-    _unlock(_lock(tenant))
+    locks.release(Lock.CLAIMS, tenant.pk)
 
 
 def hold_stream(tenant: Tenant) -> bool:
     """Whether the lock of the tenant's stream is the caller's now, until `release_stream`."""
-    return _try_lock(_stream_lock(tenant))
+    return locks.take(Lock.TENANT_STREAM, tenant.pk)
 
 
 def release_stream(tenant: Tenant) -> None:
-    _unlock(_stream_lock(tenant))
-
-
-def _try_lock(lock: str) -> bool:
-    with database.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [lock])
-        return bool(cursor.fetchone()[0])
-
-
-def _unlock(lock: str) -> None:
-    with database.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [lock])
-
-
-def _lock(tenant: Tenant) -> str:
-    return f"provision {tenant.pk}"
-
-
-def _stream_lock(tenant: Tenant) -> str:
-    return f"stream {tenant.pk}"
+    locks.release(Lock.TENANT_STREAM, tenant.pk)
 
 
 def plan(tenant: Tenant) -> Plan:

@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
 from natsbridge.identity import claims
+from natsbridge.postgres import locks
+from natsbridge.postgres.locks import Lock
 from tenants.audit import writer as audit
 from tenants.broker import logins
 from tenants.broker.accounts import announce_account
@@ -177,17 +179,11 @@ def noted(
 def alone(tenant: UUID, device: UUID | None = None) -> Iterator[None]:
     """A transaction in which nobody else issues or ends credentials: of the device, or of the
     tenant and all its devices."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        share = "_shared" if device else ""
+    with transaction.atomic():
         # The tenant's lock first, always, so that two never wait for each other.
-        cursor.execute(
-            f"SELECT pg_advisory_xact_lock{share}(hashtextextended(%s, 0))",
-            [f"credentials {tenant}"],
-        )
+        locks.lock(Lock.CREDENTIALS, tenant, shared=device is not None)
         if device:
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"credentials {device}"]
-            )
+            locks.lock(Lock.CREDENTIALS, device)
         yield
 
 

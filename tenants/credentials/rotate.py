@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from natsbridge.postgres.wakeups import notify
 from tenants.audit import writer as audit
 from tenants.broker import logins
 from tenants.broker.accounts import SCOPED, announce_account, ensure_broker_key
@@ -229,8 +230,7 @@ def _put_an_end(
         if row.ends_at
     )
     if any(row.device_uuid for row in rotated):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, '')", [RENEWALS_CHANNEL])
+        notify(RENEWALS_CHANNEL)
 
 
 def _refuse_open(rows: Sequence[Credential], overlap: timedelta) -> None:
