@@ -4,13 +4,17 @@ PYTHON ?= python3
 WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-long lint bench attack faults hostile
+.PHONY: run test test-quick test-long lint bench attack faults hostile
 
 run: .venv/quickstart.stamp
 	exec .venv/bin/python manage.py quickstart
 
 test: lint
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m "not long"
+
+# What needs no server: tests/plugin.py marks the others when it collects them.
+test-quick: .venv/dev.stamp
+	.venv/bin/pytest -q -m "not server and not long"
 
 test-long: .venv/dev.stamp
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup
@@ -20,6 +24,7 @@ lint: .venv/dev.stamp
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/mypy
+	.venv/bin/pytest -q tests/house
 
 bench: .venv/dev.stamp
 	.venv/bin/pytest -q -s --log-disable=root tests/suites/bench/bench_*.py

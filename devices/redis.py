@@ -8,7 +8,7 @@ import redis
 from django.conf import settings
 
 from natsbridge.errors import DependencyAway
-from natsbridge.rules.breaker import Breaker
+from natsbridge.subscriber.breaker import Breaker
 
 # Around what the subscriber writes there.
 METRICS_STORE = Breaker("redis")

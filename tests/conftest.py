@@ -15,7 +15,7 @@ from devices.live import frames
 from devices.models import Device
 from devices.presence import connection_limit, events
 from devices.redis import client
-from natsbridge.rules.breaker import Breaker
+from natsbridge.subscriber.breaker import Breaker
 from tenants import actions
 from tenants.actions import sign_ins
 from tenants.audit.coalescing import others_of

@@ -14,7 +14,7 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,15 +171,30 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
     return Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
+def servers_of(item: pytest.Item, fixtures: Iterable[str]) -> list[str]:
+    """The servers that a test touches, by the fixtures it uses and by its marks."""
+    used = {*fixtures}
+    named = {name for mark in item.iter_markers("touches") for name in mark.args}
+    if item.get_closest_marker("django_db"):
+        named.add("postgres")
+    return [name for name, starting in SERVER_FIXTURES.items() if starting & used or name in named]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that touches a server, before `-m` chooses among them."""
+    for item in items:
+        if servers_of(item, getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
 @pytest.fixture(autouse=True)
 def _servers_touched(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    # Asked at the end, since a marker or a test may have asked for fixtures along the way.
-    used = set(request.fixturenames)
-    named = {name for mark in request.node.iter_markers("touches") for name in mark.args}
-    servers = [
-        name for name, fixtures in SERVER_FIXTURES.items() if fixtures & used or name in named
-    ]
+    # Asked again at the end, since a test may have asked for fixtures along the way.
+    servers = servers_of(request.node, request.fixturenames)
+    if servers and not request.node.get_closest_marker("server"):
+        pytest.fail(f"Mark this test `touches({', '.join(servers)})`: collecting does not see it.")
     # Properties travel with the report from an xdist worker to the controller.
     request.node.user_properties.append(("servers", servers))
 
@@ -190,6 +205,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "touches(*names): starts real servers of its own: postgres, redis, nats, browser"
     )
+    config.addinivalue_line("markers", "server: touches a real server; added when collecting")
     config.pluginmanager.register(Overrides(), "wegweiser-overrides")
 
 

@@ -13,7 +13,7 @@ import redis
 from django.conf import settings
 
 from devices.redis import client
-from natsbridge.rules.breaker import Breaker
+from natsbridge.subscriber.breaker import Breaker
 
 WINDOW_SECONDS = 60
 # Rows told in one minute, whatever is tried; the surplus is one row more.

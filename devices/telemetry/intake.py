@@ -15,7 +15,7 @@ from natsbridge.protocol import envelope, subjects
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.subjects import MetricSubject
 from natsbridge.registry import Rejection
-from natsbridge.rules.breaker import DATABASE
+from natsbridge.subscriber.breaker import DATABASE
 
 # Beyond this many devices the cache starts afresh, so that made-up ones cannot fill the memory.
 _CACHED_DEVICES = 200_000

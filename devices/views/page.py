@@ -39,10 +39,11 @@ def page(
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
     """What the top of every page asks, when it does."""
-    tenants = Tenant.objects
     return {
-        "may_audit": lambda: tenants.visible_to(request.user, Role.ADMIN, reading=True).exists(),
-        "may_issue": lambda: tenants.visible_to(request.user, Role.OPERATOR).exists(),
+        "may_audit": lambda: Tenant.objects.visible_to(
+            request.user, Role.ADMIN, reading=True
+        ).exists(),
+        "may_issue": lambda: Tenant.objects.visible_to(request.user, Role.OPERATOR).exists(),
     }
 
 

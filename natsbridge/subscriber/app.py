@@ -16,9 +16,8 @@ from django.db import Error as AnyDatabaseError
 from natsbridge.client.connection import Connection
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.registry import LiveSubscription, Registry, StreamSubscription
-from natsbridge.rules import breaker
 from natsbridge.runtime import CLOSE_SECONDS, DATABASE_AWAY, Runtime, Worker, supervise
-from natsbridge.subscriber import status
+from natsbridge.subscriber import breaker, status
 from natsbridge.subscriber.intake import DEVICE_STREAMS, DurableIntake
 from natsbridge.subscriber.live_intake import LiveIntake
 

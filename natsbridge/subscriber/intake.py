@@ -20,9 +20,9 @@ from natsbridge.jetstream import declaration_settings, streams
 from natsbridge.jetstream.declarations import ACK_WAIT, TRIES
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Registry, Rejection, StreamSubscription
-from natsbridge.rules.breaker import DATABASE
 from natsbridge.rules.shares import Sender, Shares, sender_of
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from natsbridge.subscriber.breaker import DATABASE
 from natsbridge.subscriber.dispatch import Dispatcher, Reader, Verdict, all_to, device_messages
 from natsbridge.subscriber.rejections import Rejections
 

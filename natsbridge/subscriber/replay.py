@@ -10,8 +10,8 @@ from natsbridge.errors import DependencyAway, InvalidSubject
 from natsbridge.models import ParkedMessage
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Registry, Rejection
-from natsbridge.rules.breaker import DATABASE
 from natsbridge.runtime import Runtime, Worker
+from natsbridge.subscriber.breaker import DATABASE
 from natsbridge.subscriber.dispatch import BatchHandler, all_to, device_messages
 from natsbridge.subscriber.intake import DEVICE_STREAMS
 

@@ -18,8 +18,8 @@ from devices.telemetry import intake as live_metrics
 from devices.telemetry import ring_buffers
 from natsbridge.dead_letters import store
 from natsbridge.models import ParkedMessage, SubscriberStatus
-from natsbridge.rules.breaker import DATABASE
 from natsbridge.subscriber import intake, rejections, status
+from natsbridge.subscriber.breaker import DATABASE
 from tenants.models import Group, User
 from tests.support.people import Enrolled, enrol
 from tests.support.system import Agent, System, eventually

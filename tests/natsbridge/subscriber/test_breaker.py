@@ -1,4 +1,4 @@
-from natsbridge.rules.breaker import LONGEST_SECONDS, PROBE_SECONDS, Breaker
+from natsbridge.subscriber.breaker import LONGEST_SECONDS, PROBE_SECONDS, Breaker
 
 
 class Clock:
