@@ -37,7 +37,7 @@ def responses(messages: Sequence[Message]) -> list[Rejection]:
     "presence",
     stream=streams.BROKER,
     consumer=streams.PRESENCE_WRITER,
-    parked_body=without_secrets,
+    dead_letter_body=without_secrets,
     gather=0.25,
 )
 def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:

@@ -19,7 +19,7 @@ def dead_letters(messages: Sequence[RawMessage]) -> list[Rejection]:
 
 @registry.side_task("replays", wakes_on=(REPLAYS_CHANNEL,))
 async def replays(runtime: Runtime) -> None:
-    await replay.replay_parked(runtime, registry)
+    await replay.replay_dead_letters(runtime, registry)
 
 
 @registry.side_task("stream levels")

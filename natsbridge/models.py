@@ -4,21 +4,23 @@ from django.db import models
 from django.utils import timezone
 
 
-class ParkedMessage(models.Model):
-    """A message that could not be used, with the reason: what the dead-letter queue has, as far
-    as there is room here. `sequence` and `parked_at` are that queue's."""
+class DeadLetter(models.Model):
+    """A message that could not be used, with the reason, copied from the dead-letter queue.
+
+    `sequence` and `dead_lettered_at` are those of the message in that queue.
+    """
 
     class State(models.TextChoices):
-        PARKED = "parked"
+        WAITING = "waiting"
         REPLAYED = "replayed"
         DISCARDED = "discarded"
 
     id = models.BigAutoField(primary_key=True)
     sequence = models.BigIntegerField(null=True)
-    parked_at = models.DateTimeField(default=timezone.now)
-    state = models.CharField(max_length=10, choices=State, default=State.PARKED)
-    settled_at = models.DateTimeField(null=True)
-    settled_by = models.CharField(max_length=150, blank=True)
+    dead_lettered_at = models.DateTimeField("dead-lettered at", default=timezone.now)
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    resolved_at = models.DateTimeField(null=True)
+    resolved_by = models.CharField(max_length=150, blank=True)
     replay_requested_at = models.DateTimeField(null=True)
     replay_requested_by = models.CharField(max_length=150, blank=True)
     # The part of the subscriber that could not use it.
@@ -40,15 +42,19 @@ class ParkedMessage(models.Model):
     attempts = models.PositiveIntegerField(default=1)
 
     class Meta:
+        # Named before dead letters were called so.
+        db_table = "natsbridge_parkedmessage"
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(fields=["sequence", "parked_at"], name="one_row_a_dead_letter")
+            models.UniqueConstraint(
+                fields=["sequence", "dead_lettered_at"], name="one_row_a_dead_letter"
+            )
         ]
         indexes = [
             models.Index(
                 fields=["replay_requested_at"],
                 name="replays_to_do",
-                condition=models.Q(state="parked", replay_requested_at__isnull=False),
+                condition=models.Q(state="waiting", replay_requested_at__isnull=False),
             )
         ]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Rejection(NamedTuple):
-    """A message that can never be used: parked at once, with a word to count and a sentence."""
+    """A message that can never be used, and why: a word to count and a sentence to read."""
 
     message: RawMessage
     reason: str
@@ -44,7 +44,7 @@ def _as_it_is(body: bytes) -> bytes:
 class StreamSubscription:
     """A durable consumer of a declared stream, read in batches, acknowledged after the commit.
 
-    `parked_body` makes of a body what may be kept of it when it is parked. After a batch of many
+    `dead_letter_body` removes from a body what a dead letter must not keep. After a batch of many
     the next one gathers for `gather` seconds: thousands a second are then a few batches.
     """
 
@@ -52,7 +52,7 @@ class StreamSubscription:
     stream: str
     consumer: str
     handle: StreamHandler
-    parked_body: Callable[[bytes], bytes] = _as_it_is
+    dead_letter_body: Callable[[bytes], bytes] = _as_it_is
     gather: float = 0.0
 
 
@@ -98,14 +98,16 @@ class Registry:
         *,
         stream: str,
         consumer: str,
-        parked_body: Callable[[bytes], bytes] = _as_it_is,
+        dead_letter_body: Callable[[bytes], bytes] = _as_it_is,
         gather: float = 0.0,
     ) -> Callable[[StreamHandlerT], StreamHandlerT]:
         """Hand what `consumer` brings from `stream` to the function, which reads it itself. The
         stream and its consumer are declared in `natsbridge.jetstream.streams`."""
 
         def register(function: StreamHandlerT) -> StreamHandlerT:
-            subscription = StreamSubscription(name, stream, consumer, function, parked_body, gather)
+            subscription = StreamSubscription(
+                name, stream, consumer, function, dead_letter_body, gather
+            )
             _add(self.streams, name, subscription)
             return function
 

@@ -143,10 +143,10 @@ DEVICE_INFO_MAX_BYTES = read.integer("DEVICE_INFO_MAX_BYTES", 32 * 1024, minimum
 DEVICE_MESSAGE_BYTES = read.integer("DEVICE_MESSAGE_BYTES", 320 * 1024, minimum=1024)
 BROKER_MAX_BYTES = read.integer("BROKER_MAX_BYTES", 256 * 1024**2, minimum=1024**2)
 INGEST_BATCH = read.integer("INGEST_BATCH", 500, minimum=1)
-PARKED_MESSAGES_MAX = read.integer("PARKED_MESSAGES_MAX", 10_000, minimum=1)
-PARKED_BYTES_MAX = read.integer("PARKED_BYTES_MAX", 256 * 1024**2, minimum=1)
+DEAD_LETTER_MESSAGES_MAX = read.integer("DEAD_LETTER_MESSAGES_MAX", 10_000, minimum=1)
+DEAD_LETTER_BYTES_MAX = read.integer("DEAD_LETTER_BYTES_MAX", 256 * 1024**2, minimum=1)
 # Not less than the dead-letter queue keeps them.
-PARKED_DAYS = read.integer("PARKED_DAYS", 30, minimum=30)
+DEAD_LETTER_DAYS = read.integer("DEAD_LETTER_DAYS", 30, minimum=30)
 DEVICE_JWT_SECONDS = read.integer("DEVICE_JWT_SECONDS", 7 * 86_400, minimum=60)
 # What one device, or one connection of a tenant credential, may send: a second, and at once. What
 # sends more is disconnected, and shut out so long (doubled each time; 0: never) if it goes on.

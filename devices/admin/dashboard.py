@@ -15,7 +15,7 @@ from devices.admin.navigation import list_name, may_list
 from devices.models import OPEN_STATES, Command, Device
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from natsbridge.retention.engine import last_run
 from natsbridge.subscriber.status import open_breakers, service_state, stream_levels
 
@@ -37,7 +37,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "devices.device": ("Devices", devices),
         "devices.command": ("Commands", commands),
         "natsbridge.subscriberstatus": ("Subscribers", subscribers),
-        "natsbridge.parkedmessage": ("Messages parked in 24 hours", parked),
+        "natsbridge.deadletter": ("Dead letters in 24 hours", dead_letters),
         "natsbridge.pruning": ("Old rows removed", pruned),
     }
     shown = [
@@ -106,15 +106,15 @@ def streams() -> list[Figure]:
     return figures
 
 
-def parked() -> list[Figure]:
-    recent = ParkedMessage.objects.filter(
-        state=ParkedMessage.State.PARKED, parked_at__gt=timezone.now() - DAY
+def dead_letters() -> list[Figure]:
+    recent = DeadLetter.objects.filter(
+        state=DeadLetter.State.WAITING, dead_lettered_at__gt=timezone.now() - DAY
     )
     reasons = recent.values_list("reason").order_by().annotate(Count("id")).order_by("reason")
     return [
-        Figure(reason, number, linked("natsbridge.parkedmessage", reason=reason), "warning")
+        Figure(reason, number, linked("natsbridge.deadletter", reason=reason), "warning")
         for reason, number in reasons
-    ] or [Figure("None", 0, linked("natsbridge.parkedmessage"), "success")]
+    ] or [Figure("None", 0, linked("natsbridge.deadletter"), "success")]
 
 
 def pruned() -> list[Figure]:

@@ -25,7 +25,7 @@ SECTIONS = {
     ),
     "Operations": (
         ("Subscribers", "hub", "natsbridge.subscriberstatus"),
-        ("Parked messages", "inbox", "natsbridge.parkedmessage"),
+        ("Dead letters", "inbox", "natsbridge.deadletter"),
         ("Pruning", "auto_delete", "natsbridge.pruning"),
         ("Audit", "policy", "tenants.auditentry"),
         ("Sign-in attempts", "lock", "axes.accessattempt"),

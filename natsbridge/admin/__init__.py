@@ -1,5 +1,5 @@
-from natsbridge.admin.dead_letters import ParkedMessageAdmin
+from natsbridge.admin.dead_letters import DeadLetterAdmin
 from natsbridge.admin.pages import SubscriberStatusAdmin
 from natsbridge.admin.pruning import PruningAdmin
 
-__all__ = ["ParkedMessageAdmin", "PruningAdmin", "SubscriberStatusAdmin"]
+__all__ = ["DeadLetterAdmin", "PruningAdmin", "SubscriberStatusAdmin"]

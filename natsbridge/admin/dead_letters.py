@@ -19,11 +19,11 @@ from unfold.decorators import action
 
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
 from natsbridge.dead_letters import store
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from natsbridge.protocol.text import readable
 
-State = ParkedMessage.State
-STATE_KINDS = {State.PARKED: "warning", State.REPLAYED: "success", State.DISCARDED: ""}
+State = DeadLetter.State
+STATE_KINDS = {State.WAITING: "warning", State.REPLAYED: "success", State.DISCARDED: ""}
 
 
 class Sized(Protocol):
@@ -45,20 +45,28 @@ REPLAY = Question(
 REPLAY_REASON = REPLAY._replace(title="Replay all messages of this reason?")
 DISCARD = Question(
     "Discard this message?",
-    "It is not parked any more and cannot be replayed.",
+    "It can no longer be replayed.",
     "Discard",
     dangerous=True,
 )
 
 
-@admin.register(ParkedMessage)
-class ParkedMessageAdmin(ReadOnlyAdmin):
-    list_display = ("parked_at", "standing", "reason", "subject", "summary", "size", "attempts")
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    list_display = (
+        "dead_lettered_at",
+        "standing",
+        "reason",
+        "subject",
+        "summary",
+        "size",
+        "attempts",
+    )
     list_filter = (
         ("reason", AllValuesCheckboxFilter),
         ("state", AllValuesCheckboxFilter),
         ("kind", AllValuesCheckboxFilter),
-        "parked_at",
+        "dead_lettered_at",
     )
     list_filter_submit = True
     search_fields = ("subject", "detail", "tenant", "device")
@@ -74,55 +82,55 @@ class ParkedMessageAdmin(ReadOnlyAdmin):
         "tenant",
         "device",
         "received_at",
-        "parked_at",
+        "dead_lettered_at",
         "attempts",
-        "settled_at",
-        "settled_by",
+        "resolved_at",
+        "resolved_by",
         "size",
         "pretty_headers",
         "readable_body",
     )
     readonly_fields = fields
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ParkedMessage]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         # A body may be a megabyte, so a list of messages must not carry theirs.
-        return ParkedMessage.objects.defer("body").annotate(body_bytes=Length("body"))
+        return DeadLetter.objects.defer("body").annotate(body_bytes=Length("body"))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("natsbridge.delete_parkedmessage")
+        return request.user.has_perm("natsbridge.delete_deadletter")
 
-    def has_settle_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("natsbridge.change_parkedmessage")
+    def has_resolve_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("natsbridge.change_deadletter")
 
-    @action(description="Replay selected messages", permissions=["settle"])
-    def replay_selected(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+    @action(description="Replay selected messages", permissions=["resolve"])
+    def replay_selected(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         self._replay(request, rows)
 
-    @action(description="Discard selected messages", permissions=["settle"])
-    def discard_selected(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+    @action(description="Discard selected messages", permissions=["resolve"])
+    def discard_selected(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         self._discard(request, rows)
 
-    @action(description="Replay", permissions=["settle"], icon="replay")
+    @action(description="Replay", permissions=["resolve"], icon="replay")
     def replay(self, request: HttpRequest, object_id: Any) -> HttpResponse:
         return self._ask(request, object_id, REPLAY, self._replay)
 
-    @action(description="Replay all of this reason", permissions=["settle"], icon="fast_rewind")
+    @action(description="Replay all of this reason", permissions=["resolve"], icon="fast_rewind")
     def replay_reason(self, request: HttpRequest, object_id: Any) -> HttpResponse:
-        def all_of_its_reason(request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+        def all_of_its_reason(request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
             reasons = rows.values_list("reason", flat=True)
-            self._replay(request, ParkedMessage.objects.filter(reason__in=list(reasons)))
+            self._replay(request, DeadLetter.objects.filter(reason__in=list(reasons)))
 
         return self._ask(request, object_id, REPLAY_REASON, all_of_its_reason)
 
-    @action(description="Discard", permissions=["settle"], icon="delete_sweep")
+    @action(description="Discard", permissions=["resolve"], icon="delete_sweep")
     def discard(self, request: HttpRequest, object_id: Any) -> HttpResponse:
         return self._ask(request, object_id, DISCARD, self._discard)
 
-    def _replay(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+    def _replay(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         asked = store.request_replay(_plain(rows), by=request.user.get_username())
         self.message_user(request, f"To be replayed: {asked}", messages.SUCCESS)
 
-    def _discard(self, request: HttpRequest, rows: QuerySet[ParkedMessage]) -> None:
+    def _discard(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         gone = store.discard(_plain(rows), by=request.user.get_username())
         self.message_user(request, f"Discarded: {gone}", messages.SUCCESS)
 
@@ -131,10 +139,10 @@ class ParkedMessageAdmin(ReadOnlyAdmin):
         request: HttpRequest,
         object_id: Any,
         question: Question,
-        act: Callable[[HttpRequest, QuerySet[ParkedMessage]], None],
+        act: Callable[[HttpRequest, QuerySet[DeadLetter]], None],
     ) -> HttpResponse:
-        page = reverse("admin:natsbridge_parkedmessage_change", args=[object_id])
-        rows = ParkedMessage.objects.filter(pk=unquote(str(object_id)))
+        page = reverse("admin:natsbridge_deadletter_change", args=[object_id])
+        rows = DeadLetter.objects.filter(pk=unquote(str(object_id)))
         if request.method == "POST":
             act(request, rows)
             return redirect(page)
@@ -148,18 +156,18 @@ class ParkedMessageAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/question.html", context)
 
     @admin.display(description="State", ordering="state")
-    def standing(self, message: ParkedMessage) -> SafeString:
-        if message.state == State.PARKED and message.replay_requested_at:
+    def standing(self, message: DeadLetter) -> SafeString:
+        if message.state == State.WAITING and message.replay_requested_at:
             return label("To be replayed", "info")
         return label(message.get_state_display(), STATE_KINDS[State(message.state)])
 
     @admin.display(description="Detail")
-    def summary(self, message: ParkedMessage) -> str:
+    def summary(self, message: DeadLetter) -> str:
         last_line = message.detail.strip().rpartition("\n")[2]
         return truncatechars(last_line, 80)
 
     @admin.display(description="Detail")
-    def detail_text(self, message: ParkedMessage) -> SafeString:
+    def detail_text(self, message: DeadLetter) -> SafeString:
         return preformatted(message.detail)
 
     @admin.display(description="Body size", ordering="body_bytes")
@@ -167,14 +175,14 @@ class ParkedMessageAdmin(ReadOnlyAdmin):
         return filesizeformat(message.body_bytes)
 
     @admin.display(description="Headers")
-    def pretty_headers(self, message: ParkedMessage) -> SafeString:
+    def pretty_headers(self, message: DeadLetter) -> SafeString:
         return pretty_json(message.headers)
 
     @admin.display(description="Body")
-    def readable_body(self, message: ParkedMessage) -> SafeString:
+    def readable_body(self, message: DeadLetter) -> SafeString:
         return preformatted(readable(bytes(message.body)))
 
 
-def _plain(rows: QuerySet[ParkedMessage]) -> QuerySet[ParkedMessage]:
+def _plain(rows: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
     """Of the same rows, without what the list adds to them."""
-    return ParkedMessage.objects.filter(pk__in=rows.order_by().values("pk"))
+    return DeadLetter.objects.filter(pk__in=rows.order_by().values("pk"))

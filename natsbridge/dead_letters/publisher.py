@@ -1,7 +1,7 @@
-"""Where messages go that cannot be used: into the dead-letter queue, and nowhere else.
+"""Publish messages that cannot be used to the dead-letter queue.
 
-It is at the broker, so a message is safe there even while Postgres is away. A consumer of it
-keeps the table that the admin reads: `natsbridge.dead_letters.store`.
+The queue is a stream at the broker, so a message is safe there even while Postgres is away. A
+consumer copies it into the table that the admin shows: `natsbridge.dead_letters.store`.
 """
 
 import asyncio
@@ -27,8 +27,11 @@ _ACK_SECONDS = 5.0
 _HEADER_ROOM = 1024
 
 
-class ParkingLot:
-    """`source` is the part whose messages it takes; `body` makes of one what may be kept of it."""
+class DeadLetterPublisher:
+    """Publishes the messages that `source`, a part of the subscriber, rejects.
+
+    `body` removes from a body what must not be stored.
+    """
 
     def __init__(
         self,
@@ -43,11 +46,13 @@ class ParkingLot:
         self._stream = stream
         self._body = body
 
-    async def park(
+    async def publish(
         self, rejections: Sequence[Rejection], attempts: Callable[[Rejection], int]
     ) -> list[bool]:
-        """Which of them are safe in the queue now. Takes little more than _ACK_SECONDS, since it
-        gives up at the first part of which none gets there."""
+        """Return which of them are now stored in the queue.
+
+        Take little more than _ACK_SECONDS: the first part of which none arrives ends the attempt.
+        """
         safe: list[bool] = []
         for start in range(0, len(rejections), _AT_ONCE):
             part = rejections[start : start + _AT_ONCE]
@@ -57,8 +62,10 @@ class ParkingLot:
                 break
         safe += [False] * (len(rejections) - len(safe))
         for rejection, is_safe in zip(rejections, safe, strict=True):
-            counted = f"parked.{rejection.reason}" if is_safe else f"{self._source}.not_parked"
-            self._runtime.counters[counted] += 1
+            name = f"{self._source}.dead_letters_unpublished"
+            if is_safe:
+                name = f"dead_letters.{rejection.reason}"
+            self._runtime.counters[name] += 1
         return safe
 
     async def _keep(self, rejection: Rejection, attempts: int) -> bool:
@@ -86,7 +93,7 @@ class ParkingLot:
             await self._make(jetstream)
             return False
         except (NatsError, OSError) as error:
-            log.warning("could not park a message", part=self._source, error=str(error))
+            log.warning("dead letter not published", part=self._source, error=str(error))
             return False
         return True
 
@@ -94,12 +101,15 @@ class ParkingLot:
         try:
             await streams.ensure(jetstream, declaration_settings.stream(streams.DLQ))
         except (NatsError, BridgeError) as error:
-            log.warning("there is no dead-letter queue", error=str(error))
+            log.warning("dead-letter queue missing", error=str(error))
 
 
 class Sample:
-    """Of bad live messages, which nobody was told were delivered, some for each account: a few at
-    once, and then one every few seconds. So a flood of them does not become one of dead letters."""
+    """Limits the dead letters of live messages by account: AT_ONCE, then A_SECOND.
+
+    Live messages are not acknowledged, so the rest may be dropped: a flood of bad messages does
+    not become a flood of dead letters.
+    """
 
     AT_ONCE = 50
     A_SECOND = 0.2
@@ -107,7 +117,7 @@ class Sample:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # What each account has left, and when that was.
+        # By account: how many it had left, and when that was counted.
         self._left: dict[str, tuple[float, float]] = {}
 
     def of(self, rejections: Sequence[Rejection]) -> list[Rejection]:

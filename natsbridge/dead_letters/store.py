@@ -1,4 +1,4 @@
-"""The only writer of parked messages: mirrored from the dead-letter queue, replayed, discarded."""
+"""Mirror, replay and discard dead letters: the only writer of their table."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from django.db.models import Count, F, QuerySet
 from django.utils import timezone
 
 from natsbridge.errors import DependencyAway, InvalidSubject, MalformedMessage
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol import dead_letter, subjects
 from natsbridge.protocol.envelope import RawMessage
@@ -22,10 +22,10 @@ from natsbridge.runtime import DATABASE_AWAY
 log = structlog.get_logger(__name__)
 
 REPLAYS_CHANNEL = "wegweiser_replays"
-State = ParkedMessage.State
+State = DeadLetter.State
 
 # Hands one message to whoever handles it. Returns the rejection, if it is one.
-Replay = Callable[[ParkedMessage, RawMessage], Rejection | None]
+Replay = Callable[[DeadLetter, RawMessage], Rejection | None]
 
 
 class _Whose(NamedTuple):
@@ -39,24 +39,24 @@ def mirror(messages: Sequence[RawMessage]) -> list[Rejection]:
     """Dead letters become rows, each once; the oldest make room, of who has the most."""
     with transaction.atomic():
         rows = [_row(message) for message in messages]
-        ParkedMessage.objects.bulk_create(rows, batch_size=200, ignore_conflicts=True)
+        DeadLetter.objects.bulk_create(rows, batch_size=200, ignore_conflicts=True)
         _make_room()
     return []
 
 
 def _make_room() -> None:
     """Ranking them all costs twenty times as much as adding them up, so only where it must be."""
-    limits = [settings.PARKED_BYTES_MAX, settings.PARKED_MESSAGES_MAX]
+    limits = [settings.DEAD_LETTER_BYTES_MAX, settings.DEAD_LETTER_MESSAGES_MAX]
     with connection.cursor() as cursor:
         cursor.execute(_IS_FULL, limits)
         if cursor.fetchone() == (True,):
             cursor.execute(_MAKE_ROOM, limits)
 
 
-def request_replay(messages: QuerySet[ParkedMessage], *, by: str) -> int:
+def request_replay(messages: QuerySet[DeadLetter], *, by: str) -> int:
     """How many of them a subscriber will replay, which it does at once if one runs. Asking again,
     or for one that was replayed or discarded, changes nothing."""
-    asked = messages.filter(state=State.PARKED, replay_requested_at=None).update(
+    asked = messages.filter(state=State.WAITING, replay_requested_at=None).update(
         replay_requested_at=timezone.now(), replay_requested_by=by[:150]
     )
     if asked:
@@ -64,16 +64,16 @@ def request_replay(messages: QuerySet[ParkedMessage], *, by: str) -> int:
     return asked
 
 
-def discard(messages: QuerySet[ParkedMessage], *, by: str) -> int:
-    """How many were parked and are not any more. The queue still has them for its 30 days."""
-    return messages.filter(state=State.PARKED).update(
-        state=State.DISCARDED, settled_at=timezone.now(), settled_by=by[:150]
+def discard(messages: QuerySet[DeadLetter], *, by: str) -> int:
+    """Discard those that are waiting, and return how many; the queue keeps them for its 30 days."""
+    return messages.filter(state=State.WAITING).update(
+        state=State.DISCARDED, resolved_at=timezone.now(), resolved_by=by[:150]
     )
 
 
 def counts_by_reason() -> dict[str, int]:
-    parked = ParkedMessage.objects.filter(state=State.PARKED)
-    return dict(parked.order_by().values_list("reason").annotate(Count("pk")).order_by("reason"))
+    waiting = DeadLetter.objects.filter(state=State.WAITING)
+    return dict(waiting.order_by().values_list("reason").annotate(Count("pk")).order_by("reason"))
 
 
 def replay_some(replay: Replay, *, most: int = 100) -> int:
@@ -90,8 +90,8 @@ def _replay_next(replay: Replay) -> bool:
     """What the handler writes, and that it was replayed, is one transaction: it happens once."""
     with transaction.atomic():
         row = (
-            ParkedMessage.objects.select_for_update(skip_locked=True)
-            .filter(state=State.PARKED, replay_requested_at__isnull=False)
+            DeadLetter.objects.select_for_update(skip_locked=True)
+            .filter(state=State.WAITING, replay_requested_at__isnull=False)
             .order_by("id")
             .first()
         )
@@ -103,8 +103,8 @@ def _replay_next(replay: Replay) -> bool:
         if failure is None:
             changes |= {
                 "state": State.REPLAYED,
-                "settled_at": now,
-                "settled_by": row.replay_requested_by,
+                "resolved_at": now,
+                "resolved_by": row.replay_requested_by,
             }
         else:
             reason, detail = failure
@@ -113,11 +113,11 @@ def _replay_next(replay: Replay) -> bool:
                 "detail": storable(detail),
                 "attempts": F("attempts") + 1,
             }
-        ParkedMessage.objects.filter(pk=row.pk).update(**changes)
+        DeadLetter.objects.filter(pk=row.pk).update(**changes)
     return True
 
 
-def _failure(replay: Replay, row: ParkedMessage) -> tuple[str, str] | None:
+def _failure(replay: Replay, row: DeadLetter) -> tuple[str, str] | None:
     if row.whole_size:
         return row.reason, f"Of {row.whole_size} bytes only {len(row.body)} are kept."
     raw = RawMessage(row.subject, bytes(row.body), row.headers, row.received_at)
@@ -139,13 +139,13 @@ def _failure(replay: Replay, row: ParkedMessage) -> tuple[str, str] | None:
 
 _IS_FULL = f"""
     SELECT coalesce(sum(octet_length(body)), 0) > %s OR count(*) > %s
-    FROM {ParkedMessage._meta.db_table}
+    FROM {DeadLetter._meta.db_table}
 """  # noqa: S608 (the table's own name)
 
 # Each account keeps its newest, and who has the most gives way first: one that floods displaces
-# its own. The newest of each is kept, whatever its size, and what is settled goes before the rest.
+# its own. The newest of each is kept, whatever its size, and resolved ones go before waiting ones.
 _MAKE_ROOM = f"""
-    DELETE FROM {ParkedMessage._meta.db_table} WHERE id IN (
+    DELETE FROM {DeadLetter._meta.db_table} WHERE id IN (
         SELECT id FROM (
             SELECT id, rank,
                 row_number() OVER (ORDER BY rank, id DESC) AS number,
@@ -153,9 +153,9 @@ _MAKE_ROOM = f"""
             FROM (
                 SELECT id, octet_length(body) AS size, row_number() OVER own AS rank,
                     sum(octet_length(body)) OVER own AS held
-                FROM {ParkedMessage._meta.db_table}
+                FROM {DeadLetter._meta.db_table}
                 WINDOW own AS (
-                    PARTITION BY account ORDER BY state <> '{State.PARKED}', id DESC
+                    PARTITION BY account ORDER BY state <> '{State.WAITING}', id DESC
                 )
             ) AS each
         ) AS ranked
@@ -164,7 +164,7 @@ _MAKE_ROOM = f"""
 """  # noqa: S608 (made of this package's own names)
 
 
-def _row(message: RawMessage) -> ParkedMessage:
+def _row(message: RawMessage) -> DeadLetter:
     whose = _Whose()
     try:
         label, body = dead_letter.unpack(message.data)
@@ -181,9 +181,9 @@ def _row(message: RawMessage) -> ParkedMessage:
     else:
         whose = _whose(label.subject)
     account = whose.account or subjects.account_of_dead_letter(message.subject)
-    return ParkedMessage(
+    return DeadLetter(
         sequence=message.sequence or None,
-        parked_at=message.received_at,
+        dead_lettered_at=message.received_at,
         source=storable(label.source)[:60],
         received_at=label.received_at,
         subject=label.subject,

@@ -48,8 +48,8 @@ INSPECTOR_PERMISSIONS = Permissions(
     subscribe=("_INBOX.>",),
 )
 
-# The subscriber's user in the platform's account: sends commands, parks messages, consumes any
-# stream, and makes one that is missing.
+# The subscriber's user in the platform's account sends commands, publishes dead letters, consumes
+# any stream, and creates one that is missing.
 SUBSCRIBER_PERMISSIONS = Permissions(
     publish=(
         "command.*.*",

@@ -60,7 +60,7 @@ class Tries:
 
     Failures are counted, not deliveries: a message whose subscriber was killed has not failed.
     Several subscribers, and one that was restarted, count each for itself; `most_deliveries`
-    bounds them together. `None` tries: it is never parked.
+    bounds them together. `None` tries: it never becomes a dead letter.
     """
 
     delays: tuple[float, ...]
@@ -81,7 +81,7 @@ TRIES = {
     INGEST_WRITER: _TRIES,
     LATEST_WRITER: _TRIES,
     PRESENCE_WRITER: _TRIES,
-    # What is parked already has nowhere else to go.
+    # A dead letter has nowhere else to go.
     DEAD_LETTER_MIRROR: replace(_TRIES, tries=None),
 }
 # A batch takes milliseconds, and one that takes longer says so meanwhile: this is how long what a
@@ -260,7 +260,8 @@ def _dead_letters(max_bytes: int, num_replicas: int) -> StreamDeclaration:
             max_msgs=DLQ_MESSAGES,
             max_msgs_per_subject=DLQ_PER_SUBJECT,
             max_bytes=max_bytes,
-            # One that is parked, and then not removed because somebody died, is parked once.
+            # A subscriber that is killed after publishing one, before removing the original, leads
+            # to a second publish; the broker stores it once.
             duplicate_window=3600.0,
             num_replicas=num_replicas,
             allow_direct=False,
@@ -274,8 +275,8 @@ def _writer(name: str) -> ConsumerConfig:
         durable_name=name,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT,
-        # In a work queue a message out of deliveries would stay for ever; the subscriber parks
-        # it and TERMs instead: see TRIES.
+        # In a work queue a message out of deliveries would stay for ever; the subscriber makes
+        # it a dead letter and TERMs it: see TRIES.
         max_deliver=-1,
         # What a flooder's surplus takes of it until its turn comes must not keep out the others.
         max_ack_pending=100_000,

@@ -39,14 +39,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='ParkedMessage',
+            name='DeadLetter',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('sequence', models.BigIntegerField(null=True)),
-                ('parked_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('state', models.CharField(choices=[('parked', 'Parked'), ('replayed', 'Replayed'), ('discarded', 'Discarded')], default='parked', max_length=10)),
-                ('settled_at', models.DateTimeField(null=True)),
-                ('settled_by', models.CharField(blank=True, max_length=150)),
+                ('dead_lettered_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='dead-lettered at')),
+                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('replayed', 'Replayed'), ('discarded', 'Discarded')], default='waiting', max_length=10)),
+                ('resolved_at', models.DateTimeField(null=True)),
+                ('resolved_by', models.CharField(blank=True, max_length=150)),
                 ('replay_requested_at', models.DateTimeField(null=True)),
                 ('replay_requested_by', models.CharField(blank=True, max_length=150)),
                 ('source', models.CharField(blank=True, max_length=60)),
@@ -64,9 +64,10 @@ class Migration(migrations.Migration):
                 ('attempts', models.PositiveIntegerField(default=1)),
             ],
             options={
+                'db_table': 'natsbridge_parkedmessage',
                 'ordering': ['-id'],
-                'indexes': [models.Index(condition=models.Q(('replay_requested_at__isnull', False), ('state', 'parked')), fields=['replay_requested_at'], name='replays_to_do')],
-                'constraints': [models.UniqueConstraint(fields=('sequence', 'parked_at'), name='one_row_a_dead_letter')],
+                'indexes': [models.Index(condition=models.Q(('replay_requested_at__isnull', False), ('state', 'waiting')), fields=['replay_requested_at'], name='replays_to_do')],
+                'constraints': [models.UniqueConstraint(fields=('sequence', 'dead_lettered_at'), name='one_row_a_dead_letter')],
             },
         ),
         migrations.CreateModel(

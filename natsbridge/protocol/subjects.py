@@ -144,8 +144,10 @@ def parse_broker(subject: str) -> BrokerSubject:
 
 
 def dead_letter_subject(subject: str, reason: str) -> str:
-    """Where a message that came on `subject` is parked: `dlq.{account}.{reason}`, so that each
-    account has a share of its own. `reason` is a word of ours."""
+    """Build `dlq.{account}.{reason}` for a message that came on `subject`.
+
+    Naming the account gives each a share of the queue of its own.
+    """
     parts = subject.split(".", 2)
     try:
         account = _account(parts[1])

@@ -5,19 +5,22 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import QuerySet
 
-from natsbridge.models import ParkedMessage, SubscriberStatus
+from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.retention.engine import retention
 
 # A subscriber that was killed says nothing; its last words are worth something for a while.
 STATUS_KEPT = timedelta(days=1)
 
 
-@retention.kind("parked messages")
-def parked_messages(now: datetime) -> QuerySet[ParkedMessage]:
-    """Settled ones stay as long as the others: were they gone before the dead-letter queue has
-    forgotten them, it could bring them back as new."""
-    before = now - timedelta(days=settings.PARKED_DAYS)
-    return ParkedMessage.objects.filter(parked_at__lt=before, replay_requested_at=None)
+@retention.kind("dead letters")
+def dead_letters(now: datetime) -> QuerySet[DeadLetter]:
+    """Return those that are older than the dead-letter queue keeps them.
+
+    Resolved ones stay as long as waiting ones: deleted earlier, the queue could mirror them again
+    as new.
+    """
+    before = now - timedelta(days=settings.DEAD_LETTER_DAYS)
+    return DeadLetter.objects.filter(dead_lettered_at__lt=before, replay_requested_at=None)
 
 
 @retention.kind("subscriber statuses")

@@ -69,7 +69,7 @@ def all_to(subscription: StreamSubscription) -> Reader:
 
 class Dispatcher:
     """Synchronous; a batch returns one verdict for each message once all writes are committed,
-    and the rejections, which are to be parked.
+    and the rejections, which become dead letters.
 
     Raises what says that a server is away (DATABASE_AWAY, DependencyAway): then no message is
     to blame, nothing is decided, and the batch is to be dispatched again.

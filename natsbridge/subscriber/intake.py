@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from natsbridge.client.pull import PullConsumer, raw_message
-from natsbridge.dead_letters.publisher import ParkingLot
+from natsbridge.dead_letters.publisher import DeadLetterPublisher
 from natsbridge.errors import BridgeError, DependencyAway
 from natsbridge.jetstream import declaration_settings, streams
 from natsbridge.jetstream.declarations import ACK_WAIT, TRIES
@@ -66,7 +66,7 @@ class DurableIntake:
         stream: str,
         consumer: str,
         read: Reader,
-        parked_body: Callable[[bytes], bytes] | None = None,
+        dead_letter_body: Callable[[bytes], bytes] | None = None,
         on_reading: Callable[[], None] | None = None,
         gather: float = 0.0,
     ) -> None:
@@ -80,7 +80,7 @@ class DurableIntake:
         self._worker = Worker(name)
         self._dispatcher = Dispatcher(read, tries=TRIES[consumer])
         self._rejections = Rejections(
-            ParkingLot(runtime, name, stream=stream, body=parked_body),
+            DeadLetterPublisher(runtime, name, stream=stream, body=dead_letter_body),
             runtime.counters,
             runtime.slow_lane,
             attempts=lambda rejection: self._dispatcher.attempts(rejection.message),
@@ -124,7 +124,7 @@ class DurableIntake:
             stream=subscription.stream,
             consumer=subscription.consumer,
             read=all_to(subscription),
-            parked_body=subscription.parked_body,
+            dead_letter_body=subscription.dead_letter_body,
             gather=subscription.gather,
         )
 
@@ -138,7 +138,7 @@ class DurableIntake:
                 finally:
                     for helper in helpers:
                         helper.cancel()
-            await self._rejections.park_the_rest()
+            await self._rejections.publish_the_rest()
         finally:
             self._carrying_on = False
             await self._pull.stop()

@@ -13,7 +13,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from natsbridge.client.connection import Connection
-from natsbridge.dead_letters.publisher import ParkingLot, Sample
+from natsbridge.dead_letters.publisher import DeadLetterPublisher, Sample
 from natsbridge.errors import DependencyAway
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import LiveSubscription, Rejection
@@ -48,7 +48,7 @@ class LiveIntake:
         self._connection = connection
         self._subscription = subscription
         self._worker = Worker(subscription.name)
-        self._parking = ParkingLot(runtime, subscription.name)
+        self._dead_letters = DeadLetterPublisher(runtime, subscription.name)
         self._sample = Sample()
         self._buffer: deque[RawMessage] = deque()
         self._buffered_bytes = 0
@@ -124,13 +124,13 @@ class LiveIntake:
             self._waiting_since = None
             self._count("messages", len(self._held))
             self._held = []
-            await self._park(rejections)
+            await self._publish(rejections)
 
-    async def _park(self, rejections: Sequence[Rejection]) -> None:
+    async def _publish(self, rejections: Sequence[Rejection]) -> None:
         if not rejections:
             return
         self._count("bad", len(rejections))
-        await self._parking.park(self._sample.of(rejections), lambda rejection: 1)
+        await self._dead_letters.publish(self._sample.of(rejections), lambda rejection: 1)
 
     def _count(self, what: str, number: int) -> None:
         self._runtime.counters[f"live.{self._subscription.name}.{what}"] += number

@@ -1,4 +1,4 @@
-"""What a durable intake has rejected, on its way into the dead-letter queue, beside the reading."""
+"""Publish what a durable intake rejects as dead letters, without holding up its reading."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from nats.aio.msg import Msg
 
-from natsbridge.dead_letters.publisher import ParkingLot
+from natsbridge.dead_letters.publisher import DeadLetterPublisher
 from natsbridge.jetstream.declarations import DLQ_PER_SUBJECT
 from natsbridge.registry import Rejection
 from natsbridge.rules.shares import Sender, Shares, sender_of
@@ -23,8 +23,8 @@ AT_ONCE = 100
 PAUSE, FLOOD_PAUSE = 0.05, 0.2
 # When stopping, what waits has so long.
 LAST_SECONDS = 5.0
-# A message that could not be parked is looked at again.
-NOT_PARKED_SECONDS = 15.0
+# A message whose dead letter could not be published comes again after this.
+UNPUBLISHED_SECONDS = 15.0
 
 Rejected = tuple[Msg, Rejection]
 
@@ -34,7 +34,7 @@ class Rejections:
 
     def __init__(
         self,
-        lot: ParkingLot,
+        publisher: DeadLetterPublisher,
         counters: Counter[str],
         slow_lane: SlowLane,
         *,
@@ -42,7 +42,7 @@ class Rejections:
         remove: Callable[[Rejected], Awaitable[None]],
         put_off: Callable[[Msg, float], Awaitable[None]],
     ) -> None:
-        self._lot = lot
+        self._publisher = publisher
         self._counters = counters
         self._slow_lane = slow_lane
         self._attempts = attempts
@@ -55,7 +55,7 @@ class Rejections:
 
     @property
     def messages(self) -> list[Msg]:
-        """Those that are neither parked yet nor put off."""
+        """Return those that are neither published yet nor put off."""
         return [message for message, _ in (*self._in_hand, *self._waiting)]
 
     def clear(self) -> None:
@@ -68,13 +68,13 @@ class Rejections:
         for message, rejection in rejected:
             size = len(message.data)
             if len(self._waiting) >= WAITING or self._waiting.bytes + size > WAITING_BYTES:
-                await self._put_off(message, NOT_PARKED_SECONDS)
+                await self._put_off(message, UNPUBLISHED_SECONDS)
                 put_off += 1
                 continue
             line = Sender(sender_of(message.subject).tenant, rejection.reason)
             self._waiting.add(line, (message, rejection), size)
             for displaced in self._waiting.displace(line, DLQ_PER_SUBJECT):
-                self._counters["parked.displaced"] += 1
+                self._counters["dead_letters.displaced"] += 1
                 await self._remove(displaced)
         self._came.set()
         return put_off
@@ -84,24 +84,26 @@ class Rejections:
             if not self._waiting:
                 self._came.clear()
                 await self._came.wait()
-            await self._park_some()
+            await self._publish_some()
             in_use = self._slow_lane.is_in_use(time.monotonic())
             await asyncio.sleep(FLOOD_PAUSE if in_use else PAUSE)
 
-    async def park_the_rest(self) -> None:
+    async def publish_the_rest(self) -> None:
         """As far as there is time for it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 while self._waiting:
-                    await self._park_some()
+                    await self._publish_some()
 
-    async def _park_some(self) -> None:
-        """What is to be parked is removed only once it is safe there."""
+    async def _publish_some(self) -> None:
+        """Publish the next dead letters; remove only messages that the queue has stored."""
         self._in_hand = self._waiting.take(AT_ONCE)
-        safe = await self._lot.park([rejection for _, rejection in self._in_hand], self._attempts)
+        safe = await self._publisher.publish(
+            [rejection for _, rejection in self._in_hand], self._attempts
+        )
         for rejected, is_safe in zip(self._in_hand, safe, strict=True):
             if is_safe:
                 await self._remove(rejected)
             else:
-                await self._put_off(rejected[0], NOT_PARKED_SECONDS)
+                await self._put_off(rejected[0], UNPUBLISHED_SECONDS)
         self._in_hand = ()

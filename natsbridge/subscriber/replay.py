@@ -1,4 +1,4 @@
-"""The side task that hands parked messages to their handlers once more, when somebody asks."""
+"""Hand dead letters to their handlers once more, when somebody asks for it."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import structlog
 from natsbridge.dead_letters import store
 from natsbridge.dead_letters.store import REPLAYS_CHANNEL, replay_some
 from natsbridge.errors import DependencyAway, InvalidSubject
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Registry, Rejection
 from natsbridge.runtime import Runtime, Worker
@@ -22,7 +22,7 @@ POLL_SECONDS = 10.0
 AT_ONCE = 100
 
 
-async def replay_parked(runtime: Runtime, registry: Registry) -> None:
+async def replay_dead_letters(runtime: Runtime, registry: Registry) -> None:
     """Until stopping."""
     asked = runtime.wakeups.on(REPLAYS_CHANNEL)
     worker = Worker("replays")
@@ -48,7 +48,7 @@ def handing_over(registry: Registry) -> store.Replay:
     more, to the one that the subject belongs to."""
     to_devices = device_messages(registry)
 
-    def replay(row: ParkedMessage, raw: RawMessage) -> Rejection | None:
+    def replay(row: DeadLetter, raw: RawMessage) -> Rejection | None:
         handler: BatchHandler
         content: Any = raw
         if row.source in registry.streams:

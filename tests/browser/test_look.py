@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from devices.commands.issue import issue
 from devices.enrolment.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from tenants.admin.asking import admin_name
 from tenants.credentials import revocations
 from tenants.models import Credential, User
@@ -160,12 +160,10 @@ def test_no_column_is_cut_on_a_laptop(
     backend(Command.objects.update, result={"disks": [disk]})
     subject = f"tenant.{device.tenant_id}.device.{device.pk}." + "t" * 80
     now = timezone.now()
-    backend(
-        ParkedMessage.objects.create, subject=subject, received_at=now, body=b"", detail="d" * 90
-    )
+    backend(DeadLetter.objects.create, subject=subject, received_at=now, body=b"", detail="d" * 90)
     sam = backend(User.objects.create_superuser, "sam")
     page = open_page(sam, "/login/?next=/", viewport=LAPTOP)
-    for name in ("tenants_auditentry", "natsbridge_parkedmessage"):
+    for name in ("tenants_auditentry", "natsbridge_deadletter"):
         page.goto(reverse(f"admin:{name}_changelist"))
         assert page.evaluate(HIDDEN, "#result_list") <= 0, name
     page = open_page(alice, f"/devices/{device.pk}/", viewport=LAPTOP)
@@ -188,19 +186,19 @@ def test_nothing_of_the_audit_is_cut_at_any_width(
     assert cells.evaluate_all(cut) == []
 
 
-def test_a_parked_message_of_one_long_word_is_as_wide_as_the_page(
+def test_a_dead_letter_of_one_long_word_is_as_wide_as_the_page(
     open_page: Open, backend: Backend
 ) -> None:
     sam = backend(User.objects.create_superuser, "sam")
     row = backend(
-        ParkedMessage.objects.create,
+        DeadLetter.objects.create,
         subject="ingest." + "s" * 200,
         received_at=timezone.now(),
         body=b"b" * 5_000,
         detail="d" * 2_000,
         headers={"Nats-Msg-Id": "h" * 500},
     )
-    address = reverse("admin:natsbridge_parkedmessage_change", args=[row.pk])
+    address = reverse("admin:natsbridge_deadletter_change", args=[row.pk])
     for size in (PHONE, {"width": 1024, "height": 800}, {"width": 1440, "height": 900}):
         page = open_page(sam, address, viewport=size)
         expect(page.locator(".preformatted").last).to_contain_text("bbb")

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 from devices.commands.issue import issue
 from devices.models import Connectivity, Device
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from tenants.admin.asking import admin_name
 from tenants.models import User
 from tests.browser.conftest import Backend, Open
@@ -88,7 +88,7 @@ def test_no_page_of_the_admin_breaks_its_policy(
 ) -> None:
     backend(device_with_much_to_show, device_a, alice)
     backend(
-        lambda: ParkedMessage.objects.create(subject="a.b", received_at=timezone.now(), body=b"{}")
+        lambda: DeadLetter.objects.create(subject="a.b", received_at=timezone.now(), body=b"{}")
     )
     sam = backend(User.objects.create_superuser, "sam", password="sam-password")
     page = open_page(sam, "/login/")

@@ -17,7 +17,7 @@ from devices.commands import issue as commands
 from devices.enrolment import actions as enrolment
 from devices.errors import DeviceCannotMove
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
-from natsbridge.models import ParkedMessage, Pruning
+from natsbridge.models import DeadLetter, Pruning
 from natsbridge.subscriber import status
 from tenants import actions
 from tenants.models import Group, Role, Tenant, User
@@ -418,8 +418,8 @@ def test_the_first_page_tells_how_things_stand(
     commands.issue(device_a, "ping", {}, by=staff)
     finished(device_a, staff)
     for age in (timedelta(0), timedelta(days=2)):
-        ParkedMessage.objects.create(
-            parked_at=timezone.now() - age,
+        DeadLetter.objects.create(
+            dead_lettered_at=timezone.now() - age,
             received_at=timezone.now(),
             subject="tenant.x",
             body=b"{",
@@ -430,7 +430,7 @@ def test_the_first_page_tells_how_things_stand(
         "Devices": {"Online": 1, "Stale": 0, "Offline": 1, "Unknown": 0},
         "Commands": {"Queued": 1, "Sent": 0, "Delivered": 0},
         "Subscribers": {"Running": 1},
-        "Messages parked in 24 hours": {"malformed": 1},
+        "Dead letters in 24 hours": {"malformed": 1},
         "Old rows removed": {"Never yet": 0},
     }
 

@@ -1,4 +1,4 @@
-"""Messages that could not be used: parked at the broker, mirrored, replayed, seen by operators."""
+"""Dead letters: published to the broker, mirrored, replayed, seen by operators."""
 
 import io
 import os
@@ -17,14 +17,14 @@ from devices.presence.heard import heard
 from devices.telemetry import intake as live_metrics
 from devices.telemetry import ring_buffers
 from natsbridge.dead_letters import store
-from natsbridge.models import ParkedMessage, SubscriberStatus
+from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.subscriber import intake, rejections, status
 from natsbridge.subscriber.breaker import DATABASE
 from tenants.models import Group, User
 from tests.support.people import Enrolled, enrol
 from tests.support.system import Agent, System, eventually
 
-State = ParkedMessage.State
+State = DeadLetter.State
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_message_that_came_too_early_is_replayed_with_its_own_time(
 ) -> None:
     command = uuid4()
     agent.answer(command, result="pong")
-    row = eventually(ParkedMessage.objects.filter(reason="unknown_command").first)
+    row = eventually(DeadLetter.objects.filter(reason="unknown_command").first)
     assert (row.device, row.tenant, row.kind) == (agent.device, agent.tenant, "response")
     Command.objects.create(
         uuid=command,
@@ -61,19 +61,19 @@ def test_a_message_that_came_too_early_is_replayed_with_its_own_time(
     assert "unknown_command: 1" in dead_letters("list")
     assert "pong" in dead_letters("show", row.pk)
     assert dead_letters("replay", "--reason", "unknown_command") == "1 to be replayed\n"
-    eventually(ParkedMessage.objects.filter(state=State.REPLAYED).exists)
+    eventually(DeadLetter.objects.filter(state=State.REPLAYED).exists)
     answered = Command.objects.get(uuid=command)
     assert (answered.state, answered.result) == (CommandState.SUCCEEDED, "pong")
     assert answered.finished_at == row.received_at
     assert dead_letters("replay", row.pk) == "0 to be replayed\n"
 
 
-def test_a_replay_of_what_is_still_bad_is_parked_again(agent: Agent) -> None:
+def test_a_replay_of_what_is_still_bad_stays_a_dead_letter(agent: Agent) -> None:
     agent.report("monitoring", b"{no json")
     agent.stream_metric("cpu_percent", b"{neither")
-    eventually(lambda: ParkedMessage.objects.count() == 2)
+    eventually(lambda: DeadLetter.objects.count() == 2)
     dead_letters("replay", "--all")
-    eventually(lambda: ParkedMessage.objects.filter(attempts=2).count() == 2)
+    eventually(lambda: DeadLetter.objects.filter(attempts=2).count() == 2)
     assert store.counts_by_reason() == {"malformed_json": 2}
     assert dead_letters("discard", "--all") == "2 gone\n"
     assert dead_letters("list") == "No dead letters.\n"
@@ -95,16 +95,16 @@ def test_an_unknown_dead_letter_is_named(db: None) -> None:
 def test_without_the_dead_letter_queue_a_message_stays_where_it_is(
     system: System, agent: Agent, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rejections, "NOT_PARKED_SECONDS", 0.2)
+    monkeypatch.setattr(rejections, "UNPUBLISHED_SECONDS", 0.2)
     monkeypatch.setattr(status, "BEAT_SECONDS", 0.2)
     settings.DLQ_MAX_BYTES = 2**62  # so it cannot be made again
     system.as_platform_owner(lambda js: js.delete_stream("DLQ"))
     agent.report("monitoring", b"{no json")
-    eventually(lambda: counters().get("ingest.not_parked", 0) > 1)
-    assert "parked.malformed_json" not in counters()
+    eventually(lambda: counters().get("ingest.dead_letters_unpublished", 0) > 1)
+    assert "dead_letters.malformed_json" not in counters()
     settings.DLQ_MAX_BYTES = 1024**2
-    eventually(lambda: ParkedMessage.objects.count() == 1)
-    eventually(lambda: counters().get("parked.malformed_json") == 1)
+    eventually(lambda: DeadLetter.objects.count() == 1)
+    eventually(lambda: counters().get("dead_letters.malformed_json") == 1)
 
 
 def counters() -> dict[str, int]:

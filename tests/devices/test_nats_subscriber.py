@@ -190,13 +190,13 @@ def test_a_part_that_there_is_not_is_named_beside_those_that_there_are() -> None
         call_command("nats_subscriber", only=["auth", "authentication"])
 
 
-def test_what_is_parked_is_counted_by_its_reason(
+def test_dead_letters_are_counted_by_their_reason(
     system: System, group_a: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "BEAT_SECONDS", 0.2)
     agent = system.running_agent(enrol(group_a, "anna-laptop"))
     agent.report("monitoring", b"{no json")
-    eventually(lambda: _counters().get("parked.malformed_json") == 1)
+    eventually(lambda: _counters().get("dead_letters.malformed_json") == 1)
 
 
 def _counters() -> dict[str, int]:

@@ -21,7 +21,7 @@ from devices.models import (
     RegistrationProof,
     Reporter,
 )
-from natsbridge.models import ParkedMessage, SubscriberStatus
+from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.retention.engine import prune, retention
 from tenants.audit import sealing
 from tenants.audit import writer as audit
@@ -241,13 +241,18 @@ def test_what_the_library_of_logins_keeps_goes(db: None) -> None:
 def test_the_bridges_own_rows_go(db: None) -> None:
     asked = {"replay_requested_at": NOW}
     for reason, days, fields in [("old", 31, {}), ("asked for", 31, asked), ("new", 29, {})]:
-        ParkedMessage.objects.create(
-            reason=reason, subject="s", body=b"", received_at=NOW, parked_at=ago(days), **fields
+        DeadLetter.objects.create(
+            reason=reason,
+            subject="s",
+            body=b"",
+            received_at=NOW,
+            dead_lettered_at=ago(days),
+            **fields,
         )
     for instance, days in {"dead": 1.1, "silent": 0.5}.items():
         SubscriberStatus.objects.create(
             instance=instance, started_at=ago(9), beat_at=ago(days), connected=True
         )
-    assert pruned("parked messages") == pruned("subscriber statuses") == 1
-    assert left(ParkedMessage, "reason") == {"asked for", "new"}
+    assert pruned("dead letters") == pruned("subscriber statuses") == 1
+    assert left(DeadLetter, "reason") == {"asked for", "new"}
     assert left(SubscriberStatus, "instance") == {"silent"}

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from devices.enrolment import credentials as device_credentials
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from tenants import actions
 from tenants.actions import limits, suspension
 from tenants.audit import writer as audit
@@ -107,7 +107,7 @@ def test_who_is_revoked_or_suspended_is_disconnected_and_stays_out(
     assert not otto.gets_in()
     told = eventually(refusals.filter(device_uuid=otto.device.pk).first)
     assert (told.tenant_uuid, told.actor_kind) == (group_a.tenant_id, ActorKind.DEVICE)
-    assert not ParkedMessage.objects.exists()
+    assert not DeadLetter.objects.exists()
     suspension.resume_tenant(tenant, by=None)
     eventually(otto.gets_in)
 

@@ -12,7 +12,7 @@ from natsbridge.retention.engine import count, prune, retention
 
 class Command(PlainCommand):
     help = (
-        "Removes old commands, presence history, audit entries, parked messages, and sessions, "
+        "Removes old commands, presence history, audit entries, dead letters, and sessions, "
         "keys and credentials that open nothing any more, each after the days that the settings "
         "give it. A running subscriber does this once a day by itself. Exits with 1 when a kind "
         "could not be pruned; the others are."

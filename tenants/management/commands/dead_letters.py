@@ -10,10 +10,10 @@ from django.db.models import QuerySet
 
 from natsbridge.dead_letters import store
 from natsbridge.management.base import PlainCommand
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from natsbridge.protocol.text import readable
 
-State = ParkedMessage.State
+State = DeadLetter.State
 FILTERS = ("reason", "kind", "tenant", "device")
 
 
@@ -29,12 +29,12 @@ class Command(PlainCommand):
         for name in FILTERS:
             parser.add_argument(f"--{name}", help=f"all of this {name}")
         parser.add_argument("--all", action="store_true", help="replay, discard: all there are")
-        parser.add_argument("--state", choices=State.values, default=State.PARKED)
+        parser.add_argument("--state", choices=State.values, default=State.WAITING)
         parser.add_argument("--limit", type=int, default=50, help="list: so many (default 50)")
 
     def handle(self, *args: Any, what: str, ids: list[int], **options: Any) -> None:
         chosen = {name: options[name] for name in FILTERS if options[name]}
-        rows = ParkedMessage.objects.filter(**chosen)
+        rows = DeadLetter.objects.filter(**chosen)
         if ids:
             rows = rows.filter(pk__in=ids)
         if what != "list":
@@ -50,17 +50,17 @@ class Command(PlainCommand):
             number = work(rows, by=getpass.getuser())
             self.stdout.write(f"{number} to be replayed" if what == "replay" else f"{number} gone")
 
-    def _list(self, rows: QuerySet[ParkedMessage], limit: int) -> None:
+    def _list(self, rows: QuerySet[DeadLetter], limit: int) -> None:
         found = list(rows.defer("body")[:limit])
         if not found:
             self.stdout.write("No dead letters.")
         for row in found:
-            line = (row.pk, row.parked_at.isoformat("T", "seconds"), row.reason, row.subject)
+            line = (row.pk, row.dead_lettered_at.isoformat("T", "seconds"), row.reason, row.subject)
             self.stdout.write("  ".join(map(str, line)))
         for reason, number in store.counts_by_reason().items():
             self.stderr.write(f"{reason}: {number}")
 
-    def _show(self, rows: QuerySet[ParkedMessage], ids: list[int]) -> None:
+    def _show(self, rows: QuerySet[DeadLetter], ids: list[int]) -> None:
         if not ids:
             raise CommandError("Name the ID of a message; list shows them.")
         for row in rows:
@@ -74,7 +74,7 @@ class Command(PlainCommand):
 
 
 def _refuse_unknown(ids: list[int]) -> None:
-    known = ParkedMessage.objects.filter(pk__in=ids).values_list("pk", flat=True)
+    known = DeadLetter.objects.filter(pk__in=ids).values_list("pk", flat=True)
     unknown = sorted(set(ids) - set(known))
     if unknown:
         raise CommandError(f"There is no dead letter {', '.join(map(str, unknown))}.")

@@ -19,7 +19,7 @@ from devices.live import consumers, frames, open_pages
 from devices.models import Connectivity, Device
 from devices.presence import heard
 from devices.telemetry import reports, ring_buffers
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from tenants.models import Group, Membership, User
 from tests.support.people import Enrolled, enrol
 from tests.support.system import Agent, System, eventually
@@ -64,7 +64,7 @@ def test_a_ring_buffer_is_bounded(agent: Agent, enrolled: Enrolled) -> None:
 def test_a_device_cannot_invent_metrics_without_end(agent: Agent, enrolled: Enrolled) -> None:
     for number in range(80):
         agent.stream_metric(f"invented_{number}", {"value": number})
-    eventually(lambda: ParkedMessage.objects.filter(reason="too_many_metrics").count() == 16)
+    eventually(lambda: DeadLetter.objects.filter(reason="too_many_metrics").count() == 16)
     names = [f"invented_{number}" for number in range(80)]
     assert len(ring_buffers.recent(enrolled.device.pk, names)) == 64
 
@@ -88,13 +88,13 @@ def test_seconds_and_milliseconds_mean_the_same_moment(agent: Agent, enrolled: E
         ({"value": 1, "device_uuid": "someone else"}, "foreign_identity"),
     ],
 )
-def test_a_bad_point_is_parked_and_its_neighbours_are_stored(
+def test_a_bad_point_becomes_a_dead_letter_and_its_neighbours_are_stored(
     agent: Agent, enrolled: Enrolled, body: object, reason: str
 ) -> None:
     agent.stream_metric("cpu_percent", body)
     agent.stream_metric("cpu_percent", {"value": 7})
     eventually(lambda: values(enrolled.device, "cpu_percent") == [7])
-    eventually(lambda: ParkedMessage.objects.filter(reason=reason).count() == 1)
+    eventually(lambda: DeadLetter.objects.filter(reason=reason).count() == 1)
 
 
 def test_a_device_whose_live_metrics_come_was_heard_though_it_sends_no_heartbeat(

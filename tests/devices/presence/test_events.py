@@ -242,7 +242,7 @@ def test_a_deleted_device_or_an_unknown_account_is_no_error(tenant_a: Tenant) ->
     assert not BrokerSession.objects.exists()
 
 
-def test_what_cannot_be_read_is_rejected_and_parked_without_any_jwt() -> None:
+def test_what_cannot_be_read_is_rejected_and_kept_without_any_jwt() -> None:
     autodiscover_modules("handlers")
     subscription = registry.streams["presence"]
     dispatcher = Dispatcher(all_to(subscription), tries=TRIES[subscription.consumer])
@@ -252,7 +252,7 @@ def test_what_cannot_be_read_is_rejected_and_parked_without_any_jwt() -> None:
     )
     assert verdicts == [Verdict.REJECTED]
     assert [rejection.reason for rejection in rejections] == ["malformed_json"]
-    assert b"c2lnbmF0dXJl" not in subscription.parked_body(body)
+    assert b"c2lnbmF0dXJl" not in subscription.dead_letter_body(body)
 
 
 def test_a_command_goes_to_whom_the_broker_has_and_not_to_whom_it_has_lost(

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from devices.commands import issue as commands
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from tenants.models import Group, User
 from tests.support.people import Enrolled, enrol
 from tests.support.system import Agent, System, eventually
@@ -30,8 +30,8 @@ def connectivity(device: Device) -> Connectivity:
     return Connectivity.objects.get(device=device)
 
 
-def parked(reason: str) -> int:
-    return ParkedMessage.objects.filter(reason=reason).count()
+def dead_letters(reason: str) -> int:
+    return DeadLetter.objects.filter(reason=reason).count()
 
 
 def test_a_bare_heartbeat_and_a_wrapped_one_both_count(agent: Agent, enrolled: Enrolled) -> None:
@@ -106,7 +106,7 @@ def test_ten_thousand_responses_and_heartbeats_of_a_stopped_subscriber_are_caugh
 
 def test_a_device_cannot_invent_kinds_without_end(agent: Agent, enrolled: Enrolled) -> None:
     agent.report_all("monitoring", [{"monitoring_type": f"m{number}"} for number in range(150)])
-    eventually(lambda: parked("too_many_kinds") == 50)
+    eventually(lambda: dead_letters("too_many_kinds") == 50)
     assert RealtimeData.objects.filter(device=enrolled.device).count() == 100
     agent.report("monitoring", {"monitoring_type": "m1", "free": 1})
     eventually(lambda: RealtimeData.objects.filter(data__free=1).exists())
@@ -134,14 +134,14 @@ def test_a_device_cannot_invent_kinds_without_end(agent: Agent, enrolled: Enroll
         ("status", [1, 2], "wrong_type"),
     ],
 )
-def test_a_bad_message_is_parked_with_its_reason_and_holds_up_nobody(
+def test_a_bad_message_becomes_a_dead_letter_with_its_reason_and_holds_up_nobody(
     agent: Agent, enrolled: Enrolled, kind: str, body: object, reason: str
 ) -> None:
     agent.report(kind, body)
     agent.heartbeat(session_id="after")
     eventually(lambda: connectivity(enrolled.device).session_id == "after")
-    eventually(lambda: parked(reason) == 1)
-    row = ParkedMessage.objects.get()
+    eventually(lambda: dead_letters(reason) == 1)
+    row = DeadLetter.objects.get()
     assert bytes(row.body).startswith(body[:100] if isinstance(body, bytes) else b"")
     assert row.detail
 
@@ -154,7 +154,7 @@ def test_a_heartbeat_that_cannot_be_read_still_shows_that_its_device_is_there(
     before = eventually(lambda: connectivity(enrolled.device).last_heartbeat)
     agent.report("heartbeat", body)
     eventually(lambda: (connectivity(enrolled.device).last_heartbeat or before) > before)
-    eventually(lambda: ParkedMessage.objects.count() == 1)
+    eventually(lambda: DeadLetter.objects.count() == 1)
     assert connectivity(enrolled.device).session_id == "before"
     assert connectivity(enrolled.device).presence == "online"
 
@@ -165,18 +165,18 @@ def test_what_cannot_be_read_shows_nothing_of_a_device_that_is_not_the_accounts(
     victim = enrol(group_b, "berta-server").device
     tenant = system.tenant_agent(agent)
     tenant.publish(f"tenant.{agent.tenant}.device.{victim.pk}.heartbeat", b"{")
-    eventually(lambda: ParkedMessage.objects.count() == 1)
+    eventually(lambda: DeadLetter.objects.count() == 1)
     assert connectivity(victim).last_heartbeat is None
     assert connectivity(victim).last_seen_online is None
 
 
-def test_a_response_to_another_devices_command_is_parked(
+def test_a_response_to_another_devices_command_becomes_a_dead_letter(
     system: System, agent: Agent, group_a: Group, alice: User
 ) -> None:
     other = enrol(group_a, "other").device
     row = commands.issue(other, "ping", {}, by=alice)
     agent.answer(row.uuid)
-    eventually(lambda: parked("foreign_command") == 1)
+    eventually(lambda: dead_letters("foreign_command") == 1)
     row.refresh_from_db()
     assert row.state == CommandState.QUEUED
 
@@ -187,7 +187,7 @@ def test_a_device_that_the_accounts_tenant_does_not_own_is_refused(
     """As when a device was deleted while its credential still works."""
     enrolled.device.delete()
     agent.heartbeat()
-    eventually(lambda: parked("unknown_device") == 1)
+    eventually(lambda: dead_letters("unknown_device") == 1)
 
 
 def test_the_tenants_own_credential_cannot_speak_for_another_tenants_device(
@@ -197,7 +197,7 @@ def test_the_tenants_own_credential_cannot_speak_for_another_tenants_device(
     victim = enrol(group_b, "berta-server").device
     tenant = system.tenant_agent(agent)
     tenant.publish(f"tenant.{agent.tenant}.device.{victim.pk}.heartbeat")
-    eventually(lambda: parked("unknown_device") == 1)
+    eventually(lambda: dead_letters("unknown_device") == 1)
     assert connectivity(victim).last_heartbeat is None
 
 
@@ -213,7 +213,7 @@ def test_a_subject_that_is_not_utf8_does_not_deafen_the_subscriber(
     agent: Agent, enrolled: Enrolled
 ) -> None:
     agent.publish_raw(b"demo.system.%s.\xff\xfe" % str(enrolled.device.pk).encode())
-    eventually(lambda: parked("bad_subject") == 1)
+    eventually(lambda: dead_letters("bad_subject") == 1)
     agent.heartbeat(session_id="still heard")
     eventually(lambda: connectivity(enrolled.device).session_id == "still heard")
 
@@ -222,7 +222,7 @@ def test_a_message_dressed_up_as_a_server_status_is_still_handled(
     agent: Agent, enrolled: Enrolled
 ) -> None:
     agent.publish_with_headers("heartbeat", b"", {"Status": "404", "Description": "No Messages"})
-    eventually(lambda: parked("malformed_json") == 1)
+    eventually(lambda: dead_letters("malformed_json") == 1)
 
 
 def test_a_missing_stream_is_made_again(system: System, agent: Agent, enrolled: Enrolled) -> None:
@@ -255,4 +255,4 @@ def test_postgres_away_costs_nothing_but_time(
     postgres_server.start()
     eventually(lambda: connectivity(enrolled.device).session_id == "meanwhile")
     eventually(lambda: enrolled.device.realtime_data.count() == 20)
-    assert not ParkedMessage.objects.exists()
+    assert not DeadLetter.objects.exists()

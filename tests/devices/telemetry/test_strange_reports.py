@@ -177,7 +177,7 @@ def test_a_clock_an_hour_ahead_changes_no_time_but_the_one_that_says_so(
         assert before <= moment <= timezone.now()
 
 
-def test_a_response_of_a_device_that_is_deleted_meanwhile_is_parked_with_the_reason(
+def test_a_response_of_a_device_deleted_meanwhile_becomes_a_dead_letter_with_the_reason(
     device_a: Device, command: Command
 ) -> None:
     uuid = device_a.pk

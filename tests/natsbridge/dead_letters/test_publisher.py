@@ -1,4 +1,4 @@
-"""Parking on a real broker: safe there first, then gone from where it was."""
+"""Dead letters on a real broker: stored there first, then removed from where they were."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from natsbridge.client.connection import Connection
-from natsbridge.dead_letters.publisher import ParkingLot, Sample
+from natsbridge.dead_letters.publisher import DeadLetterPublisher, Sample
 from natsbridge.jetstream import streams
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.protocol import dead_letter
@@ -20,11 +20,11 @@ from tests.support.broker import Broker
 ACCOUNT = "A" * 56
 
 
-async def lot(broker: Broker, **options: Any) -> ParkingLot:
+async def publisher_to(broker: Broker, **options: Any) -> DeadLetterPublisher:
     peer = await broker.connect_subscriber()
     connection = cast("Connection", SimpleNamespace(client=peer.client))
     runtime = Runtime(connection, Wakeups(()), "test", Counter())
-    return ParkingLot(runtime, "ingest", stream="INGEST", **options)
+    return DeadLetterPublisher(runtime, "ingest", stream="INGEST", **options)
 
 
 def rejection(sequence: int = 1, body: bytes = b"{", account: str = ACCOUNT) -> Rejection:
@@ -33,16 +33,16 @@ def rejection(sequence: int = 1, body: bytes = b"{", account: str = ACCOUNT) -> 
     return Rejection(raw, "malformed_json", "why")
 
 
-async def parked(broker: Broker) -> int:
+async def published(broker: Broker) -> int:
     platform = await broker.connect_as(broker.platform)
     return (await platform.jetstream.stream_info(streams.DLQ)).state.messages
 
 
-async def test_a_message_is_parked_once_with_all_that_came(broker: Broker) -> None:
-    parking, one = await lot(broker), rejection()
+async def test_a_message_is_published_once_with_all_that_came(broker: Broker) -> None:
+    publisher, one = await publisher_to(broker), rejection()
     for _ in range(2):
-        assert await parking.park([one], lambda _: 3) == [True]
-    assert await parked(broker) == 1
+        assert await publisher.publish([one], lambda _: 3) == [True]
+    assert await published(broker) == 1
     platform = await broker.connect_as(broker.platform)
     kept = await platform.jetstream.get_last_msg(streams.DLQ, f"dlq.{ACCOUNT}.malformed_json")
     label, body = dead_letter.unpack(kept.data or b"")
@@ -50,34 +50,38 @@ async def test_a_message_is_parked_once_with_all_that_came(broker: Broker) -> No
 
 
 async def test_what_must_not_be_kept_of_a_body_is_not(broker: Broker) -> None:
-    parking = await lot(broker, body=lambda data: data.replace(b"secret", b"(removed)"))
-    assert await parking.park([rejection(body=b"a secret")], lambda _: 1) == [True]
+    publisher = await publisher_to(broker, body=lambda data: data.replace(b"secret", b"(removed)"))
+    assert await publisher.publish([rejection(body=b"a secret")], lambda _: 1) == [True]
     platform = await broker.connect_as(broker.platform)
     kept = await platform.jetstream.get_last_msg(streams.DLQ, "dlq.>")
     assert dead_letter.unpack(kept.data or b"")[1] == b"a (removed)"
 
 
-async def test_a_body_as_large_as_a_message_is_parked(broker: Broker) -> None:
-    assert await (await lot(broker)).park([rejection(body=b"x" * 1024**2)], lambda _: 1) == [True]
+async def test_a_body_as_large_as_a_message_is_published(broker: Broker) -> None:
+    assert await (await publisher_to(broker)).publish(
+        [rejection(body=b"x" * 1024**2)], lambda _: 1
+    ) == [True]
 
 
 async def test_without_the_queue_nothing_is_said_to_be_safe_and_it_is_made(
     own_broker: Broker,
 ) -> None:
-    parking = await lot(own_broker)
+    publisher = await publisher_to(own_broker)
     many = [rejection(number) for number in range(1, 250)]
-    assert not any(await parking.park(many, lambda _: 1))
-    assert all(await parking.park(many, lambda _: 1))
-    assert await parked(own_broker) == len(many)
+    assert not any(await publisher.publish(many, lambda _: 1))
+    assert all(await publisher.publish(many, lambda _: 1))
+    assert await published(own_broker) == len(many)
 
 
 async def test_one_accounts_flood_displaces_no_other_in_the_queue(broker: Broker) -> None:
     platform = await broker.connect_as(broker.platform)
     wanted = (await platform.jetstream.stream_info(streams.DLQ)).config
     await platform.jetstream.update_stream(wanted, max_msgs_per_subject=10)
-    parking, calm = await lot(broker), "A" + "B" * 55
-    await parking.park([rejection(number, account=calm) for number in range(1, 6)], lambda _: 1)
-    await parking.park([rejection(number) for number in range(10, 60)], lambda _: 1)
+    publisher, calm = await publisher_to(broker), "A" + "B" * 55
+    await publisher.publish(
+        [rejection(number, account=calm) for number in range(1, 6)], lambda _: 1
+    )
+    await publisher.publish([rejection(number) for number in range(10, 60)], lambda _: 1)
     info = await platform.jetstream.stream_info(streams.DLQ, subjects_filter="dlq.>")
     assert info.state.subjects == {
         f"dlq.{calm}.malformed_json": 5,

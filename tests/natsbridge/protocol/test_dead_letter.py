@@ -54,7 +54,7 @@ def test_what_is_no_dead_letter_is_said_to_be_none(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "reason", "parked_at"),
+    ("subject", "reason", "expected"),
     [
         (f"ingest.{ACCOUNT}.tenant.x", "wrong_type", f"dlq.{ACCOUNT}.wrong_type"),
         (f"broker.{ACCOUNT}.connect", "bad word.>", f"dlq.{ACCOUNT}.bad_word__"),
@@ -63,6 +63,6 @@ def test_what_is_no_dead_letter_is_said_to_be_none(data: bytes) -> None:
     ],
 )
 def test_each_account_and_reason_has_a_subject_of_its_own(
-    subject: str, reason: str, parked_at: str
+    subject: str, reason: str, expected: str
 ) -> None:
-    assert subjects.dead_letter_subject(subject, reason) == parked_at
+    assert subjects.dead_letter_subject(subject, reason) == expected

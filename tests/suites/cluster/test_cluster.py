@@ -14,7 +14,7 @@ from devices.enrolment import credentials as device_credentials
 from devices.models import BrokerSession, Device, PresenceChange
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
-from natsbridge.models import ParkedMessage
+from natsbridge.models import DeadLetter
 from tenants.credentials import revocations as credentials
 from tenants.credentials.revocations import Issued
 from tenants.models import Action, AuditEntry, BrokerAccount, Group
@@ -127,7 +127,7 @@ def test_the_death_of_a_streams_leader_loses_nothing_that_was_acknowledged(
     eventually(lambda: not any(load.missing() for load in loads), within=ELECTION)
     assert seen == {Status.ONLINE}
     assert not PresenceChange.objects.exclude(presence="online").exists()
-    assert [str(each) for each in ParkedMessage.objects.all()] == []
+    assert [str(each) for each in DeadLetter.objects.all()] == []
     with capsys.disabled():
         waits = ", ".join(f"{load.longest_wait:.1f} s" for load in loads)
         print(f"\n{sum(load.count for load in loads)} acknowledged; without one for {waits}")

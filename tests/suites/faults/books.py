@@ -10,8 +10,10 @@ from uuid import UUID
 
 import psycopg
 
+from natsbridge.models import DeadLetter
 from tests.suites.faults.ledger import Acknowledged
 
+DEAD_LETTERS = DeadLetter._meta.db_table
 OPEN = ("queued", "sent", "delivered")
 INTERRUPTED = "interrupted: the agent ended while it ran this; it is not run again"
 NO_RESPONSE = "no response"
@@ -40,9 +42,9 @@ class Rows:
     beats: dict[UUID, int] = field(default_factory=dict)
     reports: dict[tuple[UUID, str], int] = field(default_factory=dict)
     commands: dict[UUID, CommandRow] = field(default_factory=dict)
-    # Command ids in parked responses, and how many messages are parked for which reason.
-    parked_responses: set[UUID] = field(default_factory=set)
-    parked: Counter[str] = field(default_factory=Counter)
+    # Command ids of responses that became dead letters; how many dead letters there are by reason.
+    dead_letter_responses: set[UUID] = field(default_factory=set)
+    dead_letters: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def read(cls, url: str) -> "Rows":
@@ -63,12 +65,12 @@ class Rows:
             ):
                 rows.commands[row[0]] = CommandRow(*row)
             for reason, body in database.execute(
-                "SELECT reason, body FROM natsbridge_parkedmessage"
+                f"SELECT reason, body FROM {DEAD_LETTERS}"  # noqa: S608
             ):
-                rows.parked[reason] += 1
+                rows.dead_letters[reason] += 1
                 content = json.loads(body)
                 if "command_id" in content:
-                    rows.parked_responses.add(UUID(content["command_id"]))
+                    rows.dead_letter_responses.add(UUID(content["command_id"]))
         return rows
 
 
@@ -82,7 +84,7 @@ class Devices:
 
 
 def missing(acknowledged: Acknowledged, rows: Rows) -> list[str]:
-    """Each acknowledged message that is neither in the database nor parked."""
+    """Each acknowledged message that is neither stored nor a dead letter."""
     lost = [
         f"heartbeat {number} of {device}: the stored one is {rows.beats.get(device)}"
         for device, number in acknowledged.beats.items()
@@ -94,8 +96,8 @@ def missing(acknowledged: Acknowledged, rows: Rows) -> list[str]:
         if rows.reports.get((device, kind), 0) < number
     ]
     lost += [
-        f"response to {uuid}, a command that never was: not parked"
-        for uuid in acknowledged.strays - rows.parked_responses
+        f"response to {uuid}, a command that never was: no dead letter"
+        for uuid in acknowledged.strays - rows.dead_letter_responses
     ]
     for uuid in acknowledged.receipts:
         row = rows.commands.get(uuid)

@@ -302,7 +302,7 @@ class Drill:
                     f"{name} {ledger.totals[name]}"
                     for name in ("beat", "report", "stray", "receipt", "answer")
                 ),
-                f"parked: {dict(rows.parked)}",
+                f"dead letters: {dict(rows.dead_letters)}",
                 f"commands: {dict(states)}; issued and answered for by the API "
                 f"{ledger.totals['issued']}; simulated runs {ledger.totals['ran']}",
             ]

@@ -232,7 +232,7 @@ class Stage:
             "NATS_MONITOR_URL": self._nats.monitor_url,
             "PUBLIC_URL": f"http://{LOOPBACK}:{self.network.port('web.people')}",
             "COMMAND_RESPONSE_SECONDS": str(RESPONSE_SECONDS),
-            "PARKED_MESSAGES_MAX": "1000000",
+            "DEAD_LETTER_MESSAGES_MAX": "1000000",
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -36,7 +36,7 @@ def whole() -> Rows:
         beats={DEVICE: 7},
         reports={(DEVICE, "k1"): 91},
         commands={COMMAND: SUCCEEDED},
-        parked_responses={COMMAND},
+        dead_letter_responses={COMMAND},
     )
 
 
@@ -57,7 +57,7 @@ def test_a_newer_heartbeat_stands_for_an_older_one(acknowledged: Acknowledged) -
         (lambda rows: rows.beats.update({DEVICE: 6}), "heartbeat 7"),
         (lambda rows: rows.beats.clear(), "heartbeat 7"),
         (lambda rows: rows.reports.update({(DEVICE, "k1"): 1}), "report 91 of kind k1"),
-        (lambda rows: rows.parked_responses.clear(), "not parked"),
+        (lambda rows: rows.dead_letter_responses.clear(), "no dead letter"),
         (lambda rows: rows.commands.clear(), "is not there"),
         (
             lambda rows: rows.commands.update({COMMAND: replace(SUCCEEDED, state="sent")}),

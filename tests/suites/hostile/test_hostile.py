@@ -1,5 +1,5 @@
 """Nothing that can be sent stops the subscriber: each message that the broker took is stored, or
-parked with its reason."""
+a dead letter with its reason."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from django.db.models import Count
 from pytest_django.fixtures import Settings
 
 from devices.models import Connectivity, Device
-from natsbridge.models import ParkedMessage, SubscriberStatus
+from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.subscriber.status import service_state
 from tenants.models import BrokerAccount, Group
 from tests.devices.test_nats_subscriber import database_url
@@ -60,8 +60,8 @@ class Process:
             | {
                 "DATABASE_URL": database_url(),
                 "NATS_URL": django_settings.NATS_URL,
-                "PARKED_MESSAGES_MAX": str(10 * MANY),
-                "PARKED_BYTES_MAX": str(8 * 1024**3),
+                "DEAD_LETTER_MESSAGES_MAX": str(10 * MANY),
+                "DEAD_LETTER_BYTES_MAX": str(8 * 1024**3),
                 # Who sends them so fast is not what this is about.
                 "DEVICE_MESSAGES_PER_SECOND": "100000",
                 "DEVICE_BYTES_PER_SECOND": str(1024**3),
@@ -117,35 +117,36 @@ class Attack:
         seconds = time.monotonic() - self._began
         handled: dict[str, int] = {}
         reasons: Counter[str] = Counter()
-        parked: dict[str, int] = {}
+        dead_letters: dict[str, int] = {}
 
         def agrees() -> bool:
-            """A message is counted before what was parked of it: one status may lack that."""
-            nonlocal handled, reasons, parked
+            """A message is counted before its dead letters are: one status may lack that."""
+            nonlocal handled, reasons, dead_letters
             handled = self._handled(taken) or {}
             reasons = Counter(
-                dict(ParkedMessage.objects.order_by().values_list("reason").annotate(Count("pk")))
+                dict(DeadLetter.objects.order_by().values_list("reason").annotate(Count("pk")))
             )
-            parked = {
-                name.removeprefix("parked."): number
+            dead_letters = {
+                name.removeprefix("dead_letters."): number
                 for name, number in handled.items()
-                if name.startswith("parked.")
+                if name.startswith("dead_letters.")
             }
-            return bool(handled) and reasons == parked
+            return bool(handled) and reasons == dead_letters
 
         eventually(agrees)
         assert not reasons["failed"], "what is wrong with a message is known before it is written"
-        assert not any(handled.get(f"{part}.not_parked") for part in PARTS)
-        wronged = ParkedMessage.objects.extra(
+        assert not any(handled.get(f"{part}.dead_letters_unpublished") for part in PARTS)
+        wronged = DeadLetter.objects.extra(
             where=["position(%s in body) > 0"], params=[f'"agent_version": "{HONEST}"'.encode()]
         )
         assert not wronged.exists(), "an honest message suffers nothing"
         assert Connectivity.objects.filter(agent_version=HONEST).exists()
         return "\n".join(
             [
-                f"\n{taken} taken in {seconds:.0f} s (seed {SEED}): {taken - sum(parked.values())} "
-                f"stored, {sum(parked.values())} parked",
-                f"parked: {dict(reasons.most_common())}",
+                f"\n{taken} taken in {seconds:.0f} s (seed {SEED}): "
+                f"{taken - sum(dead_letters.values())} stored, "
+                f"{sum(dead_letters.values())} dead letters",
+                f"dead letters: {dict(reasons.most_common())}",
                 f"refused by the broker: {dict(self._gun.refused.most_common())}",
                 f"taken: {dict(self._gun.taken.most_common())}",
             ]
@@ -160,12 +161,12 @@ class Attack:
 
 @pytest.fixture
 def devices(group_a: Group, settings: Settings) -> list[Device]:
-    settings.PARKED_MESSAGES_MAX = 10 * MANY
-    settings.PARKED_BYTES_MAX = 8 * 1024**3
+    settings.DEAD_LETTER_MESSAGES_MAX = 10 * MANY
+    settings.DEAD_LETTER_BYTES_MAX = 8 * 1024**3
     return [enrol(group_a, f"device-{number}").device for number in range(DEVICES)]
 
 
-def test_two_thousand_hostile_messages_are_stored_or_parked(
+def test_two_thousand_hostile_messages_are_stored_or_dead_letters(
     system: System,
     group_a: Group,
     devices: list[Device],
