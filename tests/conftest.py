@@ -23,9 +23,12 @@ from tenants.audit.rules.coalescer import Tally
 from tenants.models import Group, Role, Tenant, User
 from tests.support import emptying
 from tests.support.broker import StartNats
+from tests.support.chromium import chromium
 from tests.support.people import enrol, person
 from tests.support.system import LoopThread, System
 from tests.support.web import Web
+
+__all__ = ["chromium"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.browser.conftest import CHROMIUM_OPTIONS, chromium
+from tests.support.chromium import Chromium
 from tests.support.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.running import Quickstart, remember_free_ports
-
-__all__ = ["chromium"]
 
 
 # It ends with this folder's tests, as it takes a good part of the machine.
@@ -29,8 +27,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]:
 
 
 @pytest.fixture
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+def browser(chromium: Chromium) -> Iterator[Browser]:
+    with chromium.in_use() as browser:
         yield browser
-        browser.close()
