@@ -81,10 +81,8 @@ def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgo
 
 def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
     """After publishing: what certainly did not leave waits again, the rest shows on the pages."""
-    commands = [each.command for each in unsent]
-    Command.objects.filter(pk__in=commands).that_may_become(CommandState.QUEUED).update(
-        state=CommandState.QUEUED, sent_at=None, sends=F("sends") - 1
-    )
+    waiting = Command.objects.filter(pk__in=[each.command for each in unsent])
+    waiting.move_to(CommandState.QUEUED, sent_at=None, sends=F("sends") - 1)
     frames.push_commands(list(Command.objects.filter(pk__in=[each.command for each in sent])))
 
 
@@ -228,26 +226,18 @@ def _in_order(rows: list[Command]) -> list[Command]:
 def _mark_sent(rows: Sequence[Command]) -> None:
     now = timezone.now()
     for row in rows:
-        if row.state != CommandState.SENT:
-            row.become(CommandState.SENT)
-        row.sent_at = now
-        row.sends += 1
-    Command.objects.filter(pk__in=[row.pk for row in rows]).update(
-        state=CommandState.SENT, sent_at=now, sends=F("sends") + 1
-    )
+        row.become(CommandState.SENT, sent_at=now, sends=row.sends + 1)
+    claimed = Command.objects.filter(pk__in=[row.pk for row in rows])
+    claimed.move_to(CommandState.SENT, sent_at=now, sends=F("sends") + 1)
 
 
 def _finish(
     rows: Sequence[Command], state: CommandState, error: str, *, unanswered: bool = False
 ) -> None:
-    now = timezone.now()
+    changes = {"error": error, "finished_at": timezone.now(), "unanswered": unanswered}
     for row in rows:
-        row.become(state)
-        row.error = error
-        row.finished_at = now
-    Command.objects.filter(pk__in=[row.pk for row in rows]).update(
-        state=state, error=error, finished_at=now, unanswered=unanswered
-    )
+        row.become(state, **changes)
+    Command.objects.filter(pk__in=[row.pk for row in rows]).move_to(state, **changes)
 
 
 def _why_not_sent(row: Command) -> str:

@@ -12,6 +12,7 @@ from devices.commands.rules import json_values
 from devices.errors import CommandConflict, CommandRefused, UnfitJson
 from devices.live import frames
 from devices.models import OPEN_STATES, Command, CommandState, Device
+from devices.models.command import Move
 from natsbridge.postgres.wakeups import notify
 from tenants.audit import writer as audit
 from tenants.models import Action, Tenant, User
@@ -105,15 +106,19 @@ def cancel(command: Command, *, by: User) -> None:
 def end_by_person(rows: Sequence[Command], by: User) -> int:
     """End open commands, which the caller has locked; return how many of them were given up. Those
     have failed, and a result that comes late corrects that."""
-    now, given_up = timezone.now(), 0
+    now, moves = timezone.now(), []
     for row in rows:
-        row.unanswered = row.is_handed_over
-        row.error = f"{'given up' if row.unanswered else 'cancelled'} by {by.get_username()}"
-        row.become(CommandState.FAILED if row.unanswered else CommandState.CANCELLED)
-        row.finished_at = now
-        given_up += row.unanswered
-    Command.objects.bulk_update(rows, ["state", "unanswered", "error", "finished_at"])
-    return given_up
+        given_up = row.is_handed_over
+        state = CommandState.FAILED if given_up else CommandState.CANCELLED
+        changes = {
+            "unanswered": given_up,
+            "error": f"{'given up' if given_up else 'cancelled'} by {by.get_username()}",
+            "finished_at": now,
+        }
+        row.become(state, **changes)
+        moves.append(Move(row.uuid, state, changes))
+    Command.move_each(moves)
+    return sum(row.unanswered for row in rows)
 
 
 def latest(deadline: datetime | None) -> datetime:

@@ -1,8 +1,9 @@
-import uuid
-from typing import Self
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
 from django.utils import timezone
 
@@ -32,11 +33,27 @@ OPEN_STATES = tuple(CommandState(state) for state in COMMAND_STATES.open)
 NO_RESPONSE = "no response"
 
 
+class Move(NamedTuple):
+    """A command, the state it moves to, and the values of other columns as Postgres reads them.
+
+    All moves of one statement change the same columns.
+    """
+
+    uuid: UUID
+    state: CommandState
+    changes: Mapping[str, Any]
+
+
 class CommandQuerySet(TenantOwnedQuerySet["Command"]):
     tenant_path = "device__tenant"
 
-    def that_may_become(self, state: CommandState) -> Self:
-        return self.filter(state__in=COMMAND_STATES.sources_of(state))
+    def move_to(self, state: CommandState, **changes: Any) -> int:
+        """Move the commands that the graph lets become `state`, and change these columns of theirs.
+
+        Leave the others as they are. Return how many moved.
+        """
+        may_become = self.filter(state__in=COMMAND_STATES.sources_of(state))
+        return may_become.update(state=state, **changes)
 
     def handed_to_offline_devices(self, cutoffs: Cutoffs) -> Self:
         """Those that were sent and have not ended, on devices that are offline now."""
@@ -45,11 +62,14 @@ class CommandQuerySet(TenantOwnedQuerySet["Command"]):
 
 
 class Command(models.Model):
-    """One thing one device was told to do. Its state changes by `become`, or in bulk from
-    `that_may_become`, and in no other way."""
+    """One thing that one device is told to do.
+
+    Its state changes along COMMAND_STATES: in the database by `CommandQuerySet.move_to` and
+    `Command.move_each`, in memory by `become`, and in no other way.
+    """
 
     id = models.BigAutoField(primary_key=True)
-    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    uuid = models.UUIDField(unique=True, default=uuid4, editable=False)
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="commands")
     command = models.CharField(max_length=100)
     parameters = models.JSONField(default=dict)
@@ -150,7 +170,49 @@ class Command(models.Model):
             other.repeats_id,
         )
 
-    def become(self, state: CommandState) -> None:
-        """Without saving it. Raises NoSuchTransition."""
+    def become(self, state: CommandState, **changes: Any) -> None:
+        """Change this object only; the row moves by `move_to`. Raise NoSuchTransition."""
         COMMAND_STATES.check(self.state, state)
         self.state = state
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def move_each(cls, moves: Collection[Move], *, corrections: bool = False) -> list[UUID]:
+        """Move each command to a state of its own, in one statement. Return the uuids moved.
+
+        With `corrections`, a response that comes late may also change what has ended; a failure
+        only where nothing was answered.
+        """
+        if not moves:
+            return []
+        ordered = sorted(moves, key=lambda move: move.uuid)
+        names = list(ordered[0].changes)
+        columns: list[Any] = [[move.uuid for move in ordered], [move.state for move in ordered]]
+        columns += [[move.changes[name] for move in ordered] for name in names]
+        with connection.cursor() as cursor:
+            cursor.execute(_move_statement(names, corrections=corrections), columns)
+            return [found for (found,) in cursor.fetchall()]
+
+
+def _move_statement(names: Sequence[str], *, corrections: bool) -> str:
+    types = [Command._meta.get_field(name).db_type(connection) for name in names]
+    allowed = f"(command.state, move.state) IN ({_pairs(COMMAND_STATES.edges)})"
+    if corrections:
+        corrected = f"(command.state, move.state) IN ({_pairs(COMMAND_STATES.corrections)})"
+        unanswered = f"(command.state <> '{CommandState.FAILED}' OR command.unanswered)"
+        allowed = f"({allowed} OR {corrected} AND {unanswered})"
+    return f"""
+        UPDATE devices_command AS command
+        SET {", ".join(f"{name} = move.{name}" for name in ["state", *names])}
+        FROM unnest(%s::uuid[], %s::text[]{"".join(f", %s::{each}[]" for each in types)})
+            AS move ({", ".join(["uuid", "state", *names])})
+        WHERE command.uuid = move.uuid AND {allowed}
+        RETURNING command.uuid
+    """  # noqa: S608 (made of the model's columns and the graph's states)
+
+
+def _pairs(ways: Mapping[str, Collection[str]]) -> str:
+    return ", ".join(
+        f"('{source}', '{target}')" for source, targets in ways.items() for target in targets
+    )

@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import transaction
 
 from devices.commands.issue import wake_delivery
-from devices.commands.rules.states import COMMAND_STATES
 from devices.commands.rules.truncation import within
 from devices.live import frames
 from devices.models import Command, CommandState, RealtimeData
+from devices.models.command import Move
 from devices.telemetry.tenancy import reject_foreign, reject_unreadable
 from natsbridge.postgres.statements import as_json, execute_many
 from natsbridge.protocol.envelope import Message, Response, Unreadable
@@ -67,23 +67,25 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
             "uuid", "device_id"
         )
     )
-    receipts: dict[UUID, tuple[Any, ...]] = {}
-    results: dict[UUID, tuple[Any, ...]] = {}
+    receipts: dict[UUID, Move] = {}
+    results: dict[UUID, Move] = {}
     for message in accepted:
         body = bodies[id(message)]
         reason = _refusal(known, message, body)
         if reason is not None:
             rejected.append(Rejection(message.raw, *reason))
         elif body.result.status == "received":
-            receipts.setdefault(body.command_id, (body.command_id, message.raw.received_at))
+            received = {"delivered_at": message.raw.received_at}
+            move = Move(body.command_id, CommandState.DELIVERED, received)
+            receipts.setdefault(body.command_id, move)
         else:
-            results.setdefault(body.command_id, _result_row(message, body))
+            results.setdefault(body.command_id, _result(message, body))
     with transaction.atomic():
-        changed = execute_many(_RECORD_RECEIPT, [receipts[key] for key in sorted(receipts)])
-        changed += execute_many(_RECORD_RESULT, [results[key] for key in sorted(results)])
-        _send_the_next(known[uuid] for (uuid,) in changed)
-    if changed:
-        frames.push_commands(list(Command.objects.filter(uuid__in={row[0] for row in changed})))
+        moved = Command.move_each(receipts.values())
+        moved += Command.move_each(results.values(), corrections=True)
+        _send_the_next(known[uuid] for uuid in moved)
+    if moved:
+        frames.push_commands(list(Command.objects.filter(uuid__in=set(moved))))
     return rejected
 
 
@@ -111,20 +113,21 @@ def _response(message: Message) -> Response:
     return body
 
 
-def _result_row(message: Message, body: Response) -> tuple[Any, ...]:
+def _result(message: Message, body: Response) -> Move:
     succeeded = body.result.status == "success"
     error = "" if succeeded else _text(body.result.error) or "the agent gave no reason"
     limit = settings.COMMAND_RESULT_MAX_BYTES
     result = within(body.result.result, limit)
-    return (
-        body.command_id,
-        CommandState.SUCCEEDED if succeeded else CommandState.FAILED,
-        as_json(result.value),
+    changes = {
+        "result": None if result.value is None else as_json(result.value),
         # Where the agent has cut it already, the agent knows what it was.
-        _size(body.result.cut_from) or result.cut_from,
-        within(error, limit).value,
-        message.raw.received_at,
-    )
+        "result_cut_from": _size(body.result.cut_from) or result.cut_from,
+        "error": within(error, limit).value,
+        "finished_at": message.raw.received_at,
+        "unanswered": False,
+    }
+    state = CommandState.SUCCEEDED if succeeded else CommandState.FAILED
+    return Move(body.command_id, state, changes)
 
 
 def _size(said: Any) -> int | None:
@@ -173,37 +176,3 @@ _UPSERT_REALTIME = """
         data = EXCLUDED.data, received_at = EXCLUDED.received_at
     WHERE known.received_at < EXCLUDED.received_at
 """
-
-
-def _states(states: Iterable[str]) -> str:
-    return ", ".join(f"'{state}'" for state in states)
-
-
-# Both ends are reached from the same states.
-_ANSWERED_FROM = COMMAND_STATES.sources_of(CommandState.SUCCEEDED)
-_CORRECTED_FROM = set(
-    COMMAND_STATES.sources_of(CommandState.SUCCEEDED, corrections=True)
-).difference(_ANSWERED_FROM)
-
-_RECORD_RECEIPT = f"""
-    UPDATE devices_command SET state = '{CommandState.DELIVERED}', delivered_at = receipt.at
-    FROM unnest(%s::uuid[], %s::timestamptz[]) AS receipt (uuid, at)
-    WHERE devices_command.uuid = receipt.uuid
-        AND state IN ({_states(COMMAND_STATES.sources_of(CommandState.DELIVERED))})
-    RETURNING devices_command.uuid
-"""  # noqa: S608 (made of this package's own constants)
-
-# What has failed is corrected only where nothing was answered.
-_RECORD_RESULT = f"""
-    UPDATE devices_command SET state = answer.state, result = NULLIF(answer.result, 'null')::json,
-        result_cut_from = answer.cut_from, error = answer.error, finished_at = answer.at,
-        unanswered = false
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[])
-        AS answer (uuid, state, result, cut_from, error, at)
-    WHERE devices_command.uuid = answer.uuid
-        AND (devices_command.state IN ({_states(_ANSWERED_FROM)})
-             OR devices_command.state IN ({_states(sorted(_CORRECTED_FROM))})
-                AND (devices_command.state <> '{CommandState.FAILED}'
-                     OR devices_command.unanswered))
-    RETURNING devices_command.uuid
-"""  # noqa: S608 (made of this package's own constants)

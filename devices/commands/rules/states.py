@@ -85,8 +85,8 @@ COMMAND_STATES = StateGraph(
     edges={
         # A message may have left although it seemed not to, so its answer is taken here too.
         "queued": ("sent", "delivered", "succeeded", "failed", "expired", "cancelled"),
-        # Failed for want of a response, or because a person gave it up.
-        "sent": ("queued", "delivered", "succeeded", "failed"),
+        # Sent again where no receipt came; failed where no response came, or a person gave it up.
+        "sent": ("queued", "sent", "delivered", "succeeded", "failed"),
         "delivered": ("succeeded", "failed"),
     },
     corrections={
