@@ -22,7 +22,8 @@ from devices.presence.rules import LAST_WORDS, Presence, Reporter
 from devices.telemetry.tenancy import reject_foreign, reject_unreadable
 from natsbridge.postgres.statements import as_json, execute_many
 from natsbridge.protocol import envelope
-from natsbridge.protocol.envelope import Heartbeat, JsonObject, Message
+from natsbridge.protocol.envelope import Message
+from natsbridge.protocol.kinds import Heartbeat, JsonObject
 from natsbridge.registry import Rejection
 
 

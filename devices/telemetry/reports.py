@@ -20,7 +20,8 @@ from devices.models import Command, CommandState, RealtimeData
 from devices.models.command import Move
 from devices.telemetry.tenancy import reject_foreign, reject_unreadable
 from natsbridge.postgres.statements import as_json, execute_many
-from natsbridge.protocol.envelope import Message, Response, Unreadable
+from natsbridge.protocol.envelope import Message, Unreadable
+from natsbridge.protocol.kinds import Response
 from natsbridge.registry import Rejection
 
 # How many kinds of data one device may have: each is a row.

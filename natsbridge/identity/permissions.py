@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from natsbridge.protocol.kinds import DURABLE_TYPES
 from natsbridge.protocol.subjects import (
     DEAD_LETTER_PATTERN,
-    DURABLE_KINDS,
     METRIC_PATTERN,
     tenant_stream_name,
 )
@@ -98,7 +98,7 @@ def device_permissions(tenant: UUID) -> Permissions:
     own = f"tenant.{tenant}.device.{{{{name()}}}}"
     return Permissions(
         publish=(
-            *(f"{own}.{kind}" for kind in DURABLE_KINDS),
+            *(f"{own}.{kind}" for kind in DURABLE_TYPES),
             "demo.system.{{name()}}.*",
         ),
         subscribe=(f"{own}.command", "_INBOX_{{name()}}.>"),

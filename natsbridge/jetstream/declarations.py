@@ -18,10 +18,10 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from natsbridge.protocol.kinds import DURABLE_TYPES
 from natsbridge.protocol.subjects import (
     BROKER_PATTERNS,
     DEAD_LETTER_PATTERN,
-    DURABLE_KINDS,
     INGEST_PATTERNS,
     LATEST_PATTERNS,
     tenant_stream_name,
@@ -146,7 +146,7 @@ def tenant_stream(tenant: UUID, *, max_bytes: int = 24 * _MEGABYTE) -> StreamDec
     and three quarters by bytes. A message too large for that (above 12 KiB of the usual 24 MiB) is
     not kept here, only in INGEST and LATEST.
     """
-    each_kind = max_bytes * 3 // 4 // len(DURABLE_KINDS)
+    each_kind = max_bytes * 3 // 4 // len(DURABLE_TYPES)
     per_subject = max(1, min(TENANT_PER_SUBJECT, each_kind // _TENANT_LEAST_SIZE))
     return StreamDeclaration(
         StreamConfig(

@@ -6,16 +6,23 @@ The body formats are those of the agents in use: bare, or wrapped as
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from natsbridge.errors import MalformedMessage
-from natsbridge.protocol import lenient
+from natsbridge.protocol.kinds import (
+    KINDS,
+    METRIC,
+    Body,
+    JsonObject,
+    MessageKind,
+    Metric,
+)
 from natsbridge.protocol.text import storable_json
 
 MAX_DEPTH = 100
@@ -33,8 +40,6 @@ _UNUSUAL_NUMBER = re.compile(rb"[:\[,]\s*+-?(?:[0-9]{20}|[0-9.]++[eE][+-]?[0-9]{
 _BLURRED = bytes.maketrans(b"0123456789+-E", b"000000000000e")
 _BLURRED_EXPONENT, _BLURRED_INTEGER = b"0e00", b"0" * 20
 
-JsonObject = dict[str, Any]
-
 
 class RawMessage(NamedTuple):
     """A message as it arrived. `received_at` is the server's clock, `sequence` its number in its
@@ -48,52 +53,11 @@ class RawMessage(NamedTuple):
     sequence: int = 0
 
 
-# Of a heartbeat, in characters.
-MAX_VERSION, MAX_SESSION = 64, 128
-
-
-class Heartbeat(msgspec.Struct, frozen=True):
-    """None is what it does not name."""
-
-    agent_version: Annotated[str, msgspec.Meta(max_length=MAX_VERSION)] | None = None
-    session_id: Annotated[str, msgspec.Meta(max_length=MAX_SESSION)] | None = None
-    timestamp: float | None = None
-    timestamp_ms: float | None = None
-    capabilities: JsonObject | None = None
-    system_info: JsonObject | None = None
-    status: JsonObject | str | None = None
-
-
-class CommandResult(msgspec.Struct, frozen=True):
-    """`status` is `received` (a receipt), `success` or `error`; whatever else the agent says
-    of the run stays in the message's own JSON."""
-
-    status: str
-    result: Any = None
-    error: Any = None
-    # How many bytes the result had, where the agent has cut it.
-    cut_from: Any = None
-
-
-class Response(msgspec.Struct, frozen=True):
-    command_id: UUID
-    result: CommandResult
-
-
-class Metric(msgspec.Struct, frozen=True):
-    value: float
-    timestamp: float | None = None
-    timestamp_ms: float | None = None
-
-
 class Unreadable(NamedTuple):
     """In the place of a body that was refused: all that is left is who sent it, and when."""
 
     reason: str
     detail: str
-
-
-Body = Heartbeat | Response | JsonObject | Unreadable
 
 
 class Message(NamedTuple):
@@ -104,7 +68,7 @@ class Message(NamedTuple):
     tenant: UUID
     device: UUID
     kind: str
-    body: Body
+    body: Body | Unreadable
     raw: RawMessage
 
 
@@ -117,44 +81,30 @@ class _Claims(msgspec.Struct, frozen=True):
     device_uuid: str | None = None
 
 
-def _lenient_heartbeat(body: JsonObject) -> Heartbeat:
-    status = body.get("status")
-    return Heartbeat(
-        agent_version=lenient.text(body.get("agent_version"), MAX_VERSION),
-        session_id=lenient.text(body.get("session_id"), MAX_SESSION),
-        timestamp=lenient.number(body.get("timestamp")),
-        timestamp_ms=lenient.number(body.get("timestamp_ms")),
-        capabilities=lenient.capabilities(body.get("capabilities")),
-        system_info=lenient.members(body.get("system_info")),
-        status=status if isinstance(status, str) else lenient.members(status),
-    )
+class _Reader:
+    """Decodes the bodies of one kind; most fit its type, `read_leniently` takes the others."""
 
+    def __init__(self, kind: MessageKind) -> None:
+        self._decoder = msgspec.json.Decoder(kind.body)
+        self._read_leniently = kind.read_leniently
 
-def _lenient_metric(body: JsonObject) -> Metric:
-    times = {name: lenient.number(body.get(name)) for name in ("timestamp", "timestamp_ms")}
-    return msgspec.convert({"value": body.get("value")} | times, Metric)
-
-
-class _Reader(NamedTuple):
-    """Most messages are as they should be: `lenient` reads those that the decoder refuses."""
-
-    decoder: msgspec.json.Decoder[Any]
-    lenient: Callable[[JsonObject], Any] | None = None
+    def read(self, data: bytes) -> Any:
+        try:
+            return self._decoder.decode(data)
+        except msgspec.ValidationError:
+            if self._read_leniently is None:
+                raise
+            return self._read_leniently(_object.decode(data))
 
 
 _claims = msgspec.json.Decoder(_Claims)
 _object = msgspec.json.Decoder(JsonObject)
-_readers = {
-    "heartbeat": _Reader(msgspec.json.Decoder(Heartbeat), _lenient_heartbeat),
-    "response": _Reader(msgspec.json.Decoder(Response)),
-}
-_any_object = _Reader(_object)
-_metric = _Reader(msgspec.json.Decoder(Metric), _lenient_metric)
+_readers = {kind.name: _Reader(kind) for kind in KINDS if not kind.alias_of}
 
 
 def decode(kind: str, data: bytes, *, tenant: UUID, device: UUID) -> Body:
     """The body of a durable message. Raises MalformedMessage."""
-    body: Body = _decode(_readers.get(kind, _any_object), data, tenant=tenant, device=device)
+    body: Body = _decode(_readers[kind], data, tenant=tenant, device=device)
     # As a NUL is spelt, and a harmless backslash before "u0000".
     if b"\\u0000" in data:
         body = msgspec.convert(storable_json(msgspec.to_builtins(body)), type=type(body))
@@ -163,7 +113,7 @@ def decode(kind: str, data: bytes, *, tenant: UUID, device: UUID) -> Body:
 
 def decode_metric(data: bytes, *, device: UUID) -> tuple[float, int | None]:
     """Value and epoch milliseconds (None where the agent gave no time). Raises MalformedMessage."""
-    metric: Metric = _decode(_metric, data, tenant=None, device=device)
+    metric: Metric = _decode(_readers[METRIC.name], data, tenant=None, device=device)
     if not math.isfinite(metric.value):
         raise MalformedMessage("The value is not finite.", reason="not_finite")
     moment = timestamp(metric.timestamp, metric.timestamp_ms)
@@ -189,7 +139,7 @@ def _decode(reader: _Reader, data: bytes, *, tenant: UUID | None, device: UUID) 
         if payload.startswith(b"{") and (claims.message_type or claims.device_uuid):
             data = payload
             _refuse_foreign(_claims.decode(data), tenant, device)
-        body = _read(reader, data)
+        body = reader.read(data)
     except msgspec.ValidationError as error:
         raise MalformedMessage(str(error), reason="wrong_type") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -199,15 +149,6 @@ def _decode(reader: _Reader, data: bytes, *, tenant: UUID | None, device: UUID) 
     if _may_have_unusual_numbers(data) and _UNUSUAL_NUMBER.search(data):
         _refuse_numbers(msgspec.to_builtins(body))
     return body
-
-
-def _read(reader: _Reader, data: bytes) -> Any:
-    try:
-        return reader.decoder.decode(data)
-    except msgspec.ValidationError:
-        if reader.lenient is None:
-            raise
-        return reader.lenient(_object.decode(data))
 
 
 def _refuse_foreign(claims: _Claims, tenant: UUID | None, device: UUID) -> None:

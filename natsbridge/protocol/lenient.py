@@ -44,7 +44,7 @@ def _from_text(value: str) -> float | None:
         return None
 
 
-def members(value: Any) -> dict[str, Any] | None:
+def json_object(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
@@ -52,6 +52,6 @@ def capabilities(value: Any) -> dict[str, Any] | None:
     """Return an object as it is, and of a list the described commands, or else the names, under
     the key where an object has them."""
     if not isinstance(value, list):
-        return members(value)
+        return json_object(value)
     commands = [each for each in value if isinstance(each, dict)]
     return {"commands": commands} if commands else {"tools": value}

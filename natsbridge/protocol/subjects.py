@@ -10,16 +10,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from natsbridge.errors import InvalidSubject
-
-DURABLE_KINDS = ("heartbeat", "status", "status.heartbeat", "response", "monitoring", "sysinfo")
+from natsbridge.protocol.kinds import KINDS, Transport, message_types
 
 INGEST_EXPORT = "ingest.*.>"
 COMMAND_EXPORT = "command.*.>"
-# Each of these is said once and counts; of the others only the newest does.
-ONCE_KINDS = ("response", "monitoring")
-LATEST_KINDS = tuple(kind for kind in DURABLE_KINDS if kind not in ONCE_KINDS)
-INGEST_PATTERNS = tuple(f"ingest.*.tenant.*.device.*.{kind}" for kind in ONCE_KINDS)
-LATEST_PATTERNS = tuple(f"ingest.*.tenant.*.device.*.{kind}" for kind in LATEST_KINDS)
+INGEST_PATTERNS = tuple(
+    f"ingest.*.tenant.*.device.*.{name}" for name in message_types(Transport.EVERY)
+)
+LATEST_PATTERNS = tuple(
+    f"ingest.*.tenant.*.device.*.{name}" for name in message_types(Transport.NEWEST)
+)
 DEAD_LETTER_PATTERN = "dlq.>"
 METRIC_PATTERN = "ingest.*.demo.system.*.*"
 # Who connects to the broker and leaves it: in the system account, and as the platform imports it.
@@ -28,24 +28,20 @@ BROKER_PATTERNS = tuple(f"broker.*.{event}" for event in BROKER_EVENTS)
 # The server's word for the account of a connection that has not logged in.
 NOBODY = "$G"
 
-_NORMALISED_KINDS = {kind: kind for kind in DURABLE_KINDS} | {"status.heartbeat": "heartbeat"}
-_MESSAGE_TYPES = frozenset((*DURABLE_KINDS, "command"))
-# What agents are told of, and by which name.
-_AGENT_KINDS = {
-    "heartbeat": "heartbeat",
-    "commands": "command",
-    "responses": "response",
-    "status": "status",
-    "monitoring": "monitoring",
-    "sysinfo": "sysinfo",
+# By what the subject says.
+_KIND_NAMES = {
+    kind.name: kind.alias_of or kind.name
+    for kind in KINDS
+    if kind.transport in (Transport.EVERY, Transport.NEWEST)
 }
+_DEVICE_TYPES = frozenset((*_KIND_NAMES, *message_types(Transport.TO_DEVICE)))
 _ACCOUNT_KEY_LENGTH = 56
 _LONGEST_METRIC_TYPE = 64
 
 
 class IngestSubject(NamedTuple):
-    """Who published a durable message, by the broker's word; `kind` is one of DURABLE_KINDS
-    with `status.heartbeat` already folded into `heartbeat`."""
+    """Who published a durable message, by the broker's word; `kind` is the name of a
+    message kind, also where the subject has an alias of it."""
 
     account: str
     tenant: UUID
@@ -71,7 +67,7 @@ class MetricSubject(NamedTuple):
 
 def device_subject(tenant: UUID, device: UUID, message_type: str) -> str:
     """The subject of one kind of message of a device, inside its tenant's account."""
-    if message_type not in _MESSAGE_TYPES:
+    if message_type not in _DEVICE_TYPES:
         raise InvalidSubject(f"{message_type!r} is no message type")
     return f"tenant.{_text(tenant)}.device.{_text(device)}.{message_type}"
 
@@ -82,10 +78,17 @@ def metric_subject(device: UUID, metric_type: str) -> str:
 
 
 def device_subjects(tenant: UUID, device: UUID) -> dict[str, str]:
-    """The subjects that an agent needs, by what it does there. In that of the live metrics it puts
-    the name of the metric in place of `{metric_type}`."""
-    subjects = {name: device_subject(tenant, device, kind) for name, kind in _AGENT_KINDS.items()}
-    return subjects | {"metrics": f"demo.system.{_text(device)}.{{metric_type}}"}
+    """Return the subjects that an agent needs, by message kind.
+
+    In that of the metrics the agent replaces `{metric_type}` by the name of the metric.
+    """
+    return {
+        kind.plural or kind.name: f"demo.system.{_text(device)}.{{metric_type}}"
+        if kind.transport is Transport.LIVE
+        else device_subject(tenant, device, kind.name)
+        for kind in KINDS
+        if not kind.alias_of
+    }
 
 
 def command_export(account_public: str, device: UUID) -> str:
@@ -115,7 +118,7 @@ def parse_ingest(subject: str) -> IngestSubject:
     ingest, account, tenant_word, tenant, device_word, device, message_type = parts
     if ingest != "ingest" or tenant_word != "tenant" or device_word != "device":
         raise InvalidSubject("not a device's subject")
-    kind = _NORMALISED_KINDS.get(message_type)
+    kind = _KIND_NAMES.get(message_type)
     if kind is None:
         raise InvalidSubject("unknown message type")
     return IngestSubject(_account(account), _uuid(tenant), _uuid(device), kind)

@@ -11,7 +11,8 @@ import structlog
 from natsbridge.errors import DependencyAway, InvalidSubject, MalformedMessage
 from natsbridge.jetstream.declarations import Tries
 from natsbridge.protocol import envelope, subjects
-from natsbridge.protocol.envelope import Body, Message, RawMessage, Unreadable
+from natsbridge.protocol.envelope import Message, RawMessage, Unreadable
+from natsbridge.protocol.kinds import Body
 from natsbridge.registry import Registry, Rejection, StreamSubscription
 from natsbridge.runtime import DATABASE_AWAY
 
@@ -46,7 +47,7 @@ def device_messages(registry: Registry) -> Reader:
         handler = registry.handlers.get(subject.kind)
         if handler is None:
             raise InvalidSubject(f"Nothing handles messages of kind {subject.kind!r}.")
-        body: Body
+        body: Body | Unreadable
         try:
             body = envelope.decode(
                 subject.kind, raw.data, tenant=subject.tenant, device=subject.device

@@ -13,9 +13,8 @@ from natsbridge.identity.claims import AccountLimits
 from natsbridge.jetstream import streams
 from natsbridge.jetstream.declarations import INGEST_PER_SUBJECT
 from natsbridge.protocol import subjects
+from natsbridge.protocol.kinds import DURABLE_TYPES, Transport, message_types
 from natsbridge.protocol.subjects import (
-    DURABLE_KINDS,
-    ONCE_KINDS,
     command_export,
     device_subject,
     metric_subject,
@@ -28,9 +27,10 @@ async def test_a_device_publishes_each_of_its_kinds_and_is_acknowledged_by_the_p
 ) -> None:
     tenant, device = await broker.provision(), uuid4()
     peer = await broker.connect_device(tenant, device)
-    for kind in DURABLE_KINDS:
+    every = message_types(Transport.EVERY)
+    for kind in DURABLE_TYPES:
         ack = await peer.jetstream.publish(device_subject(tenant.uuid, device, kind), b"{}")
-        assert ack.stream == (streams.INGEST if kind in ONCE_KINDS else streams.LATEST)
+        assert ack.stream == (streams.INGEST if kind in every else streams.LATEST)
     assert peer.refusals == []
 
 
@@ -270,7 +270,7 @@ async def test_a_device_that_floods_in_bytes_leaves_room_for_its_neighbours(
     flood = await own_broker.connect_device(tenant, device)
     calm = await own_broker.connect_device(tenant, neighbour)
     largest, refused = b"x" * (ingest.config.max_msg_size - 200), 0
-    for kind in DURABLE_KINDS:
+    for kind in DURABLE_TYPES:
         subject = device_subject(tenant.uuid, device, kind)
         for _ in range(20):
             try:
@@ -279,7 +279,7 @@ async def test_a_device_that_floods_in_bytes_leaves_room_for_its_neighbours(
                 refused += 1
     assert refused == 2 * (20 - ingest.config.max_msgs_per_subject)
     assert not flood.client.is_closed
-    for kind in DURABLE_KINDS:
+    for kind in DURABLE_TYPES:
         await calm.jetstream.publish(device_subject(tenant.uuid, neighbour, kind), largest)
 
 

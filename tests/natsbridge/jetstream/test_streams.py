@@ -11,7 +11,8 @@ from natsbridge.identity.claims import AccountLimits
 from natsbridge.jetstream import streams
 from natsbridge.jetstream.declarations import TENANT_PER_SUBJECT
 from natsbridge.jetstream.streams import StreamDeclaration, ensure, verify
-from natsbridge.protocol.subjects import DURABLE_KINDS, INGEST_PATTERNS, device_subject
+from natsbridge.protocol.kinds import DURABLE_TYPES
+from natsbridge.protocol.subjects import INGEST_PATTERNS, device_subject
 from tests.support.broker import Broker
 
 
@@ -92,11 +93,11 @@ async def test_a_device_that_floods_leaves_its_siblings_messages_in_the_tenants_
     owner = await broker.connect_as(tenant.account)
     name = streams.tenant_stream(tenant.uuid).name
     quiet = await broker.connect_device(tenant, sibling)
-    for kind in DURABLE_KINDS:
+    for kind in DURABLE_TYPES:
         await quiet.publish(device_subject(tenant.uuid, sibling, kind), b'{"said": "once"}')
     loud = await broker.connect_device(tenant, flooding)
     for number in range(12_000):
-        kind = DURABLE_KINDS[number % len(DURABLE_KINDS)]
+        kind = DURABLE_TYPES[number % len(DURABLE_TYPES)]
         await loud.client.publish(device_subject(tenant.uuid, flooding, kind), b"{}")
     await loud.settle()
     for _ in range(40):
@@ -107,15 +108,15 @@ async def test_a_device_that_floods_leaves_its_siblings_messages_in_the_tenants_
     kept = await owner.jetstream.stream_info(name, subjects_filter=">")
     subjects = kept.state.subjects or {}
     theirs = f"tenant.{tenant.uuid}.device.{sibling}."
-    assert sum(subject.startswith(theirs) for subject in subjects) == len(DURABLE_KINDS)
-    assert kept.state.messages <= len(DURABLE_KINDS) * (1 + TENANT_PER_SUBJECT)
+    assert sum(subject.startswith(theirs) for subject in subjects) == len(DURABLE_TYPES)
+    assert kept.state.messages <= len(DURABLE_TYPES) * (1 + TENANT_PER_SUBJECT)
     assert loud.heard == []
 
 
 async def test_one_device_fills_neither_the_number_nor_the_bytes_of_a_tenants_stream() -> None:
     for room in (768 * 1024, 24 * 1024**2, 2**40):
         config = streams.tenant_stream(uuid4(), max_bytes=room).config
-        messages = len(DURABLE_KINDS) * (config.max_msgs_per_subject or 0)
+        messages = len(DURABLE_TYPES) * (config.max_msgs_per_subject or 0)
         assert 0 < messages <= (config.max_msgs or 0) // 2
         assert (config.max_msg_size or 0) >= 4 * 1024
         assert 0 < messages * (config.max_msg_size or 0) <= room * 3 // 4

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from natsbridge.errors import MalformedMessage
 from natsbridge.protocol import envelope
-from natsbridge.protocol.envelope import Heartbeat, Response
+from natsbridge.protocol.kinds import Heartbeat, Response
 from tests.support.strategies import KINDS, REASONS, messages
 
 TENANT, DEVICE = uuid4(), uuid4()

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natsbridge.errors import InvalidSubject
+from natsbridge.protocol.kinds import DURABLE_TYPES
 from natsbridge.protocol.subjects import (
-    DURABLE_KINDS,
     command_export,
     device_inbox,
     device_subject,
@@ -23,7 +23,7 @@ INGEST = f"ingest.{ACCOUNT}.tenant.{TENANT}.device.{DEVICE}."
 METRIC = f"ingest.{ACCOUNT}.demo.system.{DEVICE}."
 
 
-@pytest.mark.parametrize("kind", DURABLE_KINDS)
+@pytest.mark.parametrize("kind", DURABLE_TYPES)
 def test_each_kind_a_device_publishes_is_read_back(kind: str) -> None:
     subject = f"ingest.{ACCOUNT}.{device_subject(TENANT, DEVICE, kind)}"
     normalised = "heartbeat" if kind == "status.heartbeat" else kind

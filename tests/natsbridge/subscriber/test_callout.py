@@ -16,9 +16,9 @@ from natsbridge.identity.claims import KeyPair
 from natsbridge.identity.jwt import signed
 from natsbridge.identity.permissions import CALLOUT_SUBJECT
 from natsbridge.protocol import subjects
+from natsbridge.protocol.kinds import DURABLE_TYPES
 from natsbridge.protocol.login_request import Login
 from natsbridge.protocol.subjects import (
-    DURABLE_KINDS,
     command_export,
     device_subject,
     metric_subject,
@@ -91,7 +91,7 @@ async def test_a_devices_password_opens_what_its_jwt_would_and_no_more(
 async def _has_exactly_a_devices_rights(
     peer: Peer, tenant: Tenant, device: UUID, sibling: UUID
 ) -> None:
-    own = [device_subject(tenant.uuid, device, kind) for kind in DURABLE_KINDS]
+    own = [device_subject(tenant.uuid, device, kind) for kind in DURABLE_TYPES]
     for subject in (*own, metric_subject(device, "cpu_percent")):
         assert await peer.may_publish(subject), subject
     for subject in (

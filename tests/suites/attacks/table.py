@@ -6,7 +6,7 @@ its devices), `{sibling}` another device of the same tenant, and `{other_tenant}
 `{other_account}`, `{other_stream}` and `{other_device}` belong to somebody else.
 """
 
-from natsbridge.protocol.subjects import DURABLE_KINDS
+from natsbridge.protocol.kinds import DURABLE_TYPES
 from tests.suites.attacks.deeds import (
     ACTORS,
     Attack,
@@ -50,12 +50,12 @@ _LOGINS = (
 _PUBLISHES = (
     *(
         Attack(f"publish own `{kind}`", Publish(f"{_OWN}.{kind}"), _ALLOWED, _ALLOWED)
-        for kind in DURABLE_KINDS
+        for kind in DURABLE_TYPES
     ),
     Attack("publish own metric", Publish("demo.system.{device}.cpu_percent"), _ALLOWED, _REFUSED),
     *(
         Attack(f"publish sibling's `{kind}`", Publish(f"{_SIBLING}.{kind}"), _REFUSED, _ALLOWED)
-        for kind in DURABLE_KINDS
+        for kind in DURABLE_TYPES
     ),
     *(
         Attack(f"publish {what}", Publish(subject, local=True), _REFUSED, _REFUSED)

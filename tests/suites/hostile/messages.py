@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from natsbridge.jetstream.declarations import LATEST_PER_SUBJECT
-from natsbridge.protocol.subjects import DURABLE_KINDS
+from natsbridge.protocol.kinds import DURABLE_TYPES
 
 LARGE = 200_000
 # The agent version of those that have nothing wrong with them.
@@ -70,7 +70,7 @@ class Generator:
         return Hostile("", to, word, body, headers)
 
     def _kind(self) -> str:
-        return self._random.choice(DURABLE_KINDS)
+        return self._random.choice(DURABLE_TYPES)
 
     def _honest(self) -> dict[str, Any]:
         """A body that any kind would take, but for a response's command."""
