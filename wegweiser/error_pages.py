@@ -1,6 +1,6 @@
 """Pages for errors that Django answers by itself."""
 
-from django.db import close_old_connections
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
@@ -19,5 +19,7 @@ def _without_a_connection_left(response: HttpResponse) -> HttpResponse:
     Django renders these pages in a thread that outlives the request, whose end closes no connection
     there; after a restart of Postgres the next such page would fail with it.
     """
-    close_old_connections()
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
     return response
