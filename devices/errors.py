@@ -1,8 +1,10 @@
 """What the actions of this app raise; the message is fit to show to a person."""
 
+from tenants.errors import TenantsError
 
-class DevicesError(Exception):
-    """Base of all errors of this app."""
+
+class DevicesError(TenantsError):
+    """Base of all errors of this app; what shows those of `tenants` to people shows these too."""
 
 
 class CommandRefused(DevicesError):
@@ -27,6 +29,10 @@ class RegistrationRefused(DevicesError):
 
 class AlreadyRegistered(DevicesError):
     """The key pair is registered, and nothing proves that the caller holds its private half."""
+
+
+class RegistrationForbidden(DevicesError):
+    """The tenant is suspended or the device revoked, so that it may not register."""
 
 
 class UpgradeRefused(DevicesError):

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from django.db import connection
 
-from devices.redis import client
+from natsbridge.redis import client
 from natsbridge.subscriber.status import service_state
 
 

@@ -1,24 +1,12 @@
 """How rows look to API clients and browsers. Times are epoch seconds, null where unknown."""
 
-from datetime import datetime
 from typing import Any
-
-from django.conf import settings
 
 from devices.commands.rules.states import COMMAND_STATES
 from devices.models import BulkCommand, Command, Connectivity, Device
 from devices.presence.rules import Cutoffs, Status
 from natsbridge.protocol import subjects
-
-
-def epoch(moment: datetime | None) -> float | None:
-    return None if moment is None else round(moment.timestamp(), 3)
-
-
-def broker_addresses() -> dict[str, Any]:
-    """Where agents and integrations find the broker: its first address, and all of them."""
-    addresses = settings.AGENT_NATS_URL.split(",")
-    return {"nats_url": addresses[0], "nats_urls": addresses}
+from tenants.api.representations import broker_addresses, epoch
 
 
 def broker_access(device: Device) -> dict[str, Any]:

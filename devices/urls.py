@@ -1,29 +1,9 @@
 from django.urls import path
 
-from devices.views import (
-    account,
-    audit,
-    bulk,
-    commands,
-    controls,
-    device,
-    enrolment,
-    fleet,
-    presence,
-    tenant,
-)
+from devices.views import bulk, commands, controls, device, enrolment, fleet, presence
 
 urlpatterns = [
     path("", fleet.fleet, name="fleet"),
-    path("account/", account.account, name="account"),
-    path("account/password/", account.password, name="account-password"),
-    path("account/tokens/new/", account.new_token, name="account-token-new"),
-    path("account/tokens/secret/<uuid:secret_id>/", account.token, name="account-token"),
-    path("account/tokens/<str:digest>/revoke/", account.revoke_token, name="account-token-revoke"),
-    path("account/sessions/<int:number>/end/", account.end_session, name="account-session-end"),
-    path("account/sessions/end-others/", account.end_others, name="account-sessions-end-others"),
-    path("audit/", audit.audit, name="audit"),
-    path("audit/export/", audit.export_audit, name="audit-export"),
     path("devices/add/", enrolment.add_device, name="add-device"),
     path("devices/add/<uuid:secret_id>/", enrolment.device_added, name="device-added"),
     path("devices/<uuid:device_uuid>/", device.device, name="device"),
@@ -60,19 +40,5 @@ urlpatterns = [
         name="device-credentials",
     ),
     path("devices/<uuid:device_uuid>/delete/", controls.delete, name="device-delete"),
-    path("tenant/<uuid:tenant_uuid>/", tenant.tenant, name="tenant"),
-    path("tenant/<uuid:tenant_uuid>/issue/", tenant.issue, name="tenant-issue"),
-    path(
-        "tenant/<uuid:tenant_uuid>/issued/<uuid:secret_id>/",
-        tenant.issued_credential,
-        name="tenant-credential-secret",
-    ),
-    path("tenant/<uuid:tenant_uuid>/rotate/", tenant.rotate, name="tenant-rotate"),
-    path("tenant/<uuid:tenant_uuid>/rotate-keys/", tenant.rotate_keys, name="tenant-rotate-keys"),
-    path(
-        "tenant/<uuid:tenant_uuid>/credentials/<int:credential_id>/revoke/",
-        tenant.revoke,
-        name="tenant-credential-revoke",
-    ),
     path("downloads/nats_persistent_agent.py", enrolment.download_agent, name="agent-download"),
 ]

@@ -6,25 +6,27 @@ from uuid import uuid4
 
 import pytest
 from django.db.backends.postgresql.operations import DatabaseOperations
-from django.test import override_settings
+from django.test import Client, override_settings
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices.enrolment import failure_counts, refused_tokens
 from devices.live import frames
 from devices.models import Device
 from devices.presence import connection_limit, events
-from devices.redis import client
+from natsbridge.models import Coverage
+from natsbridge.redis import client
 from natsbridge.subscriber.breaker import Breaker
 from tenants import actions
 from tenants.actions import sign_ins
 from tenants.audit.coalescing import others_of
 from tenants.audit.rules.coalescer import Tally
 from tenants.models import Group, Role, Tenant, User
+from tenants.throttle import failure_counts, refused_tokens
 from tests.support import emptying
 from tests.support.broker import StartNats
 from tests.support.chromium import chromium
-from tests.support.people import enrol, person
+from tests.support.people import enrol, logged_in, person
 from tests.support.system import LoopThread, System
 from tests.support.web import Web
 
@@ -107,6 +109,27 @@ def bob(tenant_a: Tenant) -> User:
 @pytest.fixture
 def charlie(tenant_b: Tenant) -> User:
     return person("charlie", tenant_b, Role.ADMIN)
+
+
+@pytest.fixture
+def as_alice(alice: User) -> Client:
+    return logged_in(alice)
+
+
+@pytest.fixture
+def as_bob(bob: User) -> Client:
+    return logged_in(bob)
+
+
+@pytest.fixture
+def as_charlie(charlie: User) -> Client:
+    return logged_in(charlie)
+
+
+@pytest.fixture
+def listening(db: None) -> Coverage:
+    """A subscriber listens, so silence means something."""
+    return Coverage.objects.create(last_beat=timezone.now())
 
 
 @pytest.fixture

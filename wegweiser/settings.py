@@ -87,7 +87,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "devices.views.page.navigation",
+                "tenants.views.page.navigation",
             ]
         },
     }
@@ -223,14 +223,14 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES 
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "devices.api.authentication.PersonTokenAuthentication",
+        "tenants.api.authentication.PersonTokenAuthentication",
         "devices.api.authentication.DeviceTokenAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["devices.api.parsers.ShallowJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["tenants.api.parsers.ShallowJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "devices.api.problems.problem_details",
+    "EXCEPTION_HANDLER": "wegweiser.problems.problem_details",
 }
 KNOX_TOKEN_MODEL = "tenants.ApiToken"
 # Knox's own migrations make its own token table, swapped out or not.

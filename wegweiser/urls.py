@@ -17,8 +17,10 @@ urlpatterns = [
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    path("api/nats/", include("tenants.api.urls")),
     path("api/nats/", include("devices.api.urls")),
     path("api/device/<uuid:uuid>/tenant", DeviceTenantView.as_view(), name="api-old-device-tenant"),
     path("api/device/<path:rest>", NoSuchEndpointView.as_view()),
+    path("", include("tenants.urls")),
     path("", include("devices.urls")),
 ]

@@ -1,4 +1,4 @@
-"""What a caller of the API may reach. What another tenant owns does not exist for it: 404."""
+"""Which devices and commands a caller may reach. Another tenant's do not exist for it: 404."""
 
 from typing import NoReturn
 from uuid import UUID
@@ -9,8 +9,8 @@ from rest_framework.request import Request
 
 from devices.api.authentication import DevicePrincipal
 from devices.models import Command, Device
-from tenants.models import ApiToken, Credential, Role, Tenant, User, role_in
-from tenants.models.owners import TenantQuerySet
+from tenants.api.access import require
+from tenants.models import Role
 
 
 def device_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Device:
@@ -56,70 +56,8 @@ def command_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Co
     return command
 
 
-def person_of(request: Request) -> User:
-    if isinstance(request.user, User):
-        return request.user
-    raise PermissionDenied("A device token does not open this.")
-
-
-def tenant_for(request: Request, uuid: UUID) -> Tenant:
-    """The tenant, for an admin of it and for staff who manage tenants."""
-    person = person_of(request)
-    managed = _with_account(Tenant.objects.managed_by(person)).filter(pk=uuid).first()
-    if managed is not None:
-        _require_token(request, Role.ADMIN)
-        return managed
-    tenant = _with_account(Tenant.objects.visible_to(person)).filter(pk=uuid).first()
-    if tenant is None:
-        _no_such_tenant(uuid)
-    require(request, uuid, Role.ADMIN)
-    return tenant
-
-
-def tenant_managed_by_staff(request: Request, uuid: UUID) -> Tenant:
-    """The tenant, for staff who manage tenants: no role in the tenant itself is enough."""
-    tenant = _with_account(Tenant.objects.managed_by(request.user)).filter(pk=uuid).first()
-    if tenant is not None:
-        _require_token(request, Role.ADMIN)
-        return tenant
-    if Tenant.objects.visible_to(request.user).filter(pk=uuid).exists():
-        raise PermissionDenied("Only staff may do this to a tenant.")
-    _no_such_tenant(uuid)
-
-
-def credential_of(tenant: Tenant, number: int) -> Credential:
-    """One of the tenant's own; a device's is its device's affair."""
-    owned = tenant.credentials.filter(device_uuid=None).select_related("issued_by")
-    credential = owned.filter(pk=number).first()
-    if credential is None:
-        raise NotFound(f"The tenant has no credential {number}.")
-    return credential
-
-
-def require(request: Request, tenant: UUID, role: Role) -> None:
-    """A role of the person's; the token's caps it. Raises PermissionDenied."""
-    held = role_in(request.user, tenant)
-    if held is None or not held.includes(role):
-        raise PermissionDenied(f"This needs the role {role} in the tenant.")
-    _require_token(request, role)
-
-
-def _require_token(request: Request, role: Role) -> None:
-    token = request.auth
-    if isinstance(token, ApiToken) and not Role(token.role).includes(role):
-        raise PermissionDenied(f"This needs an API token with the role {role}.")
-
-
 def _with_owner(devices: QuerySet[Device]) -> QuerySet[Device]:
     return devices.select_related("tenant", "group__organisation", "connectivity")
-
-
-def _with_account(tenants: TenantQuerySet) -> TenantQuerySet:
-    return tenants.select_related("broker_account")
-
-
-def _no_such_tenant(uuid: UUID) -> NoReturn:
-    raise NotFound(f"There is no tenant {uuid}.")
 
 
 def _no_such_device(uuid: UUID) -> NoReturn:

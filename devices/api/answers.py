@@ -5,14 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from devices.presence.rules import Presence, Reporter
-
-
-class BrokerAddressesAnswer(serializers.Serializer[Any]):
-    nats_url = serializers.CharField(help_text="The first of `nats_urls`.")
-    nats_urls = serializers.ListField(
-        child=serializers.CharField(),
-        help_text="All addresses of the broker, to be tried in turn; they may differ in scheme.",
-    )
+from tenants.api.credentials import BrokerAddressesAnswer, CredentialAnswer
 
 
 class SubjectsAnswer(serializers.Serializer[Any]):
@@ -208,78 +201,5 @@ class DeviceAnswer(serializers.Serializer[Any]):
     device_uuid = serializers.UUIDField()
 
 
-class ProvisioningAnswer(serializers.Serializer[Any]):
-    state = serializers.CharField(help_text="none, waiting, failed, suspended or provisioned.")
-    waiting = serializers.BooleanField(help_text="Something is yet to be pushed to the broker.")
-    provisioned_at = serializers.FloatField(allow_null=True)
-    error = serializers.CharField(help_text="The server's words when the last attempt failed.")
-
-
-class LimitAnswer(serializers.Serializer[Any]):
-    value = serializers.IntegerField(help_text="What holds; -1: no limit.")
-    default = serializers.IntegerField()
-    own = serializers.IntegerField(allow_null=True, help_text="Set for this tenant.")
-
-
-class LimitsAnswer(serializers.Serializer[Any]):
-    max_connections = LimitAnswer()
-    max_subscriptions = LimitAnswer()
-    max_payload_bytes = LimitAnswer()
-    storage_bytes = LimitAnswer()
-    max_devices = LimitAnswer()
-
-
-class TenantCountsAnswer(serializers.Serializer[Any]):
-    devices = serializers.IntegerField()
-    revoked_devices = serializers.IntegerField()
-    groups = serializers.IntegerField()
-    members = serializers.IntegerField()
-    live_credentials = serializers.IntegerField(help_text="The tenant's own.")
-
-
-class TenantAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
-    tenant_uuid = serializers.UUIDField()
-    name = serializers.CharField()
-    suspended = serializers.BooleanField()
-    suspended_at = serializers.FloatField(allow_null=True)
-    suspended_by = serializers.CharField(allow_null=True)
-    suspended_reason = serializers.CharField()
-    provisioning = ProvisioningAnswer()
-    limits = LimitsAnswer()
-    counts = TenantCountsAnswer()
-
-
-class CredentialAnswer(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    kind = serializers.CharField()
-    username = serializers.CharField()
-    state = serializers.CharField(
-        help_text="live, ending, expired, ended, or suspended with its tenant."
-    )
-    issued_at = serializers.FloatField()
-    issued_by = serializers.CharField(allow_null=True)
-    first_used_at = serializers.FloatField(allow_null=True)
-    last_used_at = serializers.FloatField(allow_null=True)
-    expires_at = serializers.FloatField(allow_null=True)
-    ends_at = serializers.FloatField(allow_null=True)
-    ended_at = serializers.FloatField(allow_null=True)
-    ended_by = serializers.CharField(allow_null=True)
-    end_reason = serializers.CharField()
-
-
 class DeviceCredentialHistoryAnswer(DeviceAnswer):
     credentials = CredentialAnswer(many=True)
-
-
-class TenantCredentialsAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
-    tenant_uuid = serializers.UUIDField()
-    credentials = CredentialAnswer(many=True)
-
-
-class IssuedCredential(BrokerAddressesAnswer):
-    success = serializers.BooleanField()
-    credential = CredentialAnswer()
-    username = serializers.CharField()
-    secret = serializers.CharField(help_text="The `.creds` file, or the password. Shown once.")

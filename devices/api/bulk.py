@@ -12,10 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices import representations
-from devices.api import access
 from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
-from devices.api.idempotency import KEY, key_of
-from devices.api.serializers import BoundedListField, CommandSerializer
+from devices.api.serializers import CommandSerializer
 from devices.commands import bulk
 from devices.commands import targets as recipients
 from devices.commands.bulk import Recipients
@@ -23,6 +21,9 @@ from devices.commands.targets import RoleMissing, UnknownTarget
 from devices.errors import CommandRefused
 from devices.models import BulkCommand
 from devices.presence.rules import Status
+from tenants.api import access
+from tenants.api.idempotency import KEY, key_of
+from tenants.api.serializers import BoundedListField
 from tenants.models import Role, User
 
 MAX_LISTED = 10_000

@@ -9,11 +9,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices import representations
-from devices.api import access, answers, tenant_representations
-from devices.api.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
+from devices.api import access, answers
 from devices.enrolment import credentials
 from devices.models import Device
 from devices.presence.coverage import current_cutoffs
+from tenants.api.access import person_of
+from tenants.api.credentials import credential_representation
+from tenants.api.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
 from tenants.models import Role, User
 
 CREDENTIALS_SHOWN = 200
@@ -37,7 +39,7 @@ class DeviceCredentialHistoryView(APIView):
         _, device = _administered(request, uuid)
         rows = device.tenant.credentials.filter(device_uuid=device.pk)
         found = rows.select_related("issued_by")[:CREDENTIALS_SHOWN]
-        shown = [tenant_representations.credential(row) for row in found]
+        shown = [credential_representation(row) for row in found]
         return Response({**_done(uuid), "credentials": shown})
 
 
@@ -74,7 +76,7 @@ class RotateDeviceView(APIView):
 
 
 def _administered(request: Request, uuid: UUID) -> tuple[User, Device]:
-    person = access.person_of(request)
+    person = person_of(request)
     return person, access.device_for(request, uuid, role=Role.ADMIN)
 
 

@@ -1,7 +1,7 @@
 """What the endpoints take; every limit here is that of the column or of the broker."""
 
-from datetime import datetime, timedelta
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -11,12 +11,8 @@ from rest_framework import serializers
 from devices.commands.rules import json_values
 from devices.errors import UnfitJson
 from natsbridge.identity.claims import is_public_user_key
-from tenants.forms.credentials import REASON_MAX
-from tenants.models import Credential
 from tenants.names import validate_name
-from tenants.rules.durations import USUAL_OVERLAP, parse_overlap
-
-UNKNOWN_NAMED = 20
+from tenants.rules.durations import parse_overlap
 
 
 class JsonObjectField(serializers.DictField):
@@ -40,29 +36,6 @@ class NkeyField(serializers.CharField):
         if not is_public_user_key(value):
             raise serializers.ValidationError("Not the public key of an NKey user (U…).")
         return value
-
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """Names each field that it does not know, so that a mistyped one is not silently left out.
-    By itself: a body with nothing in it."""
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        value: dict[str, Any] = super().to_internal_value(data)
-        unknown = sorted(set(map(str, data)) - set(self.fields))
-        if unknown:
-            raise serializers.ValidationError(
-                {name[:100]: "There is no such field." for name in unknown[:UNKNOWN_NAMED]}
-            )
-        return value
-
-
-class BoundedListField(serializers.ListField):
-    """Counts its items before it looks at any, since each wrong one costs more than it says."""
-
-    def to_internal_value(self, data: Any) -> list[Any]:
-        if isinstance(data, list) and self.max_length and len(data) > self.max_length:
-            self.fail("max_length", max_length=self.max_length)
-        return super().to_internal_value(data)
 
 
 class UpgradeSerializer(serializers.Serializer[Any]):
@@ -122,52 +95,3 @@ class CommandSerializer(serializers.Serializer[Any]):
 class RecentMetricsSerializer(serializers.Serializer[Any]):
     metric = serializers.RegexField(r"\A[A-Za-z0-9_-]{1,64}\Z", required=False)
     limit = serializers.IntegerField(required=False, min_value=1, max_value=10_000)
-
-
-class ReasonSerializer(StrictSerializer):
-    reason = serializers.CharField(max_length=REASON_MAX)
-
-
-@extend_schema_field(OpenApiTypes.STR)
-class OverlapField(serializers.CharField):
-    def to_internal_value(self, data: Any) -> timedelta:  # type: ignore[override]
-        try:
-            return parse_overlap(super().to_internal_value(data))
-        except ValueError as error:
-            raise serializers.ValidationError(str(error)) from error
-
-
-class OverlapSerializer(StrictSerializer):
-    overlap = OverlapField(
-        required=False,
-        default=cast(str, USUAL_OVERLAP),
-        help_text="Seconds, or 90m, 24h, 7d; default 24h.",
-    )
-
-
-class TenantIssueSerializer(StrictSerializer):
-    kind = serializers.ChoiceField(
-        Credential.Kind.choices, required=False, default=Credential.Kind.JWT
-    )
-
-
-class TenantRotationSerializer(TenantIssueSerializer, OverlapSerializer):
-    replaces = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
-    all = serializers.BooleanField(required=False, default=False)
-
-
-class LimitField(serializers.IntegerField):
-    def __init__(self, largest: int) -> None:
-        super().__init__(
-            required=False, allow_null=True, default=None, min_value=-1, max_value=largest
-        )
-
-
-class LimitsSerializer(StrictSerializer):
-    """null: the installation's default; -1: no limit."""
-
-    max_connections = LimitField(2**31 - 1)
-    max_subscriptions = LimitField(2**31 - 1)
-    max_payload_bytes = LimitField(2**31 - 1)
-    storage_bytes = LimitField(2**63 - 1)
-    max_devices = LimitField(2**31 - 1)

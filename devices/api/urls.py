@@ -1,11 +1,9 @@
 from django.urls import path
 
 from devices.api import (
-    audit,
     bulk,
     credentials,
     schemes,  # noqa: F401 (registers the schemes)
-    tenants,
     views,
 )
 
@@ -47,38 +45,6 @@ urlpatterns = [
         "device/<uuid:uuid>/credentials/history",
         credentials.DeviceCredentialHistoryView.as_view(),
         name="api-device-credential-history",
-    ),
-    path("tenant/<uuid:uuid>", tenants.TenantView.as_view(), name="api-tenant"),
-    path(
-        "tenant/<uuid:uuid>/credentials",
-        tenants.TenantCredentialsView.as_view(),
-        name="api-tenant-credentials",
-    ),
-    path(
-        "tenant/<uuid:uuid>/credentials/rotate",
-        tenants.RotateTenantCredentialView.as_view(),
-        name="api-tenant-rotate",
-    ),
-    path(
-        "tenant/<uuid:uuid>/credentials/<int:credential_id>/revoke",
-        tenants.RevokeTenantCredentialView.as_view(),
-        name="api-tenant-credential-revoke",
-    ),
-    path(
-        "tenant/<uuid:uuid>/rotate-keys",
-        tenants.RotateTenantKeysView.as_view(),
-        name="api-tenant-rotate-keys",
-    ),
-    path(
-        "tenant/<uuid:uuid>/suspend", tenants.SuspendTenantView.as_view(), name="api-tenant-suspend"
-    ),
-    path("tenant/<uuid:uuid>/resume", tenants.ResumeTenantView.as_view(), name="api-tenant-resume"),
-    path("tenant/<uuid:uuid>/limits", tenants.TenantLimitsView.as_view(), name="api-tenant-limits"),
-    path("tenant/<uuid:uuid>/audit", audit.TenantAuditView.as_view(), name="api-audit"),
-    path(
-        "tenant/<uuid:uuid>/audit/export",
-        audit.TenantAuditExportView.as_view(),
-        name="api-audit-export",
     ),
     path("command/<uuid:uuid>", views.CommandView.as_view(), name="api-command"),
     path(

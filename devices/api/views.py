@@ -12,9 +12,6 @@ from rest_framework.views import APIView
 
 from devices import health, representations
 from devices.api import access, answers
-from devices.api.idempotency import KEY, key_of
-from devices.api.problems import problem
-from devices.api.refusals import count_failure
 from devices.api.serializers import (
     CommandSerializer,
     RecentMetricsSerializer,
@@ -23,19 +20,17 @@ from devices.api.serializers import (
 )
 from devices.commands import issue as commands
 from devices.enrolment import actions as enrolment
-from devices.enrolment import refused_tokens
-from devices.errors import (
-    AlreadyRegistered,
-    RegistrationRefused,
-    TooManyDevices,
-    UpgradeRefused,
-)
+from devices.errors import RegistrationRefused
 from devices.models import Command, Device
 from devices.presence.coverage import current_cutoffs
 from devices.telemetry import ring_buffers
+from tenants.api.access import person_of
+from tenants.api.authentication import count_failure
+from tenants.api.idempotency import KEY, key_of
 from tenants.credentials import revocations
-from tenants.errors import CredentialRefused, EnrollmentRefused
+from tenants.errors import EnrollmentRefused
 from tenants.models import Credential, Role, User
+from tenants.throttle import refused_tokens
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -72,14 +67,10 @@ class RegisterView(APIView):
                 hardware_info=data["hardwareinfo"],
                 proof=proof,
             )
-        except (EnrollmentRefused, RegistrationRefused) as error:
+        except (EnrollmentRefused, RegistrationRefused):
             group = refused_tokens.group_named(data["groupuuid"])
             count_failure(request, refused_tokens.ENROLMENT_KEY, group)
-            return problem(401, str(error))
-        except (CredentialRefused, TooManyDevices) as error:
-            return problem(403, str(error))
-        except AlreadyRegistered as error:
-            return problem(409, str(error))
+            raise
         device = registration.device
         answer = {
             "success": True,
@@ -105,12 +96,9 @@ class UpgradeView(APIView):
         form = UpgradeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         person = request.user if isinstance(request.user, User) else None
-        try:
-            upgraded = enrolment.upgrade(
-                device, nkey_public=form.validated_data.get("nkey_public"), by=person
-            )
-        except (AlreadyRegistered, UpgradeRefused) as error:
-            return problem(409, str(error))
+        upgraded = enrolment.upgrade(
+            device, nkey_public=form.validated_data.get("nkey_public"), by=person
+        )
         answer = {
             "success": True,
             "device_uuid": str(uuid),
@@ -160,7 +148,7 @@ class DeviceCommandView(APIView):
     )
     def post(self, request: Request, uuid: UUID) -> Response:
         """202 for a new one, 200 for one that its Idempotency-Key has brought before."""
-        person = access.person_of(request)
+        person = person_of(request)
         device = access.device_for(request, uuid, role=Role.OPERATOR)
         form = CommandSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -181,7 +169,7 @@ class CancelCommandView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """While it waits it is cancelled. What was sent cannot be called back: it is given up,
         and a result that comes late corrects that."""
-        person = access.person_of(request)
+        person = person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
         commands.cancel(command, by=person)
         return _command(access.command_for(request, uuid))
@@ -196,7 +184,7 @@ class RetryCommandView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """A new command of the same content, once this one has ended; 200 for one that its
         Idempotency-Key has brought before."""
-        person = access.person_of(request)
+        person = person_of(request)
         command = access.command_for(request, uuid, role=Role.OPERATOR)
         return _issued(request, *commands.retry_once(key_of(request), command, by=person))
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from devices.errors import (
     AlreadyRegistered,
     DeviceCannotMove,
+    RegistrationForbidden,
     RegistrationRefused,
     TooManyDevices,
     UpgradeRefused,
@@ -25,7 +26,7 @@ from tenants.actions import find_enrollment_key, limits, redeem_enrollment_key
 from tenants.audit import writer as audit
 from tenants.audit.writer import Actor
 from tenants.credentials import revocations
-from tenants.errors import CredentialRefused, EnrollmentRefused
+from tenants.errors import EnrollmentRefused
 from tenants.models import Action, Credential, EnrollmentKey, Group, Tenant, User, hash_token
 from tenants.rules import secrets
 
@@ -77,8 +78,9 @@ def register(
     each time, and one use of the enrolment key: nothing could prove that it is the same.
 
     Raises EnrollmentRefused for the key, RegistrationRefused for a proof that is wrong or was used
-    before, AlreadyRegistered when the key pair is known and there is no proof, CredentialRefused
-    while the tenant is suspended or the device revoked, TooManyDevices. Nothing is created then.
+    before, AlreadyRegistered when the key pair is known and there is no proof,
+    RegistrationForbidden while the tenant is suspended or the device revoked, TooManyDevices.
+    Nothing is created then.
     """
     if nkey_public is not None:
         if proof is not None:
@@ -117,7 +119,7 @@ def _register_again(
         raise AlreadyRegistered("This key pair is registered in another group.")
     _refuse_suspended(device.tenant)
     if device.revoked_at:
-        raise CredentialRefused("This device is revoked; an admin of its tenant can undo it.")
+        raise RegistrationForbidden("This device is revoked; an admin of its tenant can undo it.")
     _record_registration(device, key, again=True)
     return Registration(device, _fresh_token(device), created=False)
 
@@ -188,7 +190,7 @@ def issue_credential(device: Device) -> revocations.Issued:
 
 def _refuse_suspended(tenant: Tenant) -> None:
     if tenant.suspended_at:
-        raise CredentialRefused("The tenant is suspended.")
+        raise RegistrationForbidden("The tenant is suspended.")
 
 
 def refuse_too_many(tenant: Tenant) -> None:

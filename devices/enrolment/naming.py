@@ -4,8 +4,17 @@ from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from devices.models import Device
+from tenants.throttle.refused_tokens import Principal
 
 
 def device_names(devices: Collection[UUID]) -> Mapping[UUID, str]:
     """Of those that there are."""
     return dict(Device.objects.filter(pk__in=devices).values_list("pk", "name"))
+
+
+def device_named(uuid: UUID | None) -> Principal | None:
+    """Return the device that a caller with a wrong token claims to be, None if there is none."""
+    found = Device.objects.filter(pk=uuid).first() if uuid else None
+    if found is None:
+        return None
+    return Principal(f"device {uuid}", "", str(found.tenant_id), str(uuid))

@@ -19,8 +19,8 @@ from django.conf import settings
 from devices import representations
 from devices.models import Command, Device
 from devices.presence.coverage import current_cutoffs
-from devices.redis import client
 from devices.telemetry import ring_buffers
+from natsbridge.redis import client
 
 log = structlog.get_logger(__name__)
 

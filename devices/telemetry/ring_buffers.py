@@ -10,10 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import redis
 from django.conf import settings
 
-from devices.redis import METRICS_STORE, metrics_client, redis_needed
 from natsbridge.errors import DependencyAway
+from natsbridge.redis import client, redis_needed
+from natsbridge.subscriber.breaker import Breaker
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -31,10 +33,17 @@ LIVE_METRICS = (
     "uptime",
 )
 
+# Around what the subscriber writes.
+METRICS_STORE = Breaker("redis")
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Point).decode
 
 Series = Mapping[tuple[UUID, str], Sequence[Point]]
+
+
+def metrics_client() -> redis.Redis:
+    return client(settings.METRICS_REDIS_URL)
 
 
 def append(series: Series) -> None:

@@ -16,8 +16,8 @@ from devices.errors import CommandRefused
 from devices.forms import CommandForm
 from devices.models import BulkCommand, Command, CommandState
 from devices.presence.coverage import current_cutoffs
-from devices.views.page import PersonRequest, page, wants_fragment
 from tenants.models import Role, Tenant, role_in
+from tenants.views.page import PersonRequest, page, wants_fragment
 
 BULKS_PER_PAGE = 20
 COMMANDS_PER_PAGE = 50

@@ -13,7 +13,6 @@ from devices.forms import CommandForm
 from devices.models import Command, Device
 from devices.presence.coverage import current_cutoffs
 from devices.views.device import render_device
-from devices.views.page import PersonRequest, page, wants_fragment
 from devices.views.parts import (
     commands_of,
     find_device,
@@ -23,6 +22,7 @@ from devices.views.parts import (
     offers_of,
     row_context,
 )
+from tenants.views.page import PersonRequest, page, wants_fragment
 
 
 @page

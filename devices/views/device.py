@@ -14,11 +14,11 @@ from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Cutoffs
 from devices.representations import status as status_representation
 from devices.telemetry import ring_buffers
-from devices.views.page import PersonRequest, page
 from devices.views.parts import find_device, form_context, history_of
 from devices.views.presence import presence_context
 from natsbridge.errors import DependencyAway
 from tenants.models import FloodBlock
+from tenants.views.page import PersonRequest, page
 
 FLOODS_SHOWN_FOR = timedelta(days=1)
 # Metric type, heading, unit as in templatetags/presentation.py, and the chart's fixed maximum.

@@ -10,11 +10,11 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from devices.forms import AddDeviceForm
-from devices.views.one_time import secret_gone
-from devices.views.page import PersonRequest, page
 from natsbridge.server.config import travels_in_clear
 from tenants.actions import create_enrollment_key, keep_secret, reveal_secret
 from tenants.models import EnrollmentKey, Group, Role
+from tenants.views.one_time import secret_gone
+from tenants.views.page import PersonRequest, page
 
 AGENT = Path(__file__).parents[1] / "agent" / "nats_persistent_agent.py"
 

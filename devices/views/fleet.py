@@ -9,8 +9,8 @@ from django.views.decorators.http import require_safe
 from devices.forms import FleetFilters
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
-from devices.views.page import PersonRequest, page, wants_fragment
 from tenants.models import Group, Role, Tenant
+from tenants.views.page import PersonRequest, page, wants_fragment
 
 DEVICES_PER_PAGE = 50
 # What a device says of itself: only this much of it is read for each row.

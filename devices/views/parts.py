@@ -13,8 +13,8 @@ from devices.forms import CommandForm
 from devices.models import Command, Device
 from devices.models.command import CommandQuerySet
 from devices.presence.coverage import current_cutoffs
-from devices.views.page import PersonRequest
 from tenants.models import Role, User, role_in
+from tenants.views.page import PersonRequest
 
 COMMANDS_PER_PAGE = 20
 

@@ -14,8 +14,8 @@ from django.views.decorators.http import require_safe
 from devices.models import Device, Presence, PresenceChange
 from devices.presence.coverage import blind_times
 from devices.presence.rules import timeline
-from devices.views.page import PersonRequest, page, wants_fragment
 from devices.views.parts import find_device
+from tenants.views.page import PersonRequest, page, wants_fragment
 
 CHANGES_PER_PAGE = 5
 # Of a link that comes and goes all the time, the newest are drawn.

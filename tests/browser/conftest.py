@@ -16,8 +16,8 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
-from devices.redis import client
 from natsbridge.models import Coverage
+from natsbridge.redis import client
 from tenants.models import User
 from tests.support.chromium import Chromium
 from tests.support.waiting import SAFETY_NET

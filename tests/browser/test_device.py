@@ -8,9 +8,9 @@ from playwright.sync_api import Page, expect
 from devices.commands.issue import issue
 from devices.live import frames
 from devices.models import Command, CommandState, Connectivity, Device, Presence, Reporter
-from devices.redis import client
 from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
+from natsbridge.redis import client
 from tenants.models import User
 from tests.browser.conftest import Backend, Open, Web
 

@@ -82,3 +82,11 @@ def shown(client: Client, posted: Any) -> Any:
     page = client.get(posted["Location"])
     assert page.status_code == 200, page.content
     return page
+
+
+def logged_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    # The first page of a session notes where it is used, which is no matter of the test's page.
+    client.get("/account/password/")
+    return client

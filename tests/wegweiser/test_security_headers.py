@@ -58,7 +58,7 @@ def test_errors_are_as_strict(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("devices.views.audit._filters", fail)
+    monkeypatch.setattr("tenants.views.audit._filters", fail)
     answers = {
         400: browser.get("/", headers={"Host": "evil.example"}),
         403: Client(enforce_csrf_checks=True).post("/login/"),

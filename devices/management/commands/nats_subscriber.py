@@ -18,9 +18,9 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, ProgrammingError, connection
 from django.utils.module_loading import autodiscover_modules
 
-from devices.redis import client
 from natsbridge.client.connection import Connection, connect
 from natsbridge.management.base import PlainCommand
+from natsbridge.redis import client
 from natsbridge.registry import registry
 from natsbridge.subscriber.app import Subscriber, part_names
 from tenants.actions import ensure_platform_keys

@@ -6,8 +6,9 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern
 
-from devices.api.urls import urlpatterns
+from devices.api.urls import urlpatterns as of_devices
 from devices.models import Device
+from tenants.api.urls import urlpatterns as of_tenants
 from tenants.models import Role, User
 from tests.support.people import authorization
 
@@ -45,7 +46,7 @@ def admin(alice: User) -> dict[str, str]:
 
 def endpoints(device: Device) -> Iterator[tuple[str, str]]:
     """Each method that may have a body, and its path."""
-    for pattern in urlpatterns:
+    for pattern in of_tenants + of_devices:
         assert isinstance(pattern, URLPattern)
         path = str(pattern.pattern)
         for converter in ("uuid:uuid", "uuid:device_uuid"):

@@ -25,8 +25,7 @@ from natsbridge.registry import Rejection
 from natsbridge.subscriber.status import beat
 from tenants.actions import suspension
 from tenants.models import Tenant, User
-from tests.devices.views.conftest import logged_in
-from tests.support.people import authorization
+from tests.support.people import authorization, logged_in
 from tests.support.strategies import KINDS, messages
 from tests.support.waiting import SAFETY_NET
 

@@ -14,8 +14,8 @@ from natsbridge.models import Coverage
 from natsbridge.rules.metering import Excess
 from tenants.broker import floods
 from tenants.broker.floods import Sender
-from tests.devices.views.conftest import logged_in
 from tests.plugin import allot_port
+from tests.support.people import logged_in
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

@@ -11,7 +11,7 @@ from devices.models import Connectivity, Device
 from natsbridge.models import Coverage
 from tenants import actions
 from tenants.models import Group, Role, User
-from tests.devices.views.conftest import logged_in
+from tests.support.people import logged_in
 
 FRAGMENT = {"HX-Request": "true"}
 

@@ -15,8 +15,7 @@ from devices.models import Command, Device
 from tenants import actions
 from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import AuditEntry, Credential, Role, Tenant, User, role_in
-from tests.devices.views.conftest import logged_in
-from tests.support.people import authorization, enrol
+from tests.support.people import authorization, enrol, logged_in
 
 MARK = "not a member"
 

@@ -9,8 +9,8 @@ from django.conf import settings
 from nats.aio.client import Client
 
 from devices.models import RealtimeData
-from devices.redis import metrics_client
 from devices.telemetry import intake, ring_buffers
+from devices.telemetry.ring_buffers import metrics_client
 from natsbridge.client.connection import Connection, connect
 from natsbridge.client.pull import PullConsumer
 from natsbridge.jetstream import streams

@@ -5,7 +5,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from devices.live import frames
-from devices.redis import client
+from natsbridge.redis import client
 from tests.suites.cluster.nodes import Cluster
 from tests.support.broker import StartNats
 from tests.support.system import LoopThread

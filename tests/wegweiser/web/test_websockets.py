@@ -17,9 +17,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from devices.live.consumers import TRY_AGAIN
 from devices.models import Device
-from devices.redis import client
 from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
+from natsbridge.redis import client
 from tenants.models import Membership, User
 from tests.support.system import eventually
 from tests.support.web import Web

@@ -1,8 +1,0 @@
-"""What the page of one's own account shows."""
-
-from django import template
-
-from devices.views.user_agents import describe
-
-register = template.Library()
-register.filter("browser", describe)

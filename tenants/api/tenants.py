@@ -1,0 +1,163 @@
+"""A tenant at the broker: how it stands, its credentials, its keys, its limits.
+
+The tenant's admins do what concerns their own secrets. Suspending, resuming and limits are for
+staff alone, with a token of the role admin: a tenant must not lift its own suspension, nor take
+more of a broker that it shares with others.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tenants.actions import limits, suspension
+from tenants.api import access
+from tenants.api.representations import epoch
+from tenants.api.serializers import ReasonSerializer, StrictSerializer
+from tenants.models import Tenant
+
+
+class LimitField(serializers.IntegerField):
+    def __init__(self, largest: int) -> None:
+        super().__init__(
+            required=False, allow_null=True, default=None, min_value=-1, max_value=largest
+        )
+
+
+class LimitsSerializer(StrictSerializer):
+    """null: the installation's default; -1: no limit."""
+
+    max_connections = LimitField(2**31 - 1)
+    max_subscriptions = LimitField(2**31 - 1)
+    max_payload_bytes = LimitField(2**31 - 1)
+    storage_bytes = LimitField(2**63 - 1)
+    max_devices = LimitField(2**31 - 1)
+
+
+class ProvisioningAnswer(serializers.Serializer[Any]):
+    state = serializers.CharField(help_text="none, waiting, failed, suspended or provisioned.")
+    waiting = serializers.BooleanField(help_text="Something is yet to be pushed to the broker.")
+    provisioned_at = serializers.FloatField(allow_null=True)
+    error = serializers.CharField(help_text="The server's words when the last attempt failed.")
+
+
+class LimitAnswer(serializers.Serializer[Any]):
+    value = serializers.IntegerField(help_text="What holds; -1: no limit.")
+    default = serializers.IntegerField()
+    own = serializers.IntegerField(allow_null=True, help_text="Set for this tenant.")
+
+
+class LimitsAnswer(serializers.Serializer[Any]):
+    max_connections = LimitAnswer()
+    max_subscriptions = LimitAnswer()
+    max_payload_bytes = LimitAnswer()
+    storage_bytes = LimitAnswer()
+    max_devices = LimitAnswer()
+
+
+class TenantCountsAnswer(serializers.Serializer[Any]):
+    devices = serializers.IntegerField()
+    revoked_devices = serializers.IntegerField()
+    groups = serializers.IntegerField()
+    members = serializers.IntegerField()
+    live_credentials = serializers.IntegerField(help_text="The tenant's own.")
+
+
+class TenantAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    tenant_uuid = serializers.UUIDField()
+    name = serializers.CharField()
+    suspended = serializers.BooleanField()
+    suspended_at = serializers.FloatField(allow_null=True)
+    suspended_by = serializers.CharField(allow_null=True)
+    suspended_reason = serializers.CharField()
+    provisioning = ProvisioningAnswer()
+    limits = LimitsAnswer()
+    counts = TenantCountsAnswer()
+
+
+class TenantView(APIView):
+    @extend_schema(responses=TenantAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        return tenant_response(access.tenant_for(request, uuid))
+
+
+class SuspendTenantView(APIView):
+    @extend_schema(request=ReasonSerializer, responses=TenantAnswer)
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """For staff. Everybody of the tenant is disconnected, and kept out until it is resumed."""
+        person = access.person_of(request)
+        tenant = access.tenant_managed_by_staff(request, uuid)
+        form = ReasonSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        suspension.suspend_tenant(tenant, by=person, reason=form.validated_data["reason"])
+        return tenant_response(access.tenant_managed_by_staff(request, uuid))
+
+
+class ResumeTenantView(APIView):
+    @extend_schema(request=None, responses=TenantAnswer)
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """For staff."""
+        person = access.person_of(request)
+        tenant = access.tenant_managed_by_staff(request, uuid)
+        StrictSerializer(data=request.data).is_valid(raise_exception=True)
+        suspension.resume_tenant(tenant, by=person)
+        return tenant_response(access.tenant_managed_by_staff(request, uuid))
+
+
+class TenantLimitsView(APIView):
+    @extend_schema(request=LimitsSerializer, responses=TenantAnswer)
+    def put(self, request: Request, uuid: UUID) -> Response:
+        """For staff. What is left out or null is the installation's default; -1 is no limit."""
+        return self._set(request, uuid, partial=False)
+
+    @extend_schema(request=LimitsSerializer, responses=TenantAnswer)
+    def patch(self, request: Request, uuid: UUID) -> Response:
+        """For staff. What is left out stays as it is."""
+        return self._set(request, uuid, partial=True)
+
+    def _set(self, request: Request, uuid: UUID, *, partial: bool) -> Response:
+        person = access.person_of(request)
+        tenant = access.tenant_managed_by_staff(request, uuid)
+        form = LimitsSerializer(data=request.data, partial=partial)
+        form.is_valid(raise_exception=True)
+        limits.set_limits(tenant, by=person, **form.validated_data)
+        return tenant_response(access.tenant_managed_by_staff(request, uuid))
+
+
+def tenant_response(tenant: Tenant, status: int = 200) -> Response:
+    body = _representation(tenant, limits.of(tenant))
+    return Response(body, status=status)
+
+
+def _representation(row: Tenant, limits: dict[str, Any]) -> dict[str, Any]:
+    account = getattr(row, "broker_account", None)
+    return {
+        "success": True,
+        "tenant_uuid": str(row.pk),
+        "name": row.name,
+        "suspended": row.suspended_at is not None,
+        "suspended_at": epoch(row.suspended_at),
+        "suspended_by": row.suspended_by_name or None,
+        "suspended_reason": row.suspended_reason,
+        "provisioning": {
+            "state": account.state if account else "none",
+            "waiting": account is None or account.waits,
+            "provisioned_at": epoch(account.provisioned_at) if account else None,
+            "error": account.last_error if account else "",
+        },
+        "limits": limits,
+        "counts": {
+            "devices": row.devices.count(),
+            "revoked_devices": row.devices.exclude(revoked_at=None).count(),
+            "groups": row.groups.count(),
+            "members": row.memberships.count(),
+            "live_credentials": 0
+            if row.suspended_at
+            else row.credentials.live().filter(device_uuid=None).count(),
+        },
+    }

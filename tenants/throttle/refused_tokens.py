@@ -1,0 +1,161 @@
+"""Wrong device tokens, API tokens and enrolment keys: throttled, and in the audit with counts.
+
+Only failures count, so whoever has a valid token is never refused for the failures of others.
+"""
+
+import json
+import time
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error as AnyDatabaseError
+from knox.settings import CONSTANTS
+
+from tenants import origin
+from tenants.actions.later import Later
+from tenants.audit import writer as audit
+from tenants.audit.rules.coalescer import Tally
+from tenants.audit.writer import Actor
+from tenants.models import Action, ActorKind, ApiToken, Group
+from tenants.throttle import failure_counts
+from tenants.throttle.failure_counts import Away, Told
+
+log = structlog.get_logger(__name__)
+
+DEVICE_TOKEN, API_TOKEN, ENROLMENT_KEY = "device token", "API token", "enrolment key"
+
+
+class Principal(NamedTuple):
+    """Whom the caller claims to be, where there is one of that name."""
+
+    identity: str
+    target: str = ""
+    tenant: str = ""
+    device: str = ""
+
+
+class Failure(NamedTuple):
+    """What one audit row tells of: equal ones are counted. `who` is a prefix, or a principal."""
+
+    kind: str
+    route: str
+    who: Principal
+
+
+SURPLUS = Failure("", "", Principal("others"))
+
+
+def group_named(uuid: UUID) -> Principal | None:
+    found = Group.objects.filter(pk=uuid).first()
+    if found is None:
+        return None
+    return Principal(f"group {uuid}", f"group {found.name}", str(found.tenant_id))
+
+
+def token_named(plain: str) -> Principal | None:
+    """The API token that begins as this one does."""
+    beginning = plain[: CONSTANTS.TOKEN_KEY_LENGTH]
+    known = ApiToken.objects.filter(token_key=beginning).select_related("user")
+    found = None if "\0" in beginning else known.first()
+    if found is None:
+        return None
+    name = f"API token {found.name} of {found.user.get_username()}"
+    return Principal(f"token {found.pk}", name)
+
+
+def record(kind: str, route: str, principal: Principal | None) -> int:
+    """Count a failure; return for how many seconds the next one is throttled, 0 for none."""
+    address = origin.current().address
+    prefix = prefix_of(address)
+    failure = Failure(kind, route, principal or Principal(prefix))
+    throttled = [prefix, *([principal.identity] if principal else ())]
+    limit = settings.AUTH_FAILURE_LIMIT
+    try:
+        counted = failure_counts.count(
+            _encoded(failure), address, throttled, limit=limit, surplus=_encoded(SURPLUS)
+        )
+    except Away:
+        log.warning("wrong tokens are not throttled while Redis is away", kind=kind, prefix=prefix)
+        _alone.record(failure, address)
+        return 0
+    _write(counted.rows)
+    if counted.held:
+        _later.ask()
+    return counted.wait
+
+
+def flush(now: float | None = None) -> None:
+    """Write what is to be told by `now`, whichever process has counted it."""
+    try:
+        counted = failure_counts.due(surplus=_encoded(SURPLUS), now=now)
+    except Away:
+        _later.ask()
+        return
+    _write(counted.rows)
+    if counted.held:
+        _later.ask()
+
+
+def prefix_of(address: str) -> str:
+    """What one network's addresses have in common."""
+    return str(origin.network_of(address) or "unknown")
+
+
+def _write(rows: list[Told]) -> None:
+    try:
+        audit.record_many(_event(_decoded(row.kind), row.failures, row.address) for row in rows)
+    except AnyDatabaseError:
+        failure_counts.put_back(rows)
+        raise
+
+
+class _Alone:
+    """This process's own count, while Redis is away."""
+
+    def __init__(self) -> None:
+        self._tally: Tally[Failure] = Tally(others=lambda failure: SURPLUS)
+        self._later = Later("refused tokens", self._flush, lambda: failure_counts.WINDOW_SECONDS)
+
+    def record(self, failure: Failure, address: str) -> None:
+        if self._tally.note(failure, time.monotonic()):
+            audit.record_many([_event(failure, 1, address)])
+        else:
+            self._later.ask()
+
+    def _flush(self) -> None:
+        with self._tally.due(time.monotonic(), at_once=True) as counted:
+            audit.record_many(_event(failure, count, "") for failure, count in counted)
+
+
+_alone = _Alone()
+_later = Later("refused tokens", flush, lambda: failure_counts.WINDOW_SECONDS)
+
+
+def _event(failure: Failure, count: int, address: str) -> audit.Event:
+    who = failure.who
+    detail = {"kind": failure.kind, "route": failure.route}
+    if failure == SURPLUS:
+        detail = {"reason": "too many different ones in one minute"}
+    return audit.Event(
+        Action.API_REFUSED,
+        UUID(who.tenant) if who.tenant else None,
+        Actor(ActorKind.UNKNOWN, ""),
+        device=UUID(who.device) if who.device else None,
+        target=who.target,
+        # A row of a prefix tells of all its addresses.
+        address=address if who.target or who.device else who.identity,
+        via="api",
+        count=count,
+        detail=detail,
+    )
+
+
+def _encoded(failure: Failure) -> str:
+    return json.dumps(failure)
+
+
+def _decoded(text: str) -> Failure:
+    kind, route, who = json.loads(text)
+    return Failure(kind, route, Principal(*who))

@@ -1,0 +1,76 @@
+"""What every page asks first: who is it, and do they want all of it?"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlsplit
+
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
+
+from tenants.models import Role, Tenant, User, role_in
+
+P = ParamSpec("P")
+
+
+class PersonRequest(HttpRequest):
+    """A request of somebody who is logged in."""
+
+    user: User
+
+
+def page(
+    view: Callable[Concatenate[PersonRequest, P], HttpResponseBase],
+) -> Callable[Concatenate[Any, P], HttpResponseBase]:
+    """For people who are logged in; never stored, so nothing is left to see after logging out."""
+
+    @wraps(view)
+    def answer(request: Any, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return _to_login(request)
+        response = view(request, *args, **kwargs)
+        add_never_cache_headers(response)
+        patch_vary_headers(response, ["HX-Request"])
+        return response
+
+    return answer
+
+
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """What the top of every page asks, when it does."""
+    return {
+        "may_audit": lambda: Tenant.objects.visible_to(
+            request.user, Role.ADMIN, reading=True
+        ).exists(),
+        "may_issue": lambda: Tenant.objects.visible_to(request.user, Role.OPERATOR).exists(),
+    }
+
+
+def wants_fragment(request: HttpRequest) -> bool:
+    return request.headers.get("HX-Request") == "true"
+
+
+def require_admin(request: PersonRequest, tenant: Tenant) -> None:
+    role = role_in(request.user, tenant.pk)
+    if role is None or not role.includes(Role.ADMIN):
+        raise PermissionDenied("This needs the role admin in this tenant.")
+
+
+def _to_login(request: HttpRequest) -> HttpResponse:
+    if not wants_fragment(request):
+        return redirect_to_login(request.get_full_path())
+    # A redirect would put the login page into the fragment's place.
+    target = redirect_to_login(_current_path(request))
+    return HttpResponse(status=401, headers={"HX-Redirect": target["Location"]})
+
+
+def _current_path(request: HttpRequest) -> str:
+    """Of the page that the browser shows, as htmx says it."""
+    try:
+        current = urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:
+        return "/"
+    path = "/" + current.path.lstrip("/")
+    return f"{path}?{current.query}" if current.query else path

@@ -1,0 +1,194 @@
+"""A tenant's own page, for its admins: its credentials, its keys, how it stands at the broker."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.text import slugify
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_GET, require_http_methods, require_safe
+
+from tenants.actions import keep_secret, limits, reveal_secret
+from tenants.credentials import revocations
+from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm
+from tenants.models import Credential, Tenant
+from tenants.views.confirmation import Confirmation, confirm
+from tenants.views.one_time import secret_gone
+from tenants.views.page import PersonRequest, page, require_admin
+
+CREDENTIALS_SHOWN = 50
+NAMED = 10
+
+ISSUE = Confirmation(
+    "New credential of {}",
+    "One more, beside those in use, which stay as they are. The next page shows its secret, once.",
+    "Make the new credential",
+    IssueForm,
+    dangerous=False,
+)
+ROTATE = Confirmation(
+    "Rotate the credential of {}",
+    "The next page shows the new credential, once. The one in use until now ends after the "
+    "overlap.",
+    "Rotate the credential",
+    RotateForm,
+    dangerous=False,
+)
+ROTATE_KEYS = Confirmation(
+    "Rotate the signing keys of {}",
+    "Everything that the keys have signed until now ends after the overlap: agents fetch new "
+    "credentials by themselves, and the tenant needs a new one of its own. With an overlap of 0 "
+    "every device is disconnected at once.",
+    "Rotate the signing keys",
+    OverlapForm,
+)
+REVOKE = Confirmation(
+    "Revoke a credential of {}",
+    "It is void at once: a connection that was opened with it ends within a second.",
+    "Revoke the credential",
+    ReasonForm,
+)
+
+
+@page
+@require_safe
+def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid, reading=True)
+    own = found.credentials.filter(device_uuid=None).select_related("issued_by")
+    context = {
+        "tenant": found,
+        "account": getattr(found, "broker_account", None),
+        "credentials": own[:CREDENTIALS_SHOWN],
+        "in_use": own.live().exists(),
+        "username": f"tenant_{found.pk}",
+        "device_count": found.devices.count(),
+        "most_devices": limits.of(found)["max_devices"]["value"],
+        "revoked_count": found.devices.exclude(revoked_at=None).count(),
+    }
+    return render(request, "tenants/tenant.html", context)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def issue(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+
+    def do(form: forms.Form) -> HttpResponse:
+        kind = form.cleaned_data["kind"]
+        issued = revocations.issue_tenant_credential(found, kind=kind, by=request.user)
+        return _to_secret(request, found, issued)
+
+    return _asked(request, found, ISSUE, do)
+
+
+@page
+@sensitive_variables("revealed", "context")
+@require_GET
+def issued_credential(request: PersonRequest, tenant_uuid: UUID, secret_id: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+    revealed = reveal_secret(secret_id, Credential, to=request.user)
+    if revealed is None:
+        return secret_gone(request, **_way_back(found))
+    credential = get_object_or_404(found.credentials, pk=revealed.row_id)
+    is_file = credential.kind == Credential.Kind.JWT
+    context = {
+        "tenant": found,
+        "credential": credential,
+        "secret": revealed.secret,
+        "label": "Credentials file" if is_file else "Password",
+        "before": credential.before(),
+        "file_name": f"{slugify(found.name) or 'tenant'}.creds" if is_file else "",
+        "nats_url": settings.AGENT_NATS_URL,
+    }
+    return render(request, "tenants/issued.html", context)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def rotate(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+
+    def do(form: Any) -> HttpResponse:
+        rotate = (
+            revocations.rotate_all
+            if form.cleaned_data["every_device"]
+            else revocations.rotate_tenant
+        )
+        issued = rotate(found, by=request.user, replaces=form.replaced(found), **form.options())
+        return _to_secret(request, found, issued)
+
+    kept = revocations.not_told(found)
+    names = found.devices.filter(pk__in=kept[:NAMED]).values_list("name", flat=True)
+    make_form = partial(
+        RotateForm,
+        initial={"seen": RotateForm.newest(found)},
+        kept=len(kept),
+        names=sorted(names),
+    )
+    return _asked(request, found, ROTATE, do, make_form)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def rotate_keys(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+
+    def do(form: forms.Form) -> HttpResponse:
+        overlap = form.cleaned_data["overlap"]
+        revocations.rotate_keys(found, by=request.user, overlap=overlap)
+        return redirect("tenant", found.pk)
+
+    return _asked(request, found, ROTATE_KEYS, do)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> HttpResponse:
+    found = _find(request, tenant_uuid)
+    own = found.credentials.filter(device_uuid=None)
+    credential = get_object_or_404(own, pk=credential_id)
+
+    def do(form: forms.Form) -> HttpResponse:
+        reason = form.cleaned_data["reason"]
+        revocations.revoke(credential, by=request.user, reason=reason)
+        return redirect("tenant", found.pk)
+
+    return _asked(request, found, REVOKE, do)
+
+
+def _to_secret(
+    request: PersonRequest, tenant: Tenant, issued: revocations.Issued
+) -> HttpResponseRedirect:
+    secret_id = keep_secret(issued.secret, issued.credential, to=request.user)
+    return redirect("tenant-credential-secret", tenant.pk, secret_id)
+
+
+def _asked(
+    request: PersonRequest, tenant: Tenant, confirmation: Confirmation, do: Any, form: Any = None
+) -> HttpResponse:
+    return confirm(
+        request,
+        confirmation,
+        do,
+        form or confirmation.form,
+        title=confirmation.title.format(tenant.name),
+        **_way_back(tenant),
+    )
+
+
+def _way_back(tenant: Tenant) -> dict[str, Any]:
+    back = reverse("tenant", args=[tenant.pk])
+    return {"back": back, "crumbs": [(reverse("fleet"), "Fleet"), (back, tenant.name)]}
+
+
+def _find(request: PersonRequest, tenant_uuid: UUID, *, reading: bool = False) -> Tenant:
+    visible = Tenant.objects.visible_to(request.user).select_related("broker_account")
+    found = get_object_or_404(visible, pk=tenant_uuid)
+    if not (reading and request.user.is_superuser):
+        require_admin(request, found)
+    return found
