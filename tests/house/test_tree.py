@@ -28,7 +28,6 @@ SHORT = {
     "tenants/views/one_time.py": "how a secret is shown once, on three pages",
     "tenants/session_store.py": "a setting names the module",
     "tests/suites/attacks/__main__.py": "a command",
-    "tests/test_house_rules.py": "it waits for the one place where a state changes",
     "wegweiser/apps.py": "Django looks for it",
     "wegweiser/formats/en_GB/formats.py": "Django looks for it",
 }
