@@ -37,7 +37,9 @@ def bulk_commands(now: datetime) -> QuerySet[BulkCommand]:
     """When the last of its commands is gone."""
     before = now - timedelta(days=settings.COMMAND_DAYS)
     parts = Command.objects.filter(bulk=OuterRef("pk"))
-    return BulkCommand.objects.filter(~Exists(parts), filled_at__isnull=False, deadline__lt=before)
+    return BulkCommand.objects.filter(
+        ~Exists(parts), expanded_at__isnull=False, deadline__lt=before
+    )
 
 
 @retention.kind("presence history")

@@ -55,11 +55,11 @@ GIVE_UP = Question(
     "Given up.",
     (DevicesError,),
 )
-REPEAT = Question(
-    "Repeat?",
+RETRY = Question(
+    "Retry?",
     "A new command of the same content is issued, with as much time as this one had.",
-    "Repeat the command",
-    "Repeated.",
+    "Retry the command",
+    "The command was issued again.",
     (DevicesError,),
     dangerous=False,
 )
@@ -96,7 +96,7 @@ class CommandAdmin(ReadOnlyAdmin):
                     "author",
                     "pretty_error",
                     "bulk",
-                    "repeats",
+                    "retry_of",
                 )
             },
         ),
@@ -127,14 +127,14 @@ class CommandAdmin(ReadOnlyAdmin):
         "pretty_parameters",
         "pretty_result",
     )
-    actions_detail = ("cancel", "give_up", "repeat")
+    actions_detail = ("cancel", "give_up", "retry")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Without what makes no sense for this command just now."""
         offered = super().get_actions_detail(request, object_id)
         rows = Command.objects.select_related("device__tenant").defer("result")
         command = rows.filter(pk=object_id).first()
-        sensible = {"repeat"} if command and _may_be_repeated(command) else set()
+        sensible = {"retry"} if command and _may_be_retried(command) else set()
         if command and command.is_open:
             sensible.add("give_up" if command.is_handed_over else "cancel")
         names = {f"devices_command_{name}" for name in sensible}
@@ -156,15 +156,15 @@ class CommandAdmin(ReadOnlyAdmin):
 
         return ask(self, request, command, question, act)
 
-    @action(description="Repeat", permissions=["view"], icon="replay")
-    def repeat(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @action(description="Retry", permissions=["view"], icon="replay")
+    def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
         command = get_object_or_404(Command.objects.select_related("device"), pk=object_id)
 
         def act(form: forms.Form) -> HttpResponse:
             again = commands.retry(command, by=_operator(request, command))
             return redirect(admin_name(again, "change"), again.pk)
 
-        return ask(self, request, command, REPEAT, act)
+        return ask(self, request, command, RETRY, act)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
         # A result may be a megabyte, so a list of commands must not carry theirs.
@@ -215,7 +215,7 @@ class CommandAdmin(ReadOnlyAdmin):
         return "" if command.result is None else pretty_json(command.result)
 
 
-def _may_be_repeated(command: Command) -> bool:
+def _may_be_retried(command: Command) -> bool:
     device = command.device
     return not (command.is_open or device.revoked_at or device.tenant.suspended_at)
 

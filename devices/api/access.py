@@ -47,7 +47,7 @@ def command_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Co
         commands = Command.objects.visible_to(request.user)
     command = (
         commands.filter(uuid=uuid)
-        .select_related("device__connectivity", "device__tenant", "repeats", "bulk")
+        .select_related("device__connectivity", "device__tenant", "retry_of", "bulk")
         .first()
     )
     if command is None:

@@ -93,7 +93,7 @@ class CommandAnswer(serializers.Serializer[Any]):
         allow_null=True, help_text="Bytes that the result had, where it was cut."
     )
     error = serializers.CharField(allow_null=True)
-    repeats = serializers.UUIDField(allow_null=True, help_text="The command that it tries again.")
+    retry_of = serializers.UUIDField(allow_null=True, help_text="The command that it tries again.")
     bulk_id = serializers.UUIDField(allow_null=True)
     device_offline_since = serializers.FloatField(
         allow_null=True,
@@ -133,7 +133,7 @@ class BulkAnswer(serializers.Serializer[Any]):
     created_at = serializers.FloatField()
     deadline = serializers.FloatField()
     cancelled_at = serializers.FloatField(allow_null=True)
-    repeats = serializers.UUIDField(allow_null=True)
+    retry_of = serializers.UUIDField(allow_null=True)
     total = serializers.IntegerField()
     left_out = serializers.DictField(child=serializers.IntegerField())
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="By state.")

@@ -142,7 +142,7 @@ def _recipients(person: User, data: dict[str, Any]) -> Recipients:
 
 def _bulk_for(request: Request, uuid: UUID, role: Role) -> BulkCommand:
     person = access.person_of(request)
-    visible = BulkCommand.objects.visible_to(person).select_related("created_by", "repeats")
+    visible = BulkCommand.objects.visible_to(person).select_related("created_by", "retry_of")
     found = visible.filter(uuid=uuid).first()
     if found is None:
         raise NotFound(f"There is no bulk command {uuid}.")

@@ -253,7 +253,7 @@ def _command(command: Command) -> Response:
     return Response(
         representations.command(command)
         | {
-            "repeats": str(command.repeats.uuid) if command.repeats else None,
+            "retry_of": str(command.retry_of.uuid) if command.retry_of else None,
             "bulk_id": str(command.bulk.uuid) if command.bulk else None,
             "device_offline_since": representations.epoch(offline_since),
         }

@@ -109,7 +109,7 @@ def issue(
     )
     if not _insert(bulk):
         return issue(recipients, command, parameters, by=by, idempotency_key=idempotency_key)
-    expansion.fill(bulk)
+    expansion.expand(bulk)
     return bulk, True
 
 
@@ -128,8 +128,8 @@ def cancel(bulk: BulkCommand, *, by: User) -> Ended:
         if rest:
             row.left_out[UNISSUED] = rest
         row.waiting, row.cancelled_at = [], timezone.now()
-        row.filled_at = row.filled_at or row.cancelled_at
-        row.save(update_fields=["waiting", "cancelled_at", "filled_at", "left_out"])
+        row.expanded_at = row.expanded_at or row.cancelled_at
+        row.save(update_fields=["waiting", "cancelled_at", "expanded_at", "left_out"])
     ended = Ended(rest, 0)
     cutoffs = current_cutoffs()
     while sum(some := _end_some(row, by, cutoffs)):
@@ -145,17 +145,23 @@ def to_give_up(bulk: BulkCommand) -> int:
 
 
 def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
-    """The same once more to the devices on which it failed or expired and was not repeated since.
-    Raises CommandRefused, CommandConflict where there is none."""
+    """Issue it again to the devices on which it failed or expired and was not retried since.
+
+    Raise CommandRefused, or CommandConflict if there are none.
+    """
     with transaction.atomic():
         row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
         refuse_if_suspended(row.tenant)
         refuse_unfit(row.parameters)
-        if row.repetitions.filter(filled_at=None).exists():
-            raise CommandConflict("It is being repeated just now.")
+        if row.retries.filter(expanded_at=None).exists():
+            raise CommandConflict(
+                "A retry of this bulk command is still being issued; try again when it is done."
+            )
         waiting = list(failed(row).order_by("device_id").values_list("device_id", flat=True))
         if not waiting:
-            raise CommandConflict("Nothing of it has failed that was not repeated since.")
+            raise CommandConflict(
+                "Every command of it that failed or expired has been retried already."
+            )
         again = BulkCommand.objects.create(
             tenant_id=row.tenant_id,
             command=row.command,
@@ -165,18 +171,18 @@ def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
             created_by=by,
             deadline=timezone.now() + allowed_time(row),
             waiting=waiting,
-            repeats=row,
+            retry_of=row,
         )
-        _record(Action.BULK_RETRIED, again, by, repeats=str(row.uuid), devices=len(waiting))
-    expansion.fill(again)
+        _record(Action.BULK_RETRIED, again, by, retry_of=str(row.uuid), devices=len(waiting))
+    expansion.expand(again)
     return again
 
 
 def failed(bulk: BulkCommand) -> Any:
-    """Its commands that a retry would repeat."""
-    repeated = Command.objects.filter(repeats=OuterRef("pk"))
+    """Return its commands that a retry would issue again."""
+    retried = Command.objects.filter(retry_of=OuterRef("pk"))
     return Command.objects.filter(
-        ~Exists(repeated),
+        ~Exists(retried),
         bulk=bulk,
         state__in=[CommandState.FAILED, CommandState.EXPIRED],
         device__revoked_at=None,

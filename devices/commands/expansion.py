@@ -1,5 +1,5 @@
-"""The commands of a bulk command, a row for each device: made in batches, so that thousands take no
-long lock. Where the process that makes them dies in between, a subscriber carries on."""
+"""Expand a bulk command into one command per device, in batches, so that thousands take no long
+lock. If the process dies in between, a subscriber carries on."""
 
 from uuid import UUID
 
@@ -7,7 +7,6 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from devices.commands.issue import wake_delivery
-from devices.commands.rules.states import COMMAND_STATES
 from devices.live import frames
 from devices.models import BulkCommand, Command
 from tenants import origin
@@ -17,25 +16,25 @@ from tenants.models import Action, ActorKind
 
 BATCH = 500
 
-GONE = "revoked or deleted meanwhile"
+GONE = "revoked or deleted in the meantime"
 
 
-def fill(bulk: BulkCommand) -> None:
-    """Gives every device that waits for it its command, a batch and a transaction at a time."""
-    while _fill_some(bulk.pk):
+def expand(bulk: BulkCommand) -> None:
+    """Create the command of each waiting device, one batch a transaction."""
+    while _expand_some(bulk.pk):
         pass
     bulk.refresh_from_db()
 
 
-def fill_what_was_left() -> None:
-    """Carries on where the process that issued a bulk command has died."""
-    for bulk in BulkCommand.objects.filter(filled_at=None).order_by("pk")[:10]:
-        fill(bulk)
+def expand_unfinished() -> None:
+    """Carry on with bulk commands whose issuing process has died."""
+    for bulk in BulkCommand.objects.filter(expanded_at=None).order_by("pk")[:10]:
+        expand(bulk)
 
 
 @transaction.atomic
-def _fill_some(number: int) -> bool:
-    """False when nothing is left to do."""
+def _expand_some(number: int) -> bool:
+    """Return whether devices are left."""
     bulk = (
         BulkCommand.objects.select_for_update(of=("self",))
         .select_related("created_by")
@@ -48,9 +47,8 @@ def _fill_some(number: int) -> bool:
                 _INSERT_COMMANDS,
                 {
                     "bulk": bulk.pk,
-                    "repeats": bulk.repeats_id,
+                    "retry_of": bulk.retry_of_id,
                     "devices": some,
-                    "state": COMMAND_STATES.initial,
                     "now": timezone.now(),
                 },
             )
@@ -63,20 +61,20 @@ def _fill_some(number: int) -> bool:
         uuids = [uuid for uuid, *_ in made]
         transaction.on_commit(lambda: push(uuids))
     bulk.waiting = rest
-    if not rest and bulk.filled_at is None:
-        bulk.filled_at = timezone.now()
-    bulk.save(update_fields=["waiting", "total", "left_out", "filled_at"])
+    if not rest and bulk.expanded_at is None:
+        bulk.expanded_at = timezone.now()
+    bulk.save(update_fields=["waiting", "total", "left_out", "expanded_at"])
     return bool(rest)
 
 
 def push(uuids: list[UUID]) -> None:
-    """To the pages of those devices that somebody looks at."""
+    """Push the commands to the open pages of their devices."""
     if shown := frames.watched():
         frames.push_commands(list(Command.objects.filter(uuid__in=uuids, device__in=shown)))
 
 
 def _audit_each(bulk: BulkCommand, made: list[tuple[UUID, UUID, str]]) -> None:
-    """So that what a device was told is found under the device."""
+    """Record each command in the audit log of its device."""
     person = bulk.created_by
     actor = audit.Actor(
         ActorKind.PERSON, person.get_username() if person else "", str(person.pk) if person else ""
@@ -104,9 +102,9 @@ def _audit_each(bulk: BulkCommand, made: list[tuple[UUID, UUID, str]]) -> None:
 _INSERT_COMMANDS = """
     WITH made AS (
     INSERT INTO devices_command (
-        uuid, device_id, command, parameters, state, created_by_id, by_platform, bulk_id,
-        repeats_id, created_at, deadline, sends, error)
-    SELECT gen_random_uuid(), device.uuid, bulk.command, bulk.parameters, %(state)s,
+        uuid, device_id, command, parameters, created_by_id, by_platform, bulk_id,
+        retry_of_id, created_at, deadline, sends, error)
+    SELECT gen_random_uuid(), device.uuid, bulk.command, bulk.parameters,
         bulk.created_by_id, false, bulk.id, before.id, %(now)s, bulk.deadline, 0, ''
     FROM unnest(%(devices)s::uuid[]) AS wanted (uuid)
     JOIN devices_bulkcommand AS bulk ON bulk.id = %(bulk)s
@@ -114,7 +112,7 @@ _INSERT_COMMANDS = """
         ON device.uuid = wanted.uuid AND device.tenant_id = bulk.tenant_id
         AND device.revoked_at IS NULL
     LEFT JOIN devices_command AS before
-        ON before.bulk_id = %(repeats)s AND before.device_id = device.uuid
+        ON before.bulk_id = %(retry_of)s AND before.device_id = device.uuid
     ORDER BY device.uuid
     ON CONFLICT DO NOTHING
     RETURNING uuid, device_id

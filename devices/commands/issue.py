@@ -77,17 +77,17 @@ def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
     """Retry as `retry` does; `key` and answer are those of `issue_once`."""
     if command.is_open:
         state = command.get_state_display().lower()
-        raise CommandConflict(f"The command is {state}; only one that has ended can be repeated.")
+        raise CommandConflict(f"The command is {state}; only one that has ended can be retried.")
     again = Command(
         device=command.device,
         command=command.command,
         parameters=command.parameters,
         created_by=by,
         deadline=timezone.now() + allowed_time(command),
-        repeats=command,
+        retry_of=command,
         idempotency_key=key,
     )
-    return _issue(Action.COMMAND_RETRIED, again, by, repeats=str(command.uuid))
+    return _issue(Action.COMMAND_RETRIED, again, by, retry_of=str(command.uuid))
 
 
 @transaction.atomic

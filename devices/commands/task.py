@@ -84,7 +84,7 @@ class _Courier:
                     await self._publish_due()
                 if rounds % SWEEP_EVERY == 0:
                     await self._worker.run(delivery.sweep)
-                    await self._worker.run(expansion.fill_what_was_left)
+                    await self._worker.run(expansion.expand_unfinished)
             except DATABASE_AWAY as error:
                 log.warning("commands wait for the database", error=str(error).strip())
             rounds += 1

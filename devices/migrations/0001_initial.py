@@ -60,11 +60,11 @@ class Migration(migrations.Migration):
                 ('left_out', models.JSONField(default=dict)),
                 ('total', models.PositiveIntegerField(default=0)),
                 ('waiting', django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), default=list, size=None)),
-                ('filled_at', models.DateTimeField(null=True)),
+                ('expanded_at', models.DateTimeField(null=True)),
                 ('cancelled_at', models.DateTimeField(null=True)),
                 ('idempotency_key', models.CharField(blank=True, max_length=100)),
                 ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repeats', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='repetitions', to='devices.bulkcommand')),
+                ('retry_of', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='retries', to='devices.bulkcommand')),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='bulk_commands', to='tenants.tenant')),
             ],
             options={
@@ -101,7 +101,7 @@ class Migration(migrations.Migration):
                 ('uuid', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
                 ('command', models.CharField(max_length=100)),
                 ('parameters', models.JSONField(default=dict)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('sent', 'Sent'), ('delivered', 'Delivered'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('expired', 'Expired'), ('cancelled', 'Cancelled')], default='queued', max_length=10)),
+                ('state', models.CharField(choices=[('queued', 'Queued'), ('sent', 'Sent'), ('delivered', 'Delivered'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('expired', 'Expired'), ('cancelled', 'Cancelled')], db_default='queued', default='queued', max_length=10)),
                 ('by_platform', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('deadline', models.DateTimeField()),
@@ -116,7 +116,7 @@ class Migration(migrations.Migration):
                 ('idempotency_key', models.CharField(blank=True, db_default='', default='', max_length=100)),
                 ('bulk', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='commands', to='devices.bulkcommand')),
                 ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repeats', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='repetitions', to='devices.command')),
+                ('retry_of', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='retries', to='devices.command')),
                 ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='commands', to='devices.device')),
             ],
             options={
@@ -169,7 +169,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='bulkcommand',
-            index=models.Index(condition=models.Q(('filled_at__isnull', True)), fields=['id'], name='bulk_command_unfilled'),
+            index=models.Index(condition=models.Q(('expanded_at__isnull', True)), fields=['id'], name='bulk_command_unexpanded'),
         ),
         migrations.AddConstraint(
             model_name='bulkcommand',

@@ -36,10 +36,10 @@ class BulkCommand(models.Model):
     total = models.PositiveIntegerField(default=0)
     # Who is still to get a row in `commands`; empty once each has one.
     waiting = ArrayField(models.UUIDField(), default=list)
-    filled_at = models.DateTimeField(null=True)
+    expanded_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
-    repeats = models.ForeignKey(
-        "self", null=True, on_delete=models.SET_NULL, related_name="repetitions"
+    retry_of = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="retries"
     )
     # Sent twice with the same key by the same person, it is issued once.
     idempotency_key = models.CharField(max_length=100, blank=True)
@@ -58,7 +58,7 @@ class BulkCommand(models.Model):
         indexes = [
             models.Index(fields=["tenant", "-id"], name="bulk_command_of_tenant"),
             models.Index(
-                fields=["id"], name="bulk_command_unfilled", condition=Q(filled_at__isnull=True)
+                fields=["id"], name="bulk_command_unexpanded", condition=Q(expanded_at__isnull=True)
             ),
         ]
 

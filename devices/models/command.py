@@ -74,7 +74,10 @@ class Command(models.Model):
     command = models.CharField(max_length=100)
     parameters = models.JSONField(default=dict)
     state = models.CharField(
-        max_length=10, choices=CommandState.choices, default=CommandState.QUEUED
+        max_length=10,
+        choices=CommandState.choices,
+        default=CommandState.QUEUED,
+        db_default=CommandState.QUEUED,
     )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
@@ -89,8 +92,8 @@ class Command(models.Model):
         db_index=False,
     )
     # The command whose content it has, where it was issued to try again.
-    repeats = models.ForeignKey(
-        "self", null=True, on_delete=models.SET_NULL, related_name="repetitions"
+    retry_of = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="retries"
     )
     created_at = models.DateTimeField(default=timezone.now)
     # Not sent by then: expired. Sent and still open then: failed, no response.
@@ -163,11 +166,11 @@ class Command(models.Model):
 
     def says(self, other: "Command") -> bool:
         """Whether both tell the same device the same thing, for the same reason."""
-        return (self.device_id, self.command, self.parameters, self.repeats_id) == (
+        return (self.device_id, self.command, self.parameters, self.retry_of_id) == (
             other.device_id,
             other.command,
             other.parameters,
-            other.repeats_id,
+            other.retry_of_id,
         )
 
     def become(self, state: CommandState, **changes: Any) -> None:

@@ -130,7 +130,7 @@ def _render(
         "cutoffs": current_cutoffs(),
         "to_give_up": bulk.to_give_up(found),
         "repeatable": bulk.failed(found).count(),
-        "repetitions": found.repetitions.order_by("id"),
+        "retries": found.retries.order_by("id"),
         **summary,
     }
     if not wants_fragment(request):
@@ -174,7 +174,7 @@ def _preview(to: RecipientsForm, command: str) -> dict[str, Any]:
 
 def _find(request: PersonRequest, bulk_uuid: UUID) -> BulkCommand:
     visible = BulkCommand.objects.visible_to(request.user)
-    related = visible.select_related("created_by", "tenant", "repeats")
+    related = visible.select_related("created_by", "tenant", "retry_of")
     return get_object_or_404(related, uuid=bulk_uuid)
 
 

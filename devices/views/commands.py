@@ -117,7 +117,7 @@ def cancel_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID
 def retry_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID) -> HttpResponse:
     found = find_device(request, device_uuid)
     if not may_command(request, found):
-        raise PermissionDenied("Repeating commands needs the role operator in this tenant.")
+        raise PermissionDenied("Retrying commands needs the role operator in this tenant.")
     ended = get_object_or_404(commands_of(request, found), uuid=command_uuid)
     try:
         again = retry(ended, by=request.user)

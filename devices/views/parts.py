@@ -78,7 +78,7 @@ def row_context(request: PersonRequest, found: Device) -> dict[str, Any]:
 
 def commands_of(request: PersonRequest, found: Device) -> CommandQuerySet:
     visible = Command.objects.visible_to(request.user)
-    return visible.filter(device=found).select_related("created_by", "repeats", "bulk")
+    return visible.filter(device=found).select_related("created_by", "retry_of", "bulk")
 
 
 def history_of(request: PersonRequest, found: Device, number: str | None) -> Page[Command]:

@@ -315,26 +315,26 @@ def test_a_commands_page_shows_its_error(client: Client, staff: User, device_a: 
     assert "no\n&lt;such&gt; tool" in client.get(page_of(command)).content.decode()
 
 
-def test_staff_who_are_operators_cancel_and_repeat_and_others_are_told_why_not(
+def test_staff_who_are_operators_cancel_and_retry_and_others_are_told_why_not(
     client: Client, staff: User, tenant_a: Tenant, device_a: Device, redis_server: object
 ) -> None:
     command = commands.issue(device_a, "ping", {}, by=staff)
-    assert "/repeat" not in client.get(page_of(command)).content.decode()
+    assert "/retry" not in client.get(page_of(command)).content.decode()
     cancel = reverse("admin:devices_command_cancel", args=[command.pk])
     assert "needs the role operator" in client.post(cancel).content.decode()
     actions.set_membership(staff, tenant_a, Role.OPERATOR)
     client.post(cancel)
     command.refresh_from_db()
     assert command.state == CommandState.CANCELLED
-    repeat = reverse("admin:devices_command_repeat", args=[command.pk])
-    assert repeat in client.get(page_of(command)).content.decode()
-    client.post(repeat)
-    assert Command.objects.get(repeats=command).state == CommandState.QUEUED
+    retry = reverse("admin:devices_command_retry", args=[command.pk])
+    assert retry in client.get(page_of(command)).content.decode()
+    client.post(retry)
+    assert Command.objects.get(retry_of=command).state == CommandState.QUEUED
     Device.objects.update(revoked_at=timezone.now())
-    assert repeat not in client.get(page_of(command)).content.decode()
+    assert retry not in client.get(page_of(command)).content.decode()
     Device.objects.update(revoked_at=None)
     Tenant.objects.update(suspended_at=timezone.now())
-    assert repeat not in client.get(page_of(command)).content.decode()
+    assert retry not in client.get(page_of(command)).content.decode()
 
 
 def test_staff_see_that_a_sent_commands_device_is_gone_and_give_it_up(

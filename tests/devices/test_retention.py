@@ -63,13 +63,13 @@ def command(device: Device, name: str, state: CommandState, **fields: Any) -> Co
 
 def test_final_commands_go_after_their_days(device_a: Device) -> None:
     old = command(device_a, "old", CommandState.SUCCEEDED, finished_at=ago(91))
-    command(device_a, "again", CommandState.FAILED, finished_at=ago(89), repeats=old)
+    command(device_a, "again", CommandState.FAILED, finished_at=ago(89), retry_of=old)
     command(device_a, "old and cancelled", CommandState.CANCELLED, finished_at=ago(91))
     command(device_a, "still open", CommandState.SENT)
     command(device_a, "waits", CommandState.QUEUED, deadline=ago(-1))
     assert pruned("commands") == 2
     assert left(Command, "command") == {"again", "still open", "waits"}
-    assert Command.objects.get(command="again").repeats is None
+    assert Command.objects.get(command="again").retry_of is None
 
 
 def test_a_signature_is_remembered_for_longer_than_it_is_good(db: None) -> None:
@@ -87,17 +87,17 @@ def test_a_bulk_command_goes_as_a_whole(device_a: Device, tenant_a: Tenant) -> N
             command=name,
             created_at=ago(120),
             deadline=ago(deadline),
-            **({"filled_at": ago(120)} | fields),
+            **({"expanded_at": ago(120)} | fields),
         )
 
-    gone, young, unfilled = bulk("gone", 91), bulk("young", 89), bulk("u", 91, filled_at=None)
+    gone, young, unexpanded = bulk("gone", 91), bulk("young", 89), bulk("u", 91, expanded_at=None)
     for parent in (gone, young):
         fields = {"finished_at": ago(110), "bulk": parent}
         command(device_a, parent.command, CommandState.SUCCEEDED, **fields)
     assert pruned("bulk commands") == 0
     assert pruned("commands") == 1
     assert pruned("bulk commands") == 1
-    assert left(BulkCommand, "pk") == {young.pk, unfilled.pk}
+    assert left(BulkCommand, "pk") == {young.pk, unexpanded.pk}
     assert left(Command, "command") == {"young"}
 
 

@@ -73,9 +73,9 @@ def test_a_bulk_command_is_issued_followed_cancelled_and_repeated(
     row = Command.objects.first()
     assert row
     assert row.parameters == {"n": 1}
-    assert row.repeats == Command.objects.last()
+    assert row.retry_of == Command.objects.last()
     repeated = api.get(again.json()["status_url"], **authorization(alice)).json()
-    assert repeated["repeats"] == status["bulk_id"]
+    assert repeated["retry_of"] == status["bulk_id"]
 
 
 @pytest.mark.parametrize("kind", ["group", "organisation", "filter", "devices"])
@@ -235,7 +235,7 @@ def test_a_single_command_is_cancelled_while_it_waits_and_repeated_once_it_has_e
     again = post(api, alice, None, f"{path}/retry")
     assert again.status_code == 202
     repeated = api.get(again.json()["status_url"], **authorization(alice)).json()
-    assert (repeated["repeats"], repeated["parameters"]) == (str(row.uuid), {"n": 1})
+    assert (repeated["retry_of"], repeated["parameters"]) == (str(row.uuid), {"n": 1})
     assert repeated["deadline"] - repeated["created_at"] == pytest.approx(2 * 86_400, abs=5)
 
 

@@ -43,7 +43,7 @@ def test_a_thousand_devices_a_third_of_them_offline_add_up(group_a: Group, alice
     with CaptureQueriesContext(connection) as queries:
         row = issue(group_a, alice)
     assert len(queries) < 100, "they do not grow with the devices"
-    assert (row.total, row.waiting, row.filled_at is not None) == (1000, [], True)
+    assert (row.total, row.waiting, row.expanded_at is not None) == (1000, [], True)
     assert bulk.progress(row) == dict.fromkeys(CommandState, 0) | {"queued": 1000}
     assert send_all() == 667
     assert bulk.progress(row) == dict.fromkeys(CommandState, 0) | {"queued": 333, "sent": 667}
@@ -99,7 +99,7 @@ def test_what_failed_is_repeated_once(group_a: Group, alice: User) -> None:
     unlucky = set(Command.objects.values_list("pk", flat=True)[:2])
     Command.objects.filter(pk__in=unlucky).update(state=CommandState.FAILED)
     again = bulk.retry(row, by=alice)
-    assert set(again.commands.values_list("repeats", flat=True)) == unlucky
+    assert set(again.commands.values_list("retry_of", flat=True)) == unlucky
     assert again.deadline - again.created_at == pytest.approx(
         row.deadline - row.created_at, abs=timedelta(seconds=1)
     )
@@ -115,16 +115,16 @@ def test_what_the_death_of_a_process_left_is_made_by_a_subscriber(
     many_devices(group_a, 5)
     with monkeypatch.context() as patch:
         patch.setattr(expansion, "BATCH", 2)
-        patch.setattr(expansion, "fill", lambda row: expansion._fill_some(row.pk))
+        patch.setattr(expansion, "expand", lambda row: expansion._expand_some(row.pk))
         row = issue(group_a, alice)
     assert Command.objects.count() == 2
     row.refresh_from_db()
     assert bulk.progress(row)["queued"] == 5
     Device.objects.get(pk=row.waiting[0]).delete()
-    expansion.fill_what_was_left()
+    expansion.expand_unfinished()
     row.refresh_from_db()
-    assert (row.total, row.left_out) == (4, {"revoked or deleted meanwhile": 1})
-    expansion.fill(row)
+    assert (row.total, row.left_out) == (4, {"revoked or deleted in the meantime": 1})
+    expansion.expand(row)
     assert Command.objects.count() == 4
 
 

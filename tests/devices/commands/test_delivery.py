@@ -338,7 +338,7 @@ def test_only_what_has_ended_is_repeated_and_the_new_one_names_the_old(
     commands.cancel(row, by=alice)
     row.refresh_from_db()
     again = commands.retry(row, by=alice)
-    assert (again.repeats, again.command, again.parameters) == (row, "ping", {"n": 1})
+    assert (again.retry_of, again.command, again.parameters) == (row, "ping", {"n": 1})
     assert again.state == CommandState.QUEUED
 
 

@@ -197,7 +197,7 @@ def test_a_thousand_devices_a_third_of_them_offline_add_up_on_the_page(
     as_alice.post(f"/commands/{row.uuid}/retry/")
     again = BulkCommand.objects.first()
     assert again
-    assert (again.total, again.repeats) == (100, row)
+    assert (again.total, again.retry_of) == (100, row)
     assert as_alice.post(f"/commands/{row.uuid}/retry/").status_code == 409
 
 

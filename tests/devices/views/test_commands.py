@@ -309,7 +309,7 @@ def test_what_has_ended_can_be_repeated_and_names_what_it_repeats(
     assert as_bob.post(path).status_code == 403
     assert as_charlie.post(path).status_code == 404
     answer = as_alice.post(path)
-    again = Command.objects.get(repeats=command)
+    again = Command.objects.get(retry_of=command)
     assert answer["Location"] == f"/devices/{device.pk}/commands/{again.uuid}/"
     assert "It repeats" in shown(as_alice, again)
     assert as_alice.post(path.replace(str(command.uuid), str(again.uuid))).status_code == 409
