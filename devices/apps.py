@@ -8,8 +8,8 @@ class DevicesConfig(AppConfig):
     def ready(self) -> None:
         from devices.enrolment.naming import device_names
         from devices.enrolment.renewals import agents_that_renew
-        from tenants.audit import writer as audit
-        from tenants.credentials import renewals
+        from tenants.audit.writer import register_device_names
+        from tenants.credentials.renewals import register_renewing_devices
 
-        audit.name_devices_by(device_names)
-        renewals.answered_by(agents_that_renew)
+        register_device_names(device_names)
+        register_renewing_devices(agents_that_renew)

@@ -15,7 +15,7 @@ from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.protocol.subjects import METRIC_PATTERN
 from natsbridge.registry import Rejection, registry
 from natsbridge.runtime import Runtime
-from tenants.credentials.revocations import RENEWALS_CHANNEL
+from tenants.credentials.renewals import RENEWALS_CHANNEL
 
 
 @registry.handler("heartbeat", unreadable=True)

@@ -2,9 +2,9 @@
 
 from natsbridge.registry import registry
 from natsbridge.runtime import Runtime
-from tenants.actions import ACCOUNTS_CHANNEL
 from tenants.audit.task import keep_sealed
 from tenants.audit.writer import AUDIT_CHANNEL
+from tenants.broker.accounts import ACCOUNTS_CHANNEL
 from tenants.broker.floods_task import end_floods
 from tenants.broker.provisioning_task import keep_provisioned
 from tenants.callout.task import answer_logins

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
-from tenants.actions.web_sessions import note_session
+from tenants.actions.web_sessions import record_session_use
 from tenants.models import User
 from tenants.origin import Origin, acting
 
@@ -35,7 +35,7 @@ class WebSessionMiddleware:
                 "address": address_of(request),
                 "user_agent": request.headers.get("User-Agent", "").replace("\0", ""),
             }
-            note_session(request.user, session.session_key, **place)
+            record_session_use(request.user, session.session_key, **place)
         return response
 
 

@@ -23,7 +23,7 @@ _NOWHERE = Origin()
 _current: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
 
 
-def current() -> Origin:
+def current_origin() -> Origin:
     return _current.get()
 
 
@@ -51,7 +51,7 @@ def network_of(address: str) -> IPv4Network | IPv6Network | None:
     return IPv4Network((parsed, 24), strict=False)
 
 
-def command_line() -> Origin:
+def command_line_origin() -> Origin:
     """This process, as somebody's command: `name` is the operating system's user."""
     try:
         import pwd

@@ -8,7 +8,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 
 from natsbridge.retention.engine import Batches, retention
-from tenants.audit import writer as audit
+from tenants.audit.writer import prune_audit
 from tenants.models import (
     ApiToken,
     AuditEntry,
@@ -25,7 +25,7 @@ def _audit_before(now: datetime) -> datetime:
 
 
 def _remove_audit_entries(now: datetime) -> Batches:
-    return audit.prune(_audit_before(now))
+    return prune_audit(_audit_before(now))
 
 
 @retention.kind("audit entries", removal=_remove_audit_entries)

@@ -5,13 +5,13 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.dispatch import receiver
 
-from tenants.actions import sign_ins
+from tenants.actions.sign_ins import record_failed_login, record_login
 from tenants.models import User
 
 
 @receiver(user_logged_in, dispatch_uid="audit of logins")
 def logged_in(sender: object, user: User, **kwargs: Any) -> None:
-    sign_ins.record_login(user)
+    record_login(user)
 
 
 @receiver(user_login_failed, dispatch_uid="audit of failed logins")
@@ -19,4 +19,4 @@ def login_failed(
     sender: object, credentials: dict[str, Any], request: Any = None, **kwargs: Any
 ) -> None:
     locked_out = bool(getattr(request, "axes_locked_out", False))
-    sign_ins.record_failed_login(str(credentials.get("username", "")), locked_out=locked_out)
+    record_failed_login(str(credentials.get("username", "")), locked_out=locked_out)

@@ -17,10 +17,10 @@ from devices.presence import connection_limit, events
 from natsbridge.models import Coverage
 from natsbridge.redis import client
 from natsbridge.subscriber.breaker import Breaker
-from tenants import actions
 from tenants.actions import sign_ins
+from tenants.actions.tenants import create_group, create_organisation, create_tenant
 from tenants.audit.coalescing import others_of
-from tenants.audit.rules.coalescer import Tally
+from tenants.audit.rules.coalescer import Coalescer
 from tenants.models import Group, Role, Tenant, User
 from tenants.throttle import failure_counts, refused_tokens
 from tests.support import emptying
@@ -70,30 +70,30 @@ def _refused_tokens_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _counts_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (events.connection_events, connection_limit.limited_devices):
-        monkeypatch.setattr(place, "_tally", Tally(others=others_of))
+        monkeypatch.setattr(place, "_coalescer", Coalescer(others=others_of))
         monkeypatch.setattr(place, "_newest", {})
 
 
 @pytest.fixture
 def tenant_a(db: None) -> Tenant:
-    return actions.create_tenant(name="Acme")
+    return create_tenant(name="Acme")
 
 
 @pytest.fixture
 def tenant_b(db: None) -> Tenant:
-    return actions.create_tenant(name="Beta")
+    return create_tenant(name="Beta")
 
 
 @pytest.fixture
 def group_a(tenant_a: Tenant) -> Group:
-    organisation = actions.create_organisation(tenant_a, name="Acme Ltd")
-    return actions.create_group(organisation, name="Laptops")
+    organisation = create_organisation(tenant_a, name="Acme Ltd")
+    return create_group(organisation, name="Laptops")
 
 
 @pytest.fixture
 def group_b(tenant_b: Tenant) -> Group:
-    organisation = actions.create_organisation(tenant_b, name="Beta GmbH")
-    return actions.create_group(organisation, name="Servers")
+    organisation = create_organisation(tenant_b, name="Beta GmbH")
+    return create_group(organisation, name="Servers")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from devices.telemetry import ring_buffers
 from tenants.api.access import person_of
 from tenants.api.authentication import count_failure
 from tenants.api.idempotency import KEY, key_of
-from tenants.credentials import revocations
+from tenants.credentials.issue import Issued
 from tenants.errors import EnrollmentRefused
 from tenants.models import Credential, Role, User
 from tenants.throttle import refused_tokens
@@ -264,7 +264,7 @@ def _credentials(device: Device) -> dict[str, Any]:
     return _shown(device, enrolment.issue_credential(device))
 
 
-def _shown(device: Device, issued: revocations.Issued) -> dict[str, Any]:
+def _shown(device: Device, issued: Issued) -> dict[str, Any]:
     """As agents know it; a JWT goes with the agent's own key, and names its user itself."""
     secret = {"jwt": issued.secret}
     if issued.credential.kind == Credential.Kind.PASSWORD:

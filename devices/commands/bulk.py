@@ -24,7 +24,7 @@ from devices.models import BulkCommand, Command, CommandState
 from devices.models.device import DeviceQuerySet
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Cutoffs, Status
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action
 from tenants.models import Action, Tenant, User
 
 MAX_DEVICES = 100_000
@@ -264,7 +264,7 @@ def _end_some(bulk: BulkCommand, by: User, cutoffs: Cutoffs) -> Ended:
 
 def _record(action: Action, bulk: BulkCommand, by: User | None, **detail: Any) -> None:
     """Without the parameters, which may hold a secret."""
-    audit.record(
+    record_action(
         action,
         tenant=bulk.tenant_id,
         by=by,

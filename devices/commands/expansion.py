@@ -9,10 +9,9 @@ from django.utils import timezone
 from devices.commands.issue import wake_delivery
 from devices.live import frames
 from devices.models import BulkCommand, Command
-from tenants import origin
-from tenants.audit import writer as audit
-from tenants.audit.writer import Event
+from tenants.audit.writer import Actor, AuditEvent, record_events
 from tenants.models import Action, ActorKind
+from tenants.origin import current_origin
 
 BATCH = 500
 
@@ -76,12 +75,12 @@ def push(uuids: list[UUID]) -> None:
 def _audit_each(bulk: BulkCommand, made: list[tuple[UUID, UUID, str]]) -> None:
     """Record each command in the audit log of its device."""
     person = bulk.created_by
-    actor = audit.Actor(
+    actor = Actor(
         ActorKind.PERSON, person.get_username() if person else "", str(person.pk) if person else ""
     )
-    now = origin.current()
-    audit.record_many(
-        Event(
+    now = current_origin()
+    record_events(
+        AuditEvent(
             Action.COMMAND_ISSUED,
             bulk.tenant_id,
             actor,

@@ -14,7 +14,7 @@ from devices.live import frames
 from devices.models import OPEN_STATES, Command, CommandState, Device
 from devices.models.command import Move
 from natsbridge.postgres.wakeups import notify
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action
 from tenants.models import Action, Tenant, User
 
 # The channel on which a subscriber hears that commands wait.
@@ -190,7 +190,7 @@ def _issued_before(row: Command) -> Command | None:
 def _record(action: Action, command: Command, by: User | None, **detail: Any) -> None:
     """Without the parameters, which may hold a secret; they stand in the command's own row."""
     device = command.device
-    audit.record(
+    record_action(
         action,
         tenant=device.tenant_id,
         by=by,

@@ -22,10 +22,11 @@ from devices.models import Connectivity, Device, RegistrationProof
 from natsbridge.identity import claims
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
-from tenants.actions import find_enrollment_key, limits, redeem_enrollment_key
-from tenants.audit import writer as audit
-from tenants.audit.writer import Actor
-from tenants.credentials import revocations
+from tenants.actions.keys import find_enrollment_key, redeem_enrollment_key
+from tenants.actions.limits import UNLIMITED, tenant_limits
+from tenants.audit.writer import Actor, device_actor, record_action
+from tenants.credentials.issue import Issued, issue_device_jwt, issue_device_password
+from tenants.credentials.revocations import revoke_device_credentials
 from tenants.errors import EnrollmentRefused
 from tenants.models import Action, Credential, EnrollmentKey, Group, Tenant, User, hash_token
 from tenants.rules import secrets
@@ -60,7 +61,7 @@ class Upgraded:
     """`device_token` is there when a person asked; like the credential's secret it stands nowhere
     else."""
 
-    issued: revocations.Issued
+    issued: Issued
     device_token: str | None = field(repr=False)
 
 
@@ -169,23 +170,23 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
             raise AlreadyRegistered("This key pair is registered already.")
     if issued_before.exists():
         reason = "upgraded again"
-        revocations.revoke_device(row.tenant_id, row.pk, row.nkey_public, by=by, reason=reason)
+        revoke_device_credentials(row.tenant_id, row.pk, row.nkey_public, by=by, reason=reason)
     row.nkey_public = nkey_public
     row.save(update_fields=["nkey_public"])
     token = _fresh_token(row) if by else None
-    actor = by or audit.device_actor(row.pk)
+    actor = by or device_actor(row.pk)
     # Which stays what it was until the agent speaks NATS.
     known = Connectivity.objects.filter(device=row).values_list("connection_type", flat=True)
     _record(Action.DEVICE_UPGRADED, row, actor, connection_type=known.first())
     return Upgraded(issue_credential(row), token)
 
 
-def issue_credential(device: Device) -> revocations.Issued:
+def issue_credential(device: Device) -> Issued:
     """A JWT for a device that has registered a key, a password for another; the caller has checked
     that it is not revoked. Raises CredentialRefused while the tenant is suspended."""
     if device.nkey_public:
-        return revocations.issue_device_jwt(device.tenant_id, device.pk, device.nkey_public)
-    return revocations.issue_device_password(device.tenant_id, device.pk)
+        return issue_device_jwt(device.tenant_id, device.pk, device.nkey_public)
+    return issue_device_password(device.tenant_id, device.pk)
 
 
 def _refuse_suspended(tenant: Tenant) -> None:
@@ -196,8 +197,8 @@ def _refuse_suspended(tenant: Tenant) -> None:
 def refuse_too_many(tenant: Tenant) -> None:
     """Raises TooManyDevices where the tenant has as many devices as it may. Until the caller's
     transaction ends, nobody else adds one to them."""
-    most = limits.of(tenant)["max_devices"]["value"]
-    if most is None or most == limits.UNLIMITED:
+    most = tenant_limits(tenant)["max_devices"]["value"]
+    if most is None or most == UNLIMITED:
         return
     locks.lock(Lock.TENANT_DEVICES, tenant.pk)
     if Device.objects.filter(tenant=tenant).count() >= most:
@@ -224,12 +225,12 @@ def move(device: Device, group: Group, *, by: User | None) -> None:
 
 def _record_registration(device: Device, key: EnrollmentKey, *, again: bool) -> None:
     opened_by = {"key": key.pk, "name": key.name}
-    itself = audit.device_actor(device.pk)
+    itself = device_actor(device.pk)
     _record(Action.DEVICE_REGISTERED, device, itself, enrolment_key=opened_by, again=again)
 
 
 def _record(action: Action, device: Device, by: User | Actor | None, **detail: Any) -> None:
-    audit.record(
+    record_action(
         action,
         tenant=device.tenant_id,
         by=by,

@@ -15,8 +15,10 @@ from devices.telemetry import ring_buffers
 from natsbridge.errors import DependencyAway
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
-from tenants.audit import writer as audit
-from tenants.credentials import revocations
+from tenants.audit.writer import actor_name, record_action
+from tenants.credentials import rotate as rotation
+from tenants.credentials.issue import Issued
+from tenants.credentials.revocations import revoke_device_credentials
 from tenants.models import Action, Credential, Tenant, User
 
 log = structlog.get_logger(__name__)
@@ -35,7 +37,7 @@ def revoke_device(device: Device, *, by: User | None, reason: str) -> None:
     if row.revoked_at:
         return
     row.revoked_at, row.revoked_by = timezone.now(), by
-    row.revoked_by_name, row.revoked_reason = audit.name_of(by), reason[:300]
+    row.revoked_by_name, row.revoked_reason = actor_name(by), reason[:300]
     row.save(update_fields=REVOCATION)
     _shut_out(row, by=by, reason=reason)
     _note(Action.DEVICE_REVOKED, row, by, reason=reason[:300])
@@ -56,7 +58,7 @@ def reinstate_device(device: Device, *, by: User | None) -> None:
 
 def rotate_device(device: Device, *, by: User | None, overlap: timedelta) -> None:
     """Its agent is told to fetch a new credential. Raises RotationRefused, in words."""
-    revocations.rotate_device(
+    rotation.rotate_device(
         device.tenant_id, device.pk, by=by, overlap=overlap, nkey_public=device.nkey_public
     )
 
@@ -68,11 +70,11 @@ def rotate_all(
     overlap: timedelta,
     kind: Credential.Kind,
     replaces: Credential | None,
-) -> revocations.Issued:
+) -> Issued:
     """The tenant's own credential of this kind, and those of all its devices, whose agents are
     told some at a time; those `not_told` keep theirs until they have used a newer one. Raises
     RotationRefused, in words."""
-    return revocations.rotate_all(tenant, by=by, overlap=overlap, kind=kind, replaces=replaces)
+    return rotation.rotate_all(tenant, by=by, overlap=overlap, kind=kind, replaces=replaces)
 
 
 def delete_devices(devices: Iterable[Device], *, by: User | None, reason: str = "") -> None:
@@ -126,11 +128,11 @@ def tell_some_to_renew() -> int:
 
 
 def _shut_out(device: Device, *, by: User | None, reason: str) -> None:
-    revocations.revoke_device(device.tenant_id, device.pk, device.nkey_public, by=by, reason=reason)
+    revoke_device_credentials(device.tenant_id, device.pk, device.nkey_public, by=by, reason=reason)
 
 
 def _note(action: Action, device: Device, by: User | None, **detail: str) -> None:
-    audit.record(
+    record_action(
         action,
         tenant=device.tenant_id,
         by=by,

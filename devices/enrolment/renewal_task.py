@@ -4,7 +4,7 @@ import structlog
 
 from devices.enrolment import credentials
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants.credentials.revocations import RENEWALS_CHANNEL
+from tenants.credentials.renewals import RENEWALS_CHANNEL
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from devices.models import Device
-from tenants.audit import writer as audit
 from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
+from tenants.audit.writer import PLATFORM, AuditEvent
 from tenants.models import Action
 
 # So many are ended at once.
@@ -56,11 +56,11 @@ def _kind(each: Surplus, tenant: UUID) -> Connecting:
     return Connecting(Action.BROKER_LIMITED, tenant, str(each.device), each.address, "")
 
 
-def _event(each: Surplus, tenant: UUID) -> audit.Event:
-    return audit.Event(
+def _event(each: Surplus, tenant: UUID) -> AuditEvent:
+    return AuditEvent(
         Action.BROKER_LIMITED,
         tenant,
-        audit.PLATFORM,
+        PLATFORM,
         device=each.device,
         address=each.address,
         via="broker",

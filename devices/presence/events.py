@@ -26,10 +26,9 @@ from natsbridge.protocol.broker_events import (
 )
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Rejection
-from tenants.audit import writer as audit
 from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
-from tenants.audit.writer import Actor, Event
-from tenants.credentials import revocations
+from tenants.audit.writer import Actor, AuditEvent, device_actor
+from tenants.credentials.use import JwtUse, record_jwt_uses
 from tenants.models import Action, ActorKind, AuditEntry, BrokerAccount, BrokerKey, Tenant
 
 # Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
@@ -93,7 +92,7 @@ def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
         found = device_sessions((event for _, event in came_or_went), owners)
         sessions.record(found, by=Reporter.CONNECT)
         connection_events.record(_news(came_or_went, owners))
-        revocations.record_use([use for _, event in came_or_went if (use := _use(event, owners))])
+        record_jwt_uses([use for _, event in came_or_went if (use := _use(event, owners))])
         # In its own account the auth callout has recorded them.
         told = [event for event in refused if event.user.account != owners.callout]
         refused_logins.record(told, owners.tenants)
@@ -139,8 +138,8 @@ def device_sessions(connections: Iterable[BrokerConnection], owners: Owners) -> 
 
 def _news(
     events: Iterable[tuple[RawMessage, BrokerConnection]], owners: Owners
-) -> list[tuple[Connecting, Event]]:
-    news: list[tuple[Connecting, Event]] = []
+) -> list[tuple[Connecting, AuditEvent]]:
+    news: list[tuple[Connecting, AuditEvent]] = []
     for message, event in events:
         entry = _entry(event, owners)
         if entry and not (message.deliveries > 1 and _is_recorded(entry)):
@@ -152,7 +151,7 @@ def _news(
     return news
 
 
-def _entry(event: BrokerConnection, owners: Owners) -> Event | None:
+def _entry(event: BrokerConnection, owners: Owners) -> AuditEvent | None:
     """What the audit says of it; None for the platform's own users."""
     user, tenant = event.user, owners.tenant(event.user)
     if user.account == owners.callout:
@@ -162,7 +161,7 @@ def _entry(event: BrokerConnection, owners: Owners) -> Event | None:
         return None
     named, known = _uuid(user.name), owners.device(user)
     if tenant and named:
-        actor = audit.device_actor(named)
+        actor = device_actor(named)
         name = owners.devices.get((tenant, named))
         target = f"device {name}" if known else "a device that the tenant has not"
     elif tenant and user.name == f"tenant_{tenant}":
@@ -178,7 +177,7 @@ def _entry(event: BrokerConnection, owners: Owners) -> Event | None:
         detail["credential"] = tag.removeprefix("credential:")
     if user.public:
         detail["user"] = user.public
-    return Event(
+    return AuditEvent(
         Action.BROKER_DISCONNECTED if event.stopped_at else Action.BROKER_LOGIN,
         tenant,
         actor,
@@ -191,7 +190,7 @@ def _entry(event: BrokerConnection, owners: Owners) -> Event | None:
     )
 
 
-def _is_recorded(entry: Event) -> bool:
+def _is_recorded(entry: AuditEvent) -> bool:
     """Only asked of what was delivered before."""
     return AuditEntry.objects.filter(
         at__in=[entry.at],
@@ -201,11 +200,11 @@ def _is_recorded(entry: Event) -> bool:
     ).exists()
 
 
-def _use(event: BrokerConnection, owners: Owners) -> revocations.Use | None:
+def _use(event: BrokerConnection, owners: Owners) -> JwtUse | None:
     user = event.user
     if event.stopped_at or not user.public or user.issued_at is None or not owners.tenant(user):
         return None
-    return revocations.Use(user.public, user.issued_at, event.started_at)
+    return JwtUse(user.public, user.issued_at, event.started_at)
 
 
 def _uuid(name: str) -> UUID | None:

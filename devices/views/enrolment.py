@@ -11,7 +11,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from devices.forms import AddDeviceForm
 from natsbridge.server.config import travels_in_clear
-from tenants.actions import create_enrollment_key, keep_secret, reveal_secret
+from tenants.actions.keys import create_enrollment_key
+from tenants.actions.one_time_secrets import reveal_secret, store_secret
 from tenants.models import EnrollmentKey, Group, Role
 from tenants.views.one_time import secret_gone
 from tenants.views.page import PersonRequest, page
@@ -33,7 +34,7 @@ def add_device(request: PersonRequest) -> HttpResponse:
         return render(request, "devices/add_device.html", {"form": form}, status=422)
     group = form.cleaned_data["group"]
     key, plain = create_enrollment_key(group, created_by=request.user, **form.key_options())
-    return redirect("device-added", keep_secret(plain, key, to=request.user))
+    return redirect("device-added", store_secret(plain, key, to=request.user))
 
 
 @page

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from tenants.actions import powers
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action
 from tenants.errors import EnrollmentRefused
 from tenants.models import Action, ApiToken, EnrollmentKey, Group, Role, User, hash_token
 from tenants.rules import secrets
@@ -98,7 +98,7 @@ def find_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
 
 def _record_token(action: Action, token: ApiToken, by: User | None) -> None:
     expiry = token.expiry.isoformat() if token.expiry else "never"
-    audit.record(
+    record_action(
         action,
         tenant=None,
         by=by,
@@ -108,7 +108,7 @@ def _record_token(action: Action, token: ApiToken, by: User | None) -> None:
 
 
 def _record_key(action: Action, key: EnrollmentKey, by: User | None, **detail: object) -> None:
-    audit.record(
+    record_action(
         action,
         tenant=key.group.tenant_id,
         by=by,

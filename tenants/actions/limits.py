@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from natsbridge.server.config import MAX_FILE_STORE
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action
 from tenants.broker.accounts import announce_account
 from tenants.errors import LimitRefused
 from tenants.models import Action, BrokerAccount, Tenant, User
@@ -29,7 +29,7 @@ UNLIMITED = -1
 LEAST_STORAGE = 1024**2
 
 
-def of(tenant: Tenant) -> dict[str, dict[str, int | None]]:
+def tenant_limits(tenant: Tenant) -> dict[str, dict[str, int | None]]:
     """By name: the value that holds, the installation's default, and the tenant's own, if any."""
     account = BrokerAccount.objects.filter(tenant=tenant).first()
     found = {}
@@ -49,7 +49,7 @@ def set_limits(tenant: Tenant, *, by: User | None, **limits: int | None) -> None
     broker's side, with words in the account's `last_error`: nothing is dropped.
     """
     for name, value in limits.items():
-        check(name, value)
+        check_limit(name, value)
     account = BrokerAccount.objects.select_for_update().get(tenant=tenant)
     changed: dict[str, Any] = {}
     for name, value in limits.items():
@@ -60,10 +60,10 @@ def set_limits(tenant: Tenant, *, by: User | None, **limits: int | None) -> None
         return
     account.save(update_fields=list(changed))
     announce_account(tenant)
-    audit.record(Action.TENANT_LIMITS, tenant=tenant.pk, by=by, target=tenant.name, detail=changed)
+    record_action(Action.TENANT_LIMITS, tenant=tenant.pk, by=by, target=tenant.name, detail=changed)
 
 
-def check(name: str, value: int | None) -> None:
+def check_limit(name: str, value: int | None) -> None:
     """Raises LimitRefused for what `set_limits` does not take."""
     if name not in LIMITS:
         raise LimitRefused(f"There is no limit named {name}.")

@@ -18,7 +18,7 @@ from tenants.rules import secrets
 
 
 @dataclass(frozen=True)
-class Revealed:
+class RevealedSecret:
     """A secret and the primary key of the row that it belongs to."""
 
     row_id: str
@@ -26,7 +26,7 @@ class Revealed:
 
 
 @sensitive_variables("secret")
-def keep_secret(secret: str, row: Model, *, to: User) -> UUID:
+def store_secret(secret: str, row: Model, *, to: User) -> UUID:
     """Store the secret of a new row, encrypted; return the id under which `to` opens it once."""
     kept = OneTimeSecret.objects.create(
         user=to,
@@ -38,7 +38,7 @@ def keep_secret(secret: str, row: Model, *, to: User) -> UUID:
 
 
 @transaction.atomic
-def reveal_secret(secret_id: UUID, model: type[Model], *, to: User) -> Revealed | None:
+def reveal_secret(secret_id: UUID, model: type[Model], *, to: User) -> RevealedSecret | None:
     """Remove the secret of a `model` and return it; None if it was shown, expired or is not
     theirs."""
     kept = (
@@ -49,4 +49,4 @@ def reveal_secret(secret_id: UUID, model: type[Model], *, to: User) -> Revealed 
     if kept is None:
         return None
     kept.delete()
-    return None if kept.expired else Revealed(kept.row_id, kept.secret)
+    return None if kept.expired else RevealedSecret(kept.row_id, kept.secret)

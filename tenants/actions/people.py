@@ -6,8 +6,9 @@ from typing import Any
 from django.contrib.auth.models import Group as StaffRole
 from django.db import transaction
 
-from tenants.actions import powers, web_sessions
-from tenants.audit import writer as audit
+from tenants.actions import powers
+from tenants.actions.web_sessions import remove_sessions
+from tenants.audit.writer import record_action
 from tenants.models import Action, Membership, Role, Tenant, User
 
 _POWERS = ("is_staff", "is_superuser")
@@ -52,7 +53,7 @@ def change_person(
         detail["password"] = "changed" if person.has_usable_password() else "removed"
     person.save()
     if known.password != person.password or not person.is_active:
-        ended = web_sessions.forget_sessions(person, keep=keep_session)
+        ended = remove_sessions(person, keep=keep_session)
         if ended:
             detail["sessions_ended"] = ended
     if staff_roles is not None:
@@ -86,7 +87,7 @@ def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = 
     membership, _ = Membership.objects.update_or_create(
         user=user, tenant=tenant, defaults={"role": role}
     )
-    audit.record(
+    record_action(
         Action.MEMBERSHIP_SET,
         tenant=tenant.pk,
         by=by,
@@ -100,7 +101,7 @@ def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = 
 def remove_membership(membership: Membership, *, by: User | None = None) -> None:
     """Raises PowerMissing."""
     powers.require_assignment(by, membership.tenant_id, Role(membership.role))
-    audit.record(
+    record_action(
         Action.MEMBERSHIP_REMOVED,
         tenant=membership.tenant_id,
         by=by,
@@ -113,7 +114,7 @@ def remove_membership(membership: Membership, *, by: User | None = None) -> None
 def _record(
     action: Action, person: User, by: User | None, detail: dict[str, Any] | None = None
 ) -> None:
-    audit.record(action, tenant=None, by=by, target=_named(person), detail=detail)
+    record_action(action, tenant=None, by=by, target=_named(person), detail=detail)
 
 
 def _named(person: User) -> str:

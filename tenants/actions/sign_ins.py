@@ -6,12 +6,11 @@ from typing import Any
 
 from axes.models import AccessFailureLog
 
-from tenants import origin
 from tenants.actions.later import Later
-from tenants.audit import writer as audit
-from tenants.audit.rules.coalescer import WINDOW_SECONDS, Tally
-from tenants.audit.writer import Actor, Event
+from tenants.audit.rules.coalescer import WINDOW_SECONDS, Coalescer
+from tenants.audit.writer import Actor, AuditEvent, record_action, record_events
 from tenants.models import Action, ActorKind, User
+from tenants.origin import current_origin
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,21 @@ class FailedLogins:
     again, so a timer writes what has been counted when the minute is over."""
 
     def __init__(self) -> None:
-        self._tally: Tally[_Failure] = Tally(others=lambda failure: _MANY)
+        self._coalescer: Coalescer[_Failure] = Coalescer(others=lambda failure: _MANY)
         self._later = Later(
             "failed logins", lambda: self.flush(at_once=True), lambda: WINDOW_SECONDS
         )
 
     def record(self, failure: _Failure) -> None:
         self.flush()
-        if self._tally.note(failure, time.monotonic()):
-            audit.record_many([_event(failure, 1)])
+        if self._coalescer.admit(failure, time.monotonic()):
+            record_events([_event(failure, 1)])
         else:
             self._later.ask()
 
     def flush(self, *, at_once: bool = False) -> None:
-        with self._tally.due(time.monotonic(), at_once=at_once) as counted:
-            audit.record_many(_event(failure, count) for failure, count in counted)
+        with self._coalescer.due(time.monotonic(), at_once=at_once) as counted:
+            record_events(_event(failure, count) for failure, count in counted)
 
     def cancel(self) -> None:
         """Nothing more is written by itself."""
@@ -58,15 +57,15 @@ _failures = FailedLogins()
 
 def record_login(person: User) -> None:
     named = f"person {person.get_username()}"
-    audit.record(Action.PERSON_LOGIN, tenant=None, by=person, target=named)
+    record_action(Action.PERSON_LOGIN, tenant=None, by=person, target=named)
 
 
 def record_failed_login(typed: str, *, locked_out: bool) -> None:
-    now = origin.current()
+    now = current_origin()
     _failures.record(_Failure(_known(typed), now.address, now.via, locked_out))
 
 
-def list_failure(request: Any, typed: str) -> None:
+def list_failed_login(request: Any, typed: str) -> None:
     """Write a row of the admin's list of failed sign-ins; `request` is one that axes has seen.
 
     Axes can do so itself, but keeps any name typed, and of more than 1,000 rows of a name it
@@ -87,8 +86,8 @@ def _known(typed: str) -> str:
     return typed if "\0" not in typed and User.objects.filter(username=typed).exists() else ""
 
 
-def _event(failure: _Failure, count: int) -> Event:
-    return Event(
+def _event(failure: _Failure, count: int) -> AuditEvent:
+    return AuditEvent(
         Action.PERSON_LOGIN_FAILED,
         tenant=None,
         actor=Actor(ActorKind.UNKNOWN, ""),

@@ -3,7 +3,7 @@
 from django.db import transaction
 from django.utils import timezone
 
-from tenants.audit import writer as audit
+from tenants.audit.writer import actor_name, record_action
 from tenants.broker.accounts import announce_account
 from tenants.models import Action, Tenant, User
 
@@ -19,7 +19,7 @@ def suspend_tenant(tenant: Tenant, *, by: User | None, reason: str) -> None:
         row,
         suspended_at=timezone.now(),
         suspended_by=by,
-        suspended_by_name=audit.name_of(by),
+        suspended_by_name=actor_name(by),
         suspended_reason=reason[:300],
     )
     _told(row, Action.TENANT_SUSPENDED, by, {"reason": reason[:300]})
@@ -45,4 +45,4 @@ def _set(row: Tenant, **fields: object) -> None:
 
 def _told(row: Tenant, action: Action, by: User | None, detail: dict[str, str]) -> None:
     announce_account(row)
-    audit.record(action, tenant=row.pk, by=by, target=row.name, detail=detail)
+    record_action(action, tenant=row.pk, by=by, target=row.name, detail=detail)

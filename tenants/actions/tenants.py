@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action
 from tenants.broker.accounts import ensure_broker_account
 from tenants.errors import StillInUse
 from tenants.models import Action, Group, Organisation, Tenant, User
@@ -43,7 +43,7 @@ def rename(owner: Tenant | Organisation | Group, *, name: str, by: User | None =
 
 
 @transaction.atomic
-def delete_unused(place: Organisation | Group, *, by: User | None = None) -> None:
+def delete_place(place: Organisation | Group, *, by: User | None = None) -> None:
     """Raises StillInUse while devices are in it: they would go with it."""
     groups = list(place.groups.all()) if isinstance(place, Organisation) else [place]
     if any(group.devices.exists() for group in groups):
@@ -59,7 +59,7 @@ def _record(
     tenant = owner.pk if isinstance(owner, Tenant) else owner.tenant_id
     if not isinstance(owner, Tenant):
         detail["uuid"] = str(owner.pk)
-    audit.record(action, tenant=tenant, by=by, target=_described(owner), detail=detail)
+    record_action(action, tenant=tenant, by=by, target=_described(owner), detail=detail)
 
 
 def _described(owner: Tenant | Organisation | Group) -> str:

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action
 from tenants.models import Action, User, WebSession
 from tenants.models.web_sessions import WebSessionQuerySet
 
@@ -17,7 +17,7 @@ from tenants.models.web_sessions import WebSessionQuerySet
 NOTED_EVERY = timedelta(minutes=1)
 
 
-def note_session(user: User, session_key: str, *, address: str, user_agent: str) -> None:
+def record_session_use(user: User, session_key: str, *, address: str, user_agent: str) -> None:
     """Record that the session was used from there."""
     now = timezone.now()
     place = {"address": address[:64], "user_agent": user_agent[:300]}
@@ -45,13 +45,13 @@ def end_session(session: WebSession, *, by: User) -> None:
 @transaction.atomic
 def end_other_sessions(user: User, *, keep: str, by: User) -> int:
     """End all of the user's but the one with the key `keep`; return how many still worked."""
-    number = forget_sessions(user, keep=keep)
+    number = remove_sessions(user, keep=keep)
     if number:
         _record(user, by, {"sessions": number})
     return number
 
 
-def forget_sessions(user: User, *, keep: str = "") -> int:
+def remove_sessions(user: User, *, keep: str = "") -> int:
     """End sessions without an audit row of its own, as part of what the caller records."""
     ended = user.web_sessions.exclude(session_key=keep)
     number: int = ended.alive().count()
@@ -68,4 +68,4 @@ def _remove(ended: WebSessionQuerySet) -> None:
 
 def _record(user: User, by: User, detail: dict[str, Any]) -> None:
     target = f"person {user.get_username()}"
-    audit.record(Action.SESSION_ENDED, tenant=None, by=by, target=target, detail=detail)
+    record_action(Action.SESSION_ENDED, tenant=None, by=by, target=target, detail=detail)

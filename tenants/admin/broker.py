@@ -19,12 +19,15 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from natsbridge.admin.base import label, moment
-from tenants.actions import limits, suspension
+from tenants.actions.limits import LIMITS, UNLIMITED, check_limit, tenant_limits
+from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.admin.asking import Question, ask
 from tenants.admin.credentials import credential_table
 from tenants.admin.issuing import SecretAdmin
 from tenants.admin.writing import person_of
-from tenants.credentials import revocations
+from tenants.credentials import rotate as rotation
+from tenants.credentials.issue import issue_tenant_credential
+from tenants.credentials.rotate import devices_not_renewing, rotate_all, rotate_tenant
 from tenants.errors import LimitRefused, TenantsError
 from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm
 from tenants.models import BrokerAccount, Credential, Tenant
@@ -124,7 +127,7 @@ class TenantForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, limit in limits.of(self.instance).items():
+        for name, limit in tenant_limits(self.instance).items():
             if name in self.fields:
                 self.fields[name].initial = limit["own"]
                 self.fields[name].help_text = f"Empty: {_number(limit['default'])}, the default."
@@ -133,17 +136,17 @@ class TenantForm(forms.ModelForm):
         cleaned: dict[str, Any] | None = super().clean()
         for name, value in self.limits().items():
             try:
-                limits.check(name, value)
+                check_limit(name, value)
             except LimitRefused as error:
                 self.add_error(name, str(error))
         return cleaned
 
     def limits(self) -> dict[str, int | None]:
-        return {name: self.cleaned_data.get(name) for name in limits.LIMITS if name in self.fields}
+        return {name: self.cleaned_data.get(name) for name in LIMITS if name in self.fields}
 
 
 def _number(limit: int | None) -> str:
-    return "no limit (-1)" if limit == limits.UNLIMITED else f"{limit:,}"
+    return "no limit (-1)" if limit == UNLIMITED else f"{limit:,}"
 
 
 class BrokerAdmin(SecretAdmin):
@@ -173,7 +176,7 @@ class BrokerAdmin(SecretAdmin):
 
         def act(form: forms.Form) -> None:
             reason = form.cleaned_data["reason"]
-            suspension.suspend_tenant(tenant, by=person_of(request), reason=reason)
+            suspend_tenant(tenant, by=person_of(request), reason=reason)
 
         return ask(self, request, tenant, SUSPEND, act)
 
@@ -182,7 +185,7 @@ class BrokerAdmin(SecretAdmin):
         tenant = get_object_or_404(Tenant, pk=object_id)
 
         def act(form: forms.Form) -> None:
-            suspension.resume_tenant(tenant, by=person_of(request))
+            resume_tenant(tenant, by=person_of(request))
 
         return ask(self, request, tenant, RESUME, act)
 
@@ -192,7 +195,7 @@ class BrokerAdmin(SecretAdmin):
 
         def act(form: forms.Form) -> HttpResponse:
             kind = form.cleaned_data["kind"]
-            issued = revocations.issue_tenant_credential(tenant, kind=kind, by=person_of(request))
+            issued = issue_tenant_credential(tenant, kind=kind, by=person_of(request))
             return self.to_secret(request, issued.credential, issued.secret)
 
         return ask(self, request, tenant, ISSUE, act)
@@ -203,12 +206,12 @@ class BrokerAdmin(SecretAdmin):
 
         def act(form: Any) -> HttpResponse:
             every_device = form.cleaned_data["every_device"]
-            rotate = revocations.rotate_all if every_device else revocations.rotate_tenant
+            rotate = rotate_all if every_device else rotate_tenant
             replaces = form.replaced(tenant)
             issued = rotate(tenant, by=person_of(request), replaces=replaces, **form.options())
             return self.to_secret(request, issued.credential, issued.secret)
 
-        kept = len(revocations.not_told(tenant))
+        kept = len(devices_not_renewing(tenant))
         form = partial(RotateForm, initial={"seen": RotateForm.newest(tenant)}, kept=kept)
         return ask(self, request, tenant, replace(ROTATE, form=form), act)
 
@@ -218,7 +221,7 @@ class BrokerAdmin(SecretAdmin):
 
         def act(form: forms.Form) -> None:
             overlap = form.cleaned_data["overlap"]
-            revocations.rotate_keys(tenant, by=person_of(request), overlap=overlap)
+            rotation.rotate_keys(tenant, by=person_of(request), overlap=overlap)
 
         return ask(self, request, tenant, ROTATE_KEYS, act)
 
@@ -276,7 +279,7 @@ class BrokerAdmin(SecretAdmin):
     def limits_in_force(self, tenant: Tenant) -> str:
         return ", ".join(
             f"{TenantForm.base_fields[name].label}: {_number(limit['value'])}"
-            for name, limit in limits.of(tenant).items()
+            for name, limit in tenant_limits(tenant).items()
         )
 
     @admin.display(description="Its own credentials")

@@ -24,7 +24,7 @@ from unfold.paginator import InfinitePaginator
 from natsbridge.admin.base import ReadOnlyAdmin, label, moment
 from tenants.admin.asking import Question, ask, ask_of_many
 from tenants.admin.writing import person_of
-from tenants.credentials import revocations
+from tenants.credentials.revocations import revoke_credential
 from tenants.errors import TenantsError
 from tenants.forms.credentials import ReasonForm
 from tenants.models import Credential
@@ -175,7 +175,7 @@ class CredentialAdmin(ReadOnlyAdmin):
 
 
 def _revoke(request: HttpRequest, row: Credential, form: Any) -> None:
-    revocations.revoke(row, by=person_of(request), reason=form.cleaned_data["reason"])
+    revoke_credential(row, by=person_of(request), reason=form.cleaned_data["reason"])
 
 
 def _uuid_in(text: str) -> UUID | None:

@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET
 from unfold.admin import ModelAdmin
 
-from tenants.actions import keep_secret, reveal_secret
+from tenants.actions.one_time_secrets import reveal_secret, store_secret
 from tenants.admin.writing import person_of
 
 
@@ -40,7 +40,7 @@ class SecretAdmin(ModelAdmin):
 
     def to_secret(self, request: HttpRequest, row: Model, secret: str) -> HttpResponseRedirect:
         return redirect(
-            f"admin:{self._secret_name}", keep_secret(secret, row, to=person_of(request))
+            f"admin:{self._secret_name}", store_secret(secret, row, to=person_of(request))
         )
 
     @sensitive_variables("revealed", "context")

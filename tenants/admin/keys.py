@@ -18,7 +18,7 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from natsbridge.admin.base import label, moment
-from tenants import actions
+from tenants.actions.keys import create_enrollment_key, revoke_enrollment_key
 from tenants.admin.choices import GroupChoiceField
 from tenants.admin.issuing import IssuingAdmin
 from tenants.models import EnrollmentKey, User
@@ -85,7 +85,7 @@ class EnrollmentKeyAdmin(IssuingAdmin):
         return {"expires_at": in_a_week, **super().get_changeform_initial_data(request)}
 
     def issue(self, request: HttpRequest, draft: EnrollmentKey) -> tuple[EnrollmentKey, str]:
-        return actions.create_enrollment_key(
+        return create_enrollment_key(
             draft.group,
             name=draft.name,
             max_uses=draft.max_uses,
@@ -128,7 +128,7 @@ class EnrollmentKeyAdmin(IssuingAdmin):
         return HttpResponse(headers={"HX-Redirect": page})
 
     def _revoke(self, request: HttpRequest, key: EnrollmentKey) -> None:
-        actions.revoke_enrollment_key(key, by=cast(User, request.user))
+        revoke_enrollment_key(key, by=cast(User, request.user))
         self.log_change(request, key, "Revoked.")
 
     @admin.display(description="Begins with", ordering="hint")

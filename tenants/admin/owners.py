@@ -13,8 +13,8 @@ from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from tenants import actions
 from tenants.actions.limits import LIMITS, set_limits
+from tenants.actions.tenants import create_group, create_organisation, create_tenant
 from tenants.admin.broker import BrokerAdmin, StandingFilter, TenantForm
 from tenants.admin.members import MembershipInline
 from tenants.admin.writing import WritesByAction, person_of
@@ -158,11 +158,11 @@ class TenantAdmin(BrokerAdmin, WritesByAction):
             return
         wanted = form.cleaned_data
         by = person_of(request)
-        tenant = actions.create_tenant(name=wanted["name"], by=by)
-        organisation = actions.create_organisation(
+        tenant = create_tenant(name=wanted["name"], by=by)
+        organisation = create_organisation(
             tenant, name=wanted["organisation_name"] or tenant.name, by=by
         )
-        actions.create_group(organisation, name=wanted["group_name"], by=by)
+        create_group(organisation, name=wanted["group_name"], by=by)
         obj.pk = tenant.pk
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -23,8 +23,9 @@ from unfold.forms import (
 )
 
 from natsbridge.admin.base import label, moment
-from tenants import actions
 from tenants.actions import powers
+from tenants.actions.keys import create_api_token, revoke_api_token
+from tenants.actions.people import change_person, create_person, delete_person
 from tenants.admin.issuing import IssuingAdmin
 from tenants.admin.members import MembershipInline
 from tenants.admin.writing import AsksForPowers, InlinesByAction, person_of, powers_needed
@@ -90,12 +91,12 @@ class UserAdmin(AuthUserAdmin, InlinesByAction):
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
         by = person_of(request)
         if not change:
-            actions.create_person(obj, by=by)
+            create_person(obj, by=by)
             return
-        actions.change_person(obj, by=by, staff_roles=form.cleaned_data.get("groups"))
+        change_person(obj, by=by, staff_roles=form.cleaned_data.get("groups"))
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        actions.delete_person(obj, by=person_of(request))
+        delete_person(obj, by=person_of(request))
 
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
@@ -119,7 +120,7 @@ class PasswordForm(AdminPasswordChangeForm):
 
     def save(self, commit: bool = True) -> User:
         person: User = super().save(commit=False)
-        actions.change_person(person, by=self._by)
+        change_person(person, by=self._by)
         return person
 
 
@@ -171,7 +172,7 @@ class ApiTokenAdmin(AsksForPowers, IssuingAdmin):
         return {"expiry": usual, **super().get_changeform_initial_data(request)}
 
     def issue(self, request: HttpRequest, draft: ApiToken) -> tuple[ApiToken, str]:
-        return actions.create_api_token(
+        return create_api_token(
             draft.user,
             name=draft.name,
             role=Role(draft.role),
@@ -184,11 +185,11 @@ class ApiTokenAdmin(AsksForPowers, IssuingAdmin):
         return allowed and (obj is None or may_touch(request, obj.user))
 
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
-        actions.revoke_api_token(obj, by=person_of(request))
+        revoke_api_token(obj, by=person_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         for token in queryset:
-            actions.revoke_api_token(token, by=person_of(request))
+            revoke_api_token(token, by=person_of(request))
 
     @admin.display(description="Begins with", ordering="token_key")
     def start(self, token: ApiToken) -> str:

@@ -10,7 +10,8 @@ from django.forms import BaseInlineFormSet, ModelForm
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
-from tenants import actions
+from tenants.actions.people import remove_membership, set_membership
+from tenants.actions.tenants import create_group, create_organisation, delete_place, rename
 from tenants.errors import PowerMissing
 from tenants.models import Group, Membership, Organisation, Role, Tenant, User
 
@@ -69,13 +70,13 @@ def write(row: Model, by: User) -> None:
     """Makes the row, which gets the primary key of what was made, or changes what may change."""
     match row:
         case Membership():
-            row.pk = actions.set_membership(row.user, row.tenant, Role(row.role), by=by).pk
+            row.pk = set_membership(row.user, row.tenant, Role(row.role), by=by).pk
         case Organisation() if row._state.adding:
-            row.pk = actions.create_organisation(row.tenant, name=row.name, by=by).pk
+            row.pk = create_organisation(row.tenant, name=row.name, by=by).pk
         case Group() if row._state.adding:
-            row.pk = actions.create_group(row.organisation, name=row.name, by=by).pk
+            row.pk = create_group(row.organisation, name=row.name, by=by).pk
         case Tenant() | Organisation() | Group():
-            actions.rename(row, name=row.name, by=by)
+            rename(row, name=row.name, by=by)
         case _:
             raise TypeError(f"no action writes {row!r}")
 
@@ -83,8 +84,8 @@ def write(row: Model, by: User) -> None:
 def remove(row: Model, by: User) -> None:
     match row:
         case Membership():
-            actions.remove_membership(row, by=by)
+            remove_membership(row, by=by)
         case Organisation() | Group():
-            actions.delete_unused(row, by=by)
+            delete_place(row, by=by)
         case _:
             raise TypeError(f"no action removes {row!r}")

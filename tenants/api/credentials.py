@@ -14,7 +14,9 @@ from tenants.api import access
 from tenants.api.representations import broker_addresses, epoch
 from tenants.api.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
 from tenants.api.tenants import TenantAnswer, tenant_response
-from tenants.credentials import revocations
+from tenants.credentials.issue import Issued, issue_tenant_credential
+from tenants.credentials.revocations import revoke_credential
+from tenants.credentials.rotate import newest_credential, rotate_all, rotate_keys, rotate_tenant
 from tenants.models import Credential, Tenant, User
 
 # The first is the newest; older ones are in the audit.
@@ -89,7 +91,7 @@ class TenantCredentialsView(APIView):
         form = TenantIssueSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         kind = Credential.Kind(form.validated_data["kind"])
-        return _issued(revocations.issue_tenant_credential(tenant, kind=kind, by=person))
+        return _issued(issue_tenant_credential(tenant, kind=kind, by=person))
 
 
 class RotateTenantCredentialView(APIView):
@@ -104,7 +106,7 @@ class RotateTenantCredentialView(APIView):
         form.is_valid(raise_exception=True)
         wanted = form.validated_data
         kind = Credential.Kind(wanted["kind"])
-        rotate = revocations.rotate_all if wanted["all"] else revocations.rotate_tenant
+        rotate = rotate_all if wanted["all"] else rotate_tenant
         issued = rotate(
             tenant,
             by=person,
@@ -123,7 +125,7 @@ class RevokeTenantCredentialView(APIView):
         credential = access.credential_of(tenant, credential_id)
         form = ReasonSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        revocations.revoke(credential, by=person, reason=form.validated_data["reason"])
+        revoke_credential(credential, by=person, reason=form.validated_data["reason"])
         credential.refresh_from_db()
         return Response(credential_representation(credential))
 
@@ -137,7 +139,7 @@ class RotateTenantKeysView(APIView):
         tenant = access.tenant_for(request, uuid)
         form = OverlapSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        revocations.rotate_keys(tenant, by=person, overlap=form.validated_data["overlap"])
+        rotate_keys(tenant, by=person, overlap=form.validated_data["overlap"])
         return tenant_response(access.tenant_for(request, uuid), status=202)
 
 
@@ -147,7 +149,7 @@ def _replaced(tenant: Tenant, kind: Credential.Kind, wanted: dict[str, Any]) -> 
     """
     number = wanted.get("replaces")
     if number is None:
-        newest = revocations.newest(tenant.pk, kind)
+        newest = newest_credential(tenant.pk, kind)
         if newest and not wanted["overlap"]:
             raise ValidationError(
                 {"replaces": f"Needed with an overlap of 0; the newest is {newest.pk}."}
@@ -160,7 +162,7 @@ def _replaced(tenant: Tenant, kind: Credential.Kind, wanted: dict[str, Any]) -> 
     return found
 
 
-def _issued(issued: revocations.Issued) -> Response:
+def _issued(issued: Issued) -> Response:
     answer = {
         "success": True,
         "credential": credential_representation(issued.credential),

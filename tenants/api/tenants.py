@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tenants.actions import limits, suspension
+from tenants.actions.limits import set_limits, tenant_limits
+from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.api import access
 from tenants.api.representations import epoch
 from tenants.api.serializers import ReasonSerializer, StrictSerializer
@@ -94,7 +95,7 @@ class SuspendTenantView(APIView):
         tenant = access.tenant_managed_by_staff(request, uuid)
         form = ReasonSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        suspension.suspend_tenant(tenant, by=person, reason=form.validated_data["reason"])
+        suspend_tenant(tenant, by=person, reason=form.validated_data["reason"])
         return tenant_response(access.tenant_managed_by_staff(request, uuid))
 
 
@@ -105,7 +106,7 @@ class ResumeTenantView(APIView):
         person = access.person_of(request)
         tenant = access.tenant_managed_by_staff(request, uuid)
         StrictSerializer(data=request.data).is_valid(raise_exception=True)
-        suspension.resume_tenant(tenant, by=person)
+        resume_tenant(tenant, by=person)
         return tenant_response(access.tenant_managed_by_staff(request, uuid))
 
 
@@ -125,12 +126,12 @@ class TenantLimitsView(APIView):
         tenant = access.tenant_managed_by_staff(request, uuid)
         form = LimitsSerializer(data=request.data, partial=partial)
         form.is_valid(raise_exception=True)
-        limits.set_limits(tenant, by=person, **form.validated_data)
+        set_limits(tenant, by=person, **form.validated_data)
         return tenant_response(access.tenant_managed_by_staff(request, uuid))
 
 
 def tenant_response(tenant: Tenant, status: int = 200) -> Response:
-    body = _representation(tenant, limits.of(tenant))
+    body = _representation(tenant, tenant_limits(tenant))
     return Response(body, status=status)
 
 

@@ -7,8 +7,8 @@ from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from tenants.audit import writer as audit
-from tenants.audit.rules.coalescer import Tally
+from tenants.audit.rules.coalescer import Coalescer
+from tenants.audit.writer import AuditEvent, record_events
 from tenants.models import Action
 
 Key = TypeVar("Key", bound=Hashable)
@@ -20,29 +20,29 @@ class CoalescedEvents(Generic[Key]):
     it."""
 
     def __init__(self, *, others: Callable[[Key], Key]) -> None:
-        self._tally = Tally(others=others)
-        self._newest: dict[Key, audit.Event] = {}
+        self._coalescer = Coalescer(others=others)
+        self._newest: dict[Key, AuditEvent] = {}
         self._lock = Lock()
 
-    def record(self, events: Iterable[tuple[Key, audit.Event]]) -> None:
+    def record(self, events: Iterable[tuple[Key, AuditEvent]]) -> None:
         """In the caller's transaction, as one of its last acts: counts are not rolled back. So
         they are not written here either, or they were lost with it."""
         now, at_once = time.monotonic(), []
         with self._lock:
             for key, event in events:
-                kind = self._tally.place(key, now)
+                kind = self._coalescer.count_under(key, now)
                 if kind is None:
                     at_once.append(event)
                 else:
                     self._newest[kind] = event
-        audit.record_many(at_once)
+        record_events(at_once)
 
     def flush(self, *, at_once: bool = False) -> None:
         """Write what has been counted, when it is time."""
-        with self._tally.due(time.monotonic(), at_once=at_once) as counted:
+        with self._coalescer.due(time.monotonic(), at_once=at_once) as counted:
             with self._lock:
                 newest = {kind: self._newest[kind] for kind, _ in counted}
-            audit.record_many(replace(newest[kind], count=count) for kind, count in counted)
+            record_events(replace(newest[kind], count=count) for kind, count in counted)
         with self._lock:
             for kind, event in newest.items():
                 # One that came meanwhile is of the next minute, or another thread has written it.

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol.text import storable, storable_json
-from tenants import origin
 from tenants.audit import sealing
 from tenants.models import Action, ActorKind, AuditEntry, User
+from tenants.origin import current_origin
 
 # The channel on which a sealer hears of new rows.
 AUDIT_CHANNEL = "wegweiser_audit"
@@ -33,7 +33,7 @@ PLATFORM = Actor(ActorKind.PLATFORM, "")
 
 
 @dataclass(frozen=True)
-class Event:
+class AuditEvent:
     """What `record_many` writes; see AuditEntry for the fields. Where `target` is empty or the
     device's username, it becomes "device anna-laptop"."""
 
@@ -49,7 +49,7 @@ class Event:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def record(
+def record_action(
     action: Action,
     *,
     tenant: UUID | None,
@@ -59,10 +59,12 @@ def record(
     detail: dict[str, Any] | None = None,
 ) -> None:
     """One row in the caller's transaction; see `event`."""
-    record_many([event(action, tenant=tenant, by=by, device=device, target=target, detail=detail)])
+    record_events(
+        [audit_event(action, tenant=tenant, by=by, device=device, target=target, detail=detail)]
+    )
 
 
-def event(
+def audit_event(
     action: Action,
     *,
     tenant: UUID | None,
@@ -70,11 +72,11 @@ def event(
     device: UUID | None = None,
     target: str = "",
     detail: dict[str, Any] | None = None,
-) -> Event:
+) -> AuditEvent:
     """For `record_many`. `by=None` is whoever the origin names: a command line's user, else the
     platform itself."""
-    now = origin.current()
-    return Event(
+    now = current_origin()
+    return AuditEvent(
         action,
         tenant,
         _actor(by),
@@ -86,12 +88,12 @@ def event(
     )
 
 
-def name_of(by: "User | Actor | None") -> str:
+def actor_name(by: "User | Actor | None") -> str:
     """Who the audit says it was, for the row that it was done to; empty: the platform."""
     return _actor(by).name[:200]
 
 
-def record_many(events: Iterable[Event]) -> None:
+def record_events(events: Iterable[AuditEvent]) -> None:
     """Rows in the caller's transaction, sealed soon after it."""
     found = list(events)
     if not found:
@@ -102,7 +104,7 @@ def record_many(events: Iterable[Event]) -> None:
     notify(AUDIT_CHANNEL)
 
 
-def prune(before: datetime) -> Generator[int, None, None]:
+def prune_audit(before: datetime) -> Generator[int, None, None]:
     """Removes what is older, in batches of a transaction each, and says of each how many rows it
     had. Each leaves an anchor, which makes their absence legitimate."""
     total = up_to = 0
@@ -117,17 +119,17 @@ def prune(before: datetime) -> Generator[int, None, None]:
     finally:
         if total:
             detail = {"rows": total, "before": before.isoformat(), "up_to_sequence": up_to}
-            record(Action.AUDIT_PRUNED, tenant=None, detail=detail)
+            record_action(Action.AUDIT_PRUNED, tenant=None, detail=detail)
 
 
 def record_export(tenant: UUID | None, *, by: User, format: str, wanted: dict[str, Any]) -> None:
     """That somebody took the audit of a tenant (None: of all) with them: recorded on a GET, since
     what a browser fetches ahead has left too."""
     detail = {"format": format, "filters": wanted}
-    record(Action.AUDIT_EXPORTED, tenant=tenant, by=by, detail=detail)
+    record_action(Action.AUDIT_EXPORTED, tenant=tenant, by=by, detail=detail)
 
 
-def name_devices_by(names: DeviceNames) -> None:
+def register_device_names(names: DeviceNames) -> None:
     """What devices are called: said once, by the app that has them."""
     _namers[:] = [names]
 
@@ -141,7 +143,7 @@ def _actor(by: "User | Actor | None") -> Actor:
         return by
     if by is not None:
         return Actor(ActorKind.PERSON, by.get_username(), str(by.pk))
-    return Actor(ActorKind.PLATFORM, origin.current().name)
+    return Actor(ActorKind.PLATFORM, current_origin().name)
 
 
 _namers: list[DeviceNames] = []
@@ -151,17 +153,17 @@ def _device_names(devices: Collection[UUID]) -> Mapping[UUID, str]:
     return _namers[0](devices) if devices and _namers else {}
 
 
-def _is_bare(event: Event) -> bool:
+def _is_bare(event: AuditEvent) -> bool:
     return event.target in ("", f"device_{event.device}")
 
 
-def _target(event: Event, names: Mapping[UUID, str]) -> str:
+def _target(event: AuditEvent, names: Mapping[UUID, str]) -> str:
     if event.device and _is_bare(event):
         return f"device {names.get(event.device, event.device)}"
     return event.target
 
 
-def _row(event: Event, names: Mapping[UUID, str]) -> AuditEntry:
+def _row(event: AuditEvent, names: Mapping[UUID, str]) -> AuditEntry:
     return AuditEntry(
         at=event.at or timezone.now(),
         tenant_uuid=event.tenant,

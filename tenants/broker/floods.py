@@ -11,8 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from natsbridge.rules.metering import Excess
-from tenants.audit import writer as audit
-from tenants.audit.writer import Actor
+from tenants.audit.writer import Actor, AuditEvent, device_actor, record_events
 from tenants.broker.accounts import announce_account
 from tenants.models import Action, ActorKind, BrokerAccount, FloodBlock, Tenant
 
@@ -41,14 +40,14 @@ class Sender:
         return f"device_{self.device}" if self.device else f"tenant_{self.tenant}"
 
 
-def tenants_of(accounts: Collection[str]) -> dict[str, UUID]:
+def tenants_by_account(accounts: Collection[str]) -> dict[str, UUID]:
     """The tenants by the public keys of their accounts; the platform's accounts have none."""
     rows = BrokerAccount.objects.filter(public_key__in=set(accounts))
     return dict(rows.values_list("public_key", "tenant"))
 
 
 @transaction.atomic
-def record(
+def record_flood(
     sender: Sender, excess: Excess, *, seen_at: datetime | None = None, were_gone: bool = False
 ) -> FloodBlock | None:
     """Put down that its connections were ended, or `were_gone` already. The second time it is shut
@@ -80,12 +79,12 @@ def record(
         row.until = now + timedelta(seconds=settings.FLOOD_BLOCK_SECONDS * 2**doublings)
         announce_account(tenant)
     row.save()
-    audit.record_many([_event(sender, row)])
+    record_events([_event(sender, row)])
     return row
 
 
 @transaction.atomic
-def lift_due() -> int:
+def lift_due_blocks() -> int:
     """Let in again whose time is up; how many those were. Several may do it at once."""
     rows = list(FloodBlock.objects.select_for_update(skip_locked=True).over()[:100])
     FloodBlock.objects.filter(pk__in=[row.pk for row in rows]).update(lifted_at=timezone.now())
@@ -94,7 +93,7 @@ def lift_due() -> int:
     return len(rows)
 
 
-def _event(sender: Sender, row: FloodBlock) -> audit.Event:
+def _event(sender: Sender, row: FloodBlock) -> AuditEvent:
     detail: dict[str, Any] = {
         "messages_per_second": row.messages_per_second,
         "bytes_per_second": row.bytes_per_second,
@@ -105,12 +104,10 @@ def _event(sender: Sender, row: FloodBlock) -> audit.Event:
         detail["user"] = sender.public_key
     if row.until:
         detail["shut_out_until"] = row.until.isoformat()
-    return audit.Event(
+    return AuditEvent(
         Action.BROKER_FLOODED,
         sender.tenant,
-        audit.device_actor(sender.device)
-        if sender.device
-        else Actor(ActorKind.CREDENTIAL, sender.name),
+        device_actor(sender.device) if sender.device else Actor(ActorKind.CREDENTIAL, sender.name),
         device=sender.device,
         target=sender.name,
         address=sender.address,

@@ -27,8 +27,8 @@ from natsbridge.protocol.broker_events import BrokerConnection
 from natsbridge.rules import shares
 from natsbridge.rules.metering import Allowance, ConnectionKey, Excess, Meter
 from natsbridge.runtime import DATABASE_AWAY, DATABASE_SECONDS, Runtime, Worker
-from tenants.broker import floods, logins, provisioning
-from tenants.broker.floods import Sender
+from tenants.broker import logins, provisioning
+from tenants.broker.floods import Sender, record_flood, tenants_by_account
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +130,7 @@ class FloodWatch:
         found = await asyncio.gather(*(system_account.connection(system, key) for key in keys))
         connections = dict(zip(keys, found, strict=True))
         tenants = await self._worker.run(
-            floods.tenants_of, [each.user.account for each in found if each]
+            tenants_by_account, [each.user.account for each in found if each]
         )
         self._accounts |= {tenant: account for account, tenant in tenants.items()}
         for key, connection in connections.items():
@@ -163,7 +163,7 @@ class FloodWatch:
             }
         )
         log.warning("disconnected for sending too much", **self._ended[-1])
-        record = partial(floods.record, sender, excess, seen_at=seen_at, were_gone=were_gone)
+        record = partial(record_flood, sender, excess, seen_at=seen_at, were_gone=were_gone)
         self._untold.append(record)
 
     async def _tell_all(self) -> None:

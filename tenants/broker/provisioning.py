@@ -25,11 +25,15 @@ from natsbridge.identity.claims import KeyPair, TenantAccount
 from natsbridge.jetstream import streams
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
-from tenants import actions
 from tenants.broker import logins
+from tenants.broker.accounts import (
+    ensure_broker_account,
+    record_provisioned,
+    record_provisioning_failed,
+)
 from tenants.broker.rules import claims_diff
-from tenants.credentials import rotate
 from tenants.credentials.ended_passwords import EndedPasswords, ended_passwords
+from tenants.credentials.rotate import make_room_for_revocations
 from tenants.errors import TenantsError
 from tenants.models import Tenant
 
@@ -115,9 +119,9 @@ def check(tenant: Tenant) -> list[str]:
 
 def record(plan: Plan, error: Exception | None) -> None:
     if error is None:
-        actions.record_provisioned(plan.tenant, plan.as_of)
+        record_provisioned(plan.tenant, plan.as_of)
     else:
-        actions.record_provisioning_failed(plan.tenant, str(error) or type(error).__name__)
+        record_provisioning_failed(plan.tenant, str(error) or type(error).__name__)
 
 
 def plan_alone(tenant: Tenant) -> Plan | None:
@@ -128,7 +132,7 @@ def plan_alone(tenant: Tenant) -> Plan | None:
     try:
         return plan(tenant)
     except REFUSALS as error:
-        actions.record_provisioning_failed(tenant, str(error))
+        record_provisioning_failed(tenant, str(error))
         release(tenant)
         raise
 
@@ -148,8 +152,8 @@ def release_stream(tenant: Tenant) -> None:
 
 def plan(tenant: Tenant) -> Plan:
     """Makes missing keys first, and room in the claims."""
-    actions.ensure_broker_account(tenant)
-    rotate.make_room(tenant)
+    ensure_broker_account(tenant)
+    make_room_for_revocations(tenant)
     as_of = timezone.now()
     return Plan(
         tenant,

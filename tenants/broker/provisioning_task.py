@@ -15,10 +15,11 @@ from nats.aio.client import Client
 from natsbridge.client.connection import Connection
 from natsbridge.errors import BrokerUnavailable
 from natsbridge.runtime import Runtime, Worker
-from tenants import actions
-from tenants.broker import floods, logins, provisioning
+from tenants.broker import logins, provisioning
+from tenants.broker.accounts import ACCOUNTS_CHANNEL
+from tenants.broker.floods import lift_due_blocks
 from tenants.broker.provisioning import Plan
-from tenants.credentials import revocations
+from tenants.credentials.revocations import end_due_credentials
 from tenants.models import BrokerAccount, Credential, Tenant
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class _Keeper:
         # With a database connection of its own, since the locks belong to that.
         self._stream_worker = stream_worker
         self._system = system
-        self._announced = runtime.wakeups.on(actions.ACCOUNTS_CHANNEL)
+        self._announced = runtime.wakeups.on(ACCOUNTS_CHANNEL)
         # Those that wait for their claims, the newest last; it is looked up again after news.
         self._waiting: list[BrokerAccount] = []
         self._look = True
@@ -123,8 +124,8 @@ class _Keeper:
             self._look = True
         if now >= self._next_ending:
             self._next_ending = now + ENDING_SECONDS
-            await self._worker.run(revocations.end_due)
-            await self._worker.run(floods.lift_due)
+            await self._worker.run(end_due_credentials)
+            await self._worker.run(lift_due_blocks)
         client = self._system.client
         if client is not self._reviewed[0] or now - self._reviewed[1] > REVIEW_SECONDS:
             self._reviewed = (client, now)

@@ -15,13 +15,12 @@ from django.db import transaction
 from natsbridge.identity import claims
 from natsbridge.protocol.login_request import Login
 from natsbridge.subscriber.callout import Admitted, Refused, Verdict
-from tenants.audit import writer as audit
 from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
-from tenants.audit.writer import Actor
+from tenants.audit.writer import Actor, AuditEvent, device_actor
 from tenants.broker import logins as broker
 from tenants.callout.refusals import VIA, RefusedLogins
 from tenants.callout.rules import Refusal
-from tenants.credentials.revocations import record_password_use
+from tenants.credentials.use import record_password_uses
 from tenants.models import Action, ActorKind, Credential, FloodBlock, Tenant, hash_token
 
 ANONYMOUS, UNKNOWN_NAME, SERVER = "anonymous", "unknown name", "a question"
@@ -59,7 +58,7 @@ class Gatekeeper:
                 verdicts.append(Admitted(_user_jwt(login, credential, signer)))
                 admitted.append((login, credential))
         with transaction.atomic():
-            record_password_use([credential for _, credential in admitted])
+            record_password_uses([credential for _, credential in admitted])
             self._logins.record(_kind_and_entry(*each) for each in admitted)
             self._refusals.record(_described(refused))
         return verdicts
@@ -142,7 +141,7 @@ def _user_jwt(login: Login, credential: Credential, signer: broker.UserSigner) -
     )
 
 
-def _kind_and_entry(login: Login, credential: Credential) -> tuple[Connecting, audit.Event]:
+def _kind_and_entry(login: Login, credential: Credential) -> tuple[Connecting, AuditEvent]:
     entry = _entry(login, credential)
     kind = Connecting(
         entry.action, entry.tenant, entry.actor.name, entry.address, str(credential.pk)
@@ -150,14 +149,14 @@ def _kind_and_entry(login: Login, credential: Credential) -> tuple[Connecting, a
     return kind, entry
 
 
-def _entry(login: Login, credential: Credential) -> audit.Event:
+def _entry(login: Login, credential: Credential) -> AuditEvent:
     """`server` and `client` name the connection as the broker's events do."""
     device = credential.device_uuid
     name = credential.username
-    return audit.Event(
+    return AuditEvent(
         Action.BROKER_LOGIN,
         credential.tenant_id,
-        audit.device_actor(device) if device else Actor(ActorKind.CREDENTIAL, name),
+        device_actor(device) if device else Actor(ActorKind.CREDENTIAL, name),
         device=device,
         target=name,
         address=login.address,

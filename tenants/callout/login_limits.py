@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import Sum
 from django.http import HttpRequest
 
-from tenants.actions import sign_ins
+from tenants.actions.sign_ins import list_failed_login
 from tenants.origin import network_of
 
 
@@ -32,7 +32,7 @@ class LoginHandler(AxesDatabaseHandler):
         refused_unseen = request is None or self.is_locked(request, credentials)
         super().user_login_failed(sender, credentials, request, **kwargs)
         if not refused_unseen:
-            sign_ins.list_failure(request, str(credentials.get("username", "")))
+            list_failed_login(request, str(credentials.get("username", "")))
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
         failures: int = super().get_failures(request, credentials)

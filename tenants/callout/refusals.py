@@ -3,9 +3,8 @@
 import time
 from collections.abc import Sequence
 
-from tenants.audit import writer as audit
-from tenants.audit.rules.coalescer import Tally
-from tenants.audit.writer import Actor
+from tenants.audit.rules.coalescer import Coalescer
+from tenants.audit.writer import Actor, AuditEvent, device_actor, record_events
 from tenants.callout.rules import Refusal, others_of
 from tenants.models import Action, ActorKind
 
@@ -16,7 +15,7 @@ class RefusedLogins:
     """What one process knows of them; somebody must call `flush` now and then, and at the end."""
 
     def __init__(self) -> None:
-        self._tally = Tally(others=others_of)
+        self._coalescer = Coalescer(others=others_of)
         self.total = 0
 
     def record(self, refusals: Sequence[Refusal]) -> None:
@@ -24,16 +23,16 @@ class RefusedLogins:
         self.flush()
         now = time.monotonic()
         self.total += len(refusals)
-        audit.record_many(_event(each, 1) for each in refusals if self._tally.note(each, now))
+        record_events(_event(each, 1) for each in refusals if self._coalescer.admit(each, now))
 
     def flush(self, *, at_once: bool = False) -> None:
         """Writes what has been counted, when it is time."""
-        with self._tally.due(time.monotonic(), at_once=at_once) as counted:
-            audit.record_many(_event(refusal, count) for refusal, count in counted)
+        with self._coalescer.due(time.monotonic(), at_once=at_once) as counted:
+            record_events(_event(refusal, count) for refusal, count in counted)
 
 
-def _event(refusal: Refusal, count: int) -> audit.Event:
-    return audit.Event(
+def _event(refusal: Refusal, count: int) -> AuditEvent:
+    return AuditEvent(
         Action.CALLOUT_REJECTED if refusal.rejected else Action.BROKER_REFUSED,
         refusal.tenant,
         _actor(refusal),
@@ -51,5 +50,5 @@ def _actor(refusal: Refusal) -> Actor:
     if not refusal.proven:
         return Actor(ActorKind.UNKNOWN, refusal.name)
     if refusal.device:
-        return audit.device_actor(refusal.device)
+        return device_actor(refusal.device)
     return Actor(ActorKind.CREDENTIAL, refusal.name)

@@ -15,13 +15,20 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from natsbridge.identity import claims
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
-from tenants.audit import writer as audit
+from tenants.audit.writer import (
+    Actor,
+    AuditEvent,
+    actor_name,
+    audit_event,
+    device_actor,
+    record_events,
+)
 from tenants.broker import logins
 from tenants.broker.accounts import announce_account
 from tenants.errors import CredentialRefused
@@ -55,7 +62,7 @@ def issue_device_jwt(tenant: UUID, device: UUID, nkey_public: str) -> Issued:
     The caller has checked that the device is not revoked. Twice in one second gives the same one
     twice. Raises CredentialRefused while the tenant is suspended.
     """
-    with alone(tenant, device):
+    with credential_lock(tenant, device):
         refuse_suspended(tenant)
         newest = Credential.objects.filter(public_key=nkey_public).order_by("-issued_at").first()
         now = int(time.time())
@@ -66,7 +73,7 @@ def issue_device_jwt(tenant: UUID, device: UUID, nkey_public: str) -> Issued:
             row = _record(
                 tenant,
                 device,
-                by=audit.device_actor(device),
+                by=device_actor(device),
                 kind=Kind.JWT,
                 public_key=nkey_public,
                 issued_at=_moment(issued_at),
@@ -89,9 +96,9 @@ def issue_device_password(tenant: UUID, device: UUID) -> Issued:
     The caller has checked that the device is not revoked. Raises CredentialRefused while the
     tenant is suspended.
     """
-    with alone(tenant, device):
+    with credential_lock(tenant, device):
         refuse_suspended(tenant)
-        issued = _new_password(tenant, device, by=audit.device_actor(device))
+        issued = _new_password(tenant, device, by=device_actor(device))
         _forget_oldest(tenant, device)
     return issued
 
@@ -101,7 +108,7 @@ def issue_tenant_credential(tenant: Tenant, *, kind: Credential.Kind, by: User |
 
     Raises CredentialRefused while the tenant is suspended.
     """
-    with alone(tenant.pk):
+    with credential_lock(tenant.pk):
         return new_for_tenant(tenant, kind, by=by)
 
 
@@ -141,7 +148,7 @@ def stand_in(tenant: UUID, device: UUID, nkey_public: str) -> Credential:
     )
 
 
-def end(
+def end_credentials(
     rows: Sequence[Credential],
     *,
     by: User | None,
@@ -150,22 +157,22 @@ def end(
 ) -> None:
     """Void from now on, in the caller's transaction; the broker will be told."""
     now = timezone.now()
-    name = audit.name_of(by)
+    name = actor_name(by)
     for row in rows:
         row.ended_at, row.ended_by, row.ended_by_name = now, by, name
         row.end_reason = reason[:300]
     fields = ["ended_at", "ended_by", "ended_by_name", "end_reason"]
     Credential.objects.bulk_update(rows, fields, batch_size=500)
-    audit.record_many(noted(action, row, by=by, reason=reason) for row in rows)
+    record_events(credential_event(action, row, by=by, reason=reason) for row in rows)
     for tenant in sorted({row.tenant_id for row in rows}):
         announce_account(Tenant(pk=tenant))
 
 
-def noted(
-    action: Action, row: Credential, *, by: User | audit.Actor | None, **detail: str
-) -> audit.Event:
+def credential_event(
+    action: Action, row: Credential, *, by: User | Actor | None, **detail: str
+) -> AuditEvent:
     """What the audit says about this credential."""
-    return audit.event(
+    return audit_event(
         action,
         tenant=row.tenant_id,
         by=by,
@@ -176,7 +183,7 @@ def noted(
 
 
 @contextmanager
-def alone(tenant: UUID, device: UUID | None = None) -> Iterator[None]:
+def credential_lock(tenant: UUID, device: UUID | None = None) -> Iterator[None]:
     """A transaction in which nobody else issues or ends credentials: of the device, or of the
     tenant and all its devices."""
     with transaction.atomic():
@@ -187,26 +194,31 @@ def alone(tenant: UUID, device: UUID | None = None) -> Iterator[None]:
         yield
 
 
+def locked_rows(rows: QuerySet[Credential]) -> QuerySet[Credential]:
+    """In the order in which everybody locks them."""
+    return rows.order_by("pk").select_for_update()
+
+
 def refuse_suspended(tenant: UUID) -> None:
     """Raises CredentialRefused."""
     if Tenant.objects.filter(pk=tenant).exclude(suspended_at=None).exists():
         raise CredentialRefused("The tenant is suspended.")
 
 
-def _new_password(tenant: UUID, device: UUID | None, *, by: User | audit.Actor | None) -> Issued:
+def _new_password(tenant: UUID, device: UUID | None, *, by: User | Actor | None) -> Issued:
     password = "".join(randomness.choice(PASSWORD_ALPHABET) for _ in range(PASSWORD_LENGTH))
     row = _record(tenant, device, by=by, kind=Kind.PASSWORD, digest=hash_token(password))
     return Issued(row, password, row.username)
 
 
 def _record(
-    tenant: UUID, device: UUID | None, *, by: User | audit.Actor | None, **fields: object
+    tenant: UUID, device: UUID | None, *, by: User | Actor | None, **fields: object
 ) -> Credential:
     person = by if isinstance(by, User) else None
     row = Credential.objects.create(
         tenant_id=tenant, device_uuid=device, issued_by=person, **fields
     )
-    audit.record_many([noted(Action.CREDENTIAL_ISSUED, row, by=by)])
+    record_events([credential_event(Action.CREDENTIAL_ISSUED, row, by=by)])
     return row
 
 
@@ -235,8 +247,8 @@ def _forget_oldest(tenant: UUID, device: UUID) -> None:
 def _forget_unused(rows: Iterable[Credential]) -> None:
     """Passwords that opened nothing yet, so that the broker need not be told."""
     gone = list(rows)
-    audit.record_many(
-        noted(Action.CREDENTIAL_ENDED, row, by=None, reason=NEVER_USED) for row in gone
+    record_events(
+        credential_event(Action.CREDENTIAL_ENDED, row, by=None, reason=NEVER_USED) for row in gone
     )
     Credential.objects.filter(pk__in=[row.pk for row in gone]).delete()
 

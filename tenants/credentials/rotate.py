@@ -9,20 +9,22 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from natsbridge.postgres.wakeups import notify
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action, record_events
 from tenants.broker import logins
 from tenants.broker.accounts import SCOPED, announce_account, ensure_broker_key
 from tenants.credentials import renewals
 from tenants.credentials.issue import (
     Issued,
-    alone,
-    end,
+    credential_event,
+    credential_lock,
+    end_credentials,
     is_on_record,
+    locked_rows,
     new_for_tenant,
-    noted,
     refuse_suspended,
     stand_in,
 )
+from tenants.credentials.renewals import renewing_devices
 from tenants.errors import RotationRefused
 from tenants.models import Action, BrokerKey, Credential, Tenant, User
 from tenants.rules.durations import LONGEST_OVERLAP
@@ -30,11 +32,8 @@ from tenants.rules.durations import LONGEST_OVERLAP
 ROTATED = "rotated"
 CROWDED = "so much was revoked that the devices' signing key was replaced"
 
-# The channel on which a subscriber hears that agents are to fetch new credentials.
-RENEWALS_CHANNEL = "wegweiser_renewals"
 
-
-def newest(tenant: UUID, kind: Credential.Kind) -> Credential | None:
+def newest_credential(tenant: UUID, kind: Credential.Kind) -> Credential | None:
     """The tenant's own newest credential of this kind that is live: what `replaces` names."""
     return _live(tenant, None, kind).order_by("-id").first()
 
@@ -55,7 +54,7 @@ def rotate_tenant(
     is suspended.
     """
     _check(overlap)
-    with alone(tenant.pk):
+    with credential_lock(tenant.pk):
         _refuse_another(tenant, kind, replaces)
         return _rotate_own(tenant, kind, by=by, overlap=overlap)
 
@@ -76,10 +75,10 @@ def rotate_device(
     password would end of which the agent cannot be told.
     """
     _check(overlap)
-    with alone(tenant, device):
-        rows = list(_locked(_live(tenant, device)))
+    with credential_lock(tenant, device):
+        rows = list(locked_rows(_live(tenant, device)))
         _refuse_open(rows, overlap)
-        if overlap and not renewals.renewing([device]) and any(map(_is_password, rows)):
+        if overlap and not renewing_devices([device]) and any(map(_is_password, rows)):
             raise RotationRefused(
                 "This device's agent has not said that it fetches a new password when told to, and "
                 "would be locked out. Have it fetch one, by a restart for instance: its old one "
@@ -87,7 +86,7 @@ def rotate_device(
             )
         if nkey_public and not is_on_record(nkey_public):
             rows.append(stand_in(tenant, device, nkey_public))
-        told = renewals.renewing([device])
+        told = renewing_devices([device])
         _put_an_end(rows, by=by, overlap=overlap, sparing=[] if told else [device])
 
 
@@ -104,20 +103,20 @@ def rotate_all(
     Those that are `not_told` keep theirs until they have used a newer one, unless `overlap` is
     nothing. A JWT that no row tells of, of an earlier release, runs out by itself."""
     _check(overlap)
-    with alone(tenant.pk):
+    with credential_lock(tenant.pk):
         _refuse_another(tenant, kind, replaces)
-        rows = list(_locked(_of_devices(tenant.pk)))
+        rows = list(locked_rows(_of_devices(tenant.pk)))
         issued = _rotate_own(tenant, kind, by=by, overlap=overlap)
-        _put_an_end(rows, by=by, overlap=overlap, sparing=not_told(tenant))
+        _put_an_end(rows, by=by, overlap=overlap, sparing=devices_not_renewing(tenant))
     return issued
 
 
-def not_told(tenant: Tenant) -> list[UUID]:
+def devices_not_renewing(tenant: Tenant) -> list[UUID]:
     """The devices with a live credential whose agents have not said that they fetch a new one when
     they are told to."""
     found = _of_devices(tenant.pk).order_by("device_uuid").values_list("device_uuid", flat=True)
     devices = [device for device in found.distinct() if device]
-    able = renewals.renewing(devices)
+    able = renewing_devices(devices)
     return [device for device in devices if device not in able]
 
 
@@ -129,7 +128,7 @@ def rotate_keys(tenant: Tenant, *, by: User | None, overlap: timedelta) -> None:
     keys are still to retire (unless `overlap` is nothing).
     """
     _check(overlap)
-    with alone(tenant.pk):
+    with credential_lock(tenant.pk):
         keys = BrokerKey.objects.select_for_update().filter(tenant=tenant, purpose__in=SCOPED)
         if overlap and keys.exclude(retires_at=None).exists():
             raise RotationRefused(
@@ -140,24 +139,24 @@ def rotate_keys(tenant: Tenant, *, by: User | None, overlap: timedelta) -> None:
         keys.update(retires_at=retires_at)
         for purpose in SCOPED:
             ensure_broker_key(purpose, tenant)
-        rows = list(_locked(_signed(tenant.pk)))
+        rows = list(locked_rows(_signed(tenant.pk)))
         _put_an_end(rows, by=by, overlap=overlap)
         announce_account(tenant)
         _note_keys(tenant, by, retires_at=retires_at.isoformat())
 
 
-def make_room(tenant: Tenant) -> bool:
+def make_room_for_revocations(tenant: Tenant) -> bool:
     """When more is revoked than claims have room for, the devices' signing key is replaced: what
     it signed is void without being named. All devices are disconnected and come back with their
     tokens; the tenant's own credentials go on. Whether that was so."""
     if not logins.is_crowded(tenant.pk):
         return False
-    with alone(tenant.pk):
+    with credential_lock(tenant.pk):
         device_keys = BrokerKey.objects.filter(tenant=tenant, purpose=BrokerKey.Purpose.DEVICE)
         device_keys.delete()
         ensure_broker_key(BrokerKey.Purpose.DEVICE, tenant)
         jwts = _of_devices(tenant.pk).filter(kind=Credential.Kind.JWT)
-        end(list(_locked(jwts)), by=None, reason=CROWDED)
+        end_credentials(list(locked_rows(jwts)), by=None, reason=CROWDED)
         announce_account(tenant)
         _note_keys(tenant, None, reason=CROWDED)
     return True
@@ -176,12 +175,12 @@ def retire_keys() -> int:
 
 
 def _note_keys(tenant: Tenant, by: User | None, **detail: str) -> None:
-    audit.record(Action.KEYS_ROTATED, tenant=tenant.pk, by=by, target=tenant.name, detail=detail)
+    record_action(Action.KEYS_ROTATED, tenant=tenant.pk, by=by, target=tenant.name, detail=detail)
 
 
 def _refuse_another(tenant: Tenant, kind: Credential.Kind, replaces: Credential | None) -> None:
     refuse_suspended(tenant.pk)
-    if newest(tenant.pk, kind) == replaces:
+    if newest_credential(tenant.pk, kind) == replaces:
         return
     raise RotationRefused(
         "Somebody else has rotated this tenant's credential meanwhile: look again."
@@ -193,7 +192,7 @@ def _refuse_another(tenant: Tenant, kind: Credential.Kind, replaces: Credential 
 def _rotate_own(
     tenant: Tenant, kind: Credential.Kind, *, by: User | None, overlap: timedelta
 ) -> Issued:
-    rows = list(_locked(_live(tenant.pk, None, kind)))
+    rows = list(locked_rows(_live(tenant.pk, None, kind)))
     # Where all are ending, their signing keys are: what is to follow them is this.
     if any(row.ends_at is None for row in rows):
         _refuse_open(rows, overlap)
@@ -212,7 +211,7 @@ def _put_an_end(
     """A device that is spared keeps its password until it has used a newer one, and its JWT until
     then or until that expires."""
     if not overlap:
-        end(rows, by=by, reason=ROTATED)
+        end_credentials(rows, by=by, reason=ROTATED)
         return
     usual, spared = timezone.now() + overlap, set(sparing)
     rotated = []
@@ -224,13 +223,13 @@ def _put_an_end(
         row.ends_at = min(ends_at, row.ends_at or ends_at)
         rotated.append(row)
     Credential.objects.bulk_update(rotated, ["ends_at"], batch_size=500)
-    audit.record_many(
-        noted(Action.CREDENTIAL_ROTATED, row, by=by, ends_at=row.ends_at.isoformat())
+    record_events(
+        credential_event(Action.CREDENTIAL_ROTATED, row, by=by, ends_at=row.ends_at.isoformat())
         for row in rotated
         if row.ends_at
     )
     if any(row.device_uuid for row in rotated):
-        notify(RENEWALS_CHANNEL)
+        notify(renewals.RENEWALS_CHANNEL)
 
 
 def _refuse_open(rows: Sequence[Credential], overlap: timedelta) -> None:
@@ -264,11 +263,6 @@ def _signed(tenant: UUID) -> QuerySet[Credential]:
 
 def _is_password(row: Credential) -> bool:
     return row.kind == Credential.Kind.PASSWORD
-
-
-def _locked(rows: QuerySet[Credential]) -> QuerySet[Credential]:
-    """In the order in which everybody locks them."""
-    return rows.order_by("pk").select_for_update()
 
 
 def _text(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from tenants.credentials.revocations import Issued
+from tenants.credentials.issue import Issued
 from tenants.models import Credential, Tenant
 from tenants.rules.durations import parse_overlap
 

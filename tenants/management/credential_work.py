@@ -7,7 +7,15 @@ from django.core.management.base import CommandError
 from django.db import transaction
 
 from tenants.broker import provisioning
-from tenants.credentials import revocations
+from tenants.credentials.issue import Issued, issue_tenant_credential
+from tenants.credentials.revocations import revoke_credential
+from tenants.credentials.rotate import (
+    devices_not_renewing,
+    newest_credential,
+    rotate_all,
+    rotate_keys,
+    rotate_tenant,
+)
 from tenants.errors import CredentialRefused, RotationRefused
 from tenants.models import Credential, Tenant
 from tenants.rules.durations import USUAL_OVERLAP
@@ -37,18 +45,18 @@ def issue(
     rotate: bool = False,
     with_devices: bool = False,
     keys: bool = False,
-) -> revocations.Issued:
+) -> Issued:
     """A new credential, in the place of older ones if it is a rotation. Raises CommandError, and
     has done nothing then."""
     overlap = USUAL_OVERLAP if overlap is None else overlap
     try:
         with transaction.atomic():
             if keys:
-                revocations.rotate_keys(tenant, by=None, overlap=overlap)
+                rotate_keys(tenant, by=None, overlap=overlap)
             if not rotate:
-                return revocations.issue_tenant_credential(tenant, kind=kind, by=None)
-            act = revocations.rotate_all if with_devices else revocations.rotate_tenant
-            seen = revocations.newest(tenant.pk, kind)
+                return issue_tenant_credential(tenant, kind=kind, by=None)
+            act = rotate_all if with_devices else rotate_tenant
+            seen = newest_credential(tenant.pk, kind)
             return act(tenant, by=None, overlap=overlap, kind=kind, replaces=seen)
     except (CredentialRefused, RotationRefused) as error:
         raise CommandError(str(error)) from error
@@ -56,7 +64,7 @@ def issue(
 
 def say_who_keeps_theirs(tenant: Tenant, say: Say) -> None:
     """After a rotation of all."""
-    kept = revocations.not_told(tenant)
+    kept = devices_not_renewing(tenant)
     if kept:
         named = ", ".join(map(str, kept[:NAMED])) + (", …" if len(kept) > NAMED else "")
         say(
@@ -72,7 +80,7 @@ def revoke(tenant: Tenant, credential: int, *, reason: str | None) -> None:
         raise CommandError(f"{tenant} has no credential {credential}; see --list.")
     if not reason:
         raise CommandError("Say why, with --reason; it is kept.")
-    revocations.revoke(row, by=None, reason=reason)
+    revoke_credential(row, by=None, reason=reason)
 
 
 def check(tenants: Iterable[Tenant], say: Say) -> None:

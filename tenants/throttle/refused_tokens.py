@@ -13,12 +13,11 @@ from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from knox.settings import CONSTANTS
 
-from tenants import origin
 from tenants.actions.later import Later
-from tenants.audit import writer as audit
-from tenants.audit.rules.coalescer import Tally
-from tenants.audit.writer import Actor
+from tenants.audit.rules.coalescer import Coalescer
+from tenants.audit.writer import Actor, AuditEvent, record_events
 from tenants.models import Action, ActorKind, ApiToken, Group
+from tenants.origin import current_origin, network_of
 from tenants.throttle import failure_counts
 from tenants.throttle.failure_counts import Away, Told
 
@@ -67,7 +66,7 @@ def token_named(plain: str) -> Principal | None:
 
 def record(kind: str, route: str, principal: Principal | None) -> int:
     """Count a failure; return for how many seconds the next one is throttled, 0 for none."""
-    address = origin.current().address
+    address = current_origin().address
     prefix = prefix_of(address)
     failure = Failure(kind, route, principal or Principal(prefix))
     throttled = [prefix, *([principal.identity] if principal else ())]
@@ -100,12 +99,12 @@ def flush(now: float | None = None) -> None:
 
 def prefix_of(address: str) -> str:
     """What one network's addresses have in common."""
-    return str(origin.network_of(address) or "unknown")
+    return str(network_of(address) or "unknown")
 
 
 def _write(rows: list[Told]) -> None:
     try:
-        audit.record_many(_event(_decoded(row.kind), row.failures, row.address) for row in rows)
+        record_events(_event(_decoded(row.kind), row.failures, row.address) for row in rows)
     except AnyDatabaseError:
         failure_counts.put_back(rows)
         raise
@@ -115,30 +114,30 @@ class _Alone:
     """This process's own count, while Redis is away."""
 
     def __init__(self) -> None:
-        self._tally: Tally[Failure] = Tally(others=lambda failure: SURPLUS)
+        self._coalescer: Coalescer[Failure] = Coalescer(others=lambda failure: SURPLUS)
         self._later = Later("refused tokens", self._flush, lambda: failure_counts.WINDOW_SECONDS)
 
     def record(self, failure: Failure, address: str) -> None:
-        if self._tally.note(failure, time.monotonic()):
-            audit.record_many([_event(failure, 1, address)])
+        if self._coalescer.admit(failure, time.monotonic()):
+            record_events([_event(failure, 1, address)])
         else:
             self._later.ask()
 
     def _flush(self) -> None:
-        with self._tally.due(time.monotonic(), at_once=True) as counted:
-            audit.record_many(_event(failure, count, "") for failure, count in counted)
+        with self._coalescer.due(time.monotonic(), at_once=True) as counted:
+            record_events(_event(failure, count, "") for failure, count in counted)
 
 
 _alone = _Alone()
 _later = Later("refused tokens", flush, lambda: failure_counts.WINDOW_SECONDS)
 
 
-def _event(failure: Failure, count: int, address: str) -> audit.Event:
+def _event(failure: Failure, count: int, address: str) -> AuditEvent:
     who = failure.who
     detail = {"kind": failure.kind, "route": failure.route}
     if failure == SURPLUS:
         detail = {"reason": "too many different ones in one minute"}
-    return audit.Event(
+    return AuditEvent(
         Action.API_REFUSED,
         UUID(who.tenant) if who.tenant else None,
         Actor(ActorKind.UNKNOWN, ""),

@@ -19,8 +19,11 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from tenants import actions
-from tenants.actions import keep_secret, reveal_secret, web_sessions
+from tenants.actions import web_sessions
+from tenants.actions.keys import create_api_token, revoke_api_token
+from tenants.actions.one_time_secrets import reveal_secret, store_secret
+from tenants.actions.people import change_person
+from tenants.actions.web_sessions import end_other_sessions
 from tenants.forms.account import OwnPasswordForm, TokenForm
 from tenants.forms.credentials import ConfirmForm
 from tenants.models import ApiToken
@@ -79,7 +82,7 @@ def password(request: PersonRequest) -> HttpResponse:
     def do(form: Any) -> HttpResponse:
         person = form.changed_person()
         key = request.session.session_key or ""
-        actions.change_person(person, by=person, keep_session=key)
+        change_person(person, by=person, keep_session=key)
         update_session_auth_hash(request, person)
         return _done("password")
 
@@ -92,8 +95,8 @@ def password(request: PersonRequest) -> HttpResponse:
 def new_token(request: PersonRequest) -> HttpResponse:
     def do(form: Any) -> HttpResponse:
         person = request.user
-        made, plain = actions.create_api_token(person, by=person, **form.options())
-        return redirect("account-token", keep_secret(plain, made, to=person))
+        made, plain = create_api_token(person, by=person, **form.options())
+        return redirect("account-token", store_secret(plain, made, to=person))
 
     return _asked(request, NEW_TOKEN, do, partial(TokenForm, request.user))
 
@@ -116,7 +119,7 @@ def revoke_token(request: PersonRequest, digest: str) -> HttpResponse:
     own = get_object_or_404(request.user.auth_token_set, pk=digest)
 
     def do(form: forms.Form) -> HttpResponse:
-        actions.revoke_api_token(own, by=request.user)
+        revoke_api_token(own, by=request.user)
         return _done("token")
 
     return _asked(request, REVOKE_TOKEN, do, ConfirmForm, own.name)
@@ -134,7 +137,7 @@ def end_session(request: PersonRequest, number: int) -> HttpResponse:
 @require_POST
 def end_others(request: PersonRequest) -> HttpResponse:
     key = request.session.session_key or ""
-    web_sessions.end_other_sessions(request.user, keep=key, by=request.user)
+    end_other_sessions(request.user, keep=key, by=request.user)
     return _done("sessions")
 
 

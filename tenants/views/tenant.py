@@ -13,8 +13,12 @@ from django.utils.text import slugify
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
-from tenants.actions import keep_secret, limits, reveal_secret
-from tenants.credentials import revocations
+from tenants.actions.limits import tenant_limits
+from tenants.actions.one_time_secrets import reveal_secret, store_secret
+from tenants.credentials import rotate as rotation
+from tenants.credentials.issue import Issued, issue_tenant_credential
+from tenants.credentials.revocations import revoke_credential
+from tenants.credentials.rotate import devices_not_renewing, rotate_all, rotate_tenant
 from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm
 from tenants.models import Credential, Tenant
 from tenants.views.confirmation import Confirmation, confirm
@@ -67,7 +71,7 @@ def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
         "in_use": own.live().exists(),
         "username": f"tenant_{found.pk}",
         "device_count": found.devices.count(),
-        "most_devices": limits.of(found)["max_devices"]["value"],
+        "most_devices": tenant_limits(found)["max_devices"]["value"],
         "revoked_count": found.devices.exclude(revoked_at=None).count(),
     }
     return render(request, "tenants/tenant.html", context)
@@ -80,7 +84,7 @@ def issue(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
 
     def do(form: forms.Form) -> HttpResponse:
         kind = form.cleaned_data["kind"]
-        issued = revocations.issue_tenant_credential(found, kind=kind, by=request.user)
+        issued = issue_tenant_credential(found, kind=kind, by=request.user)
         return _to_secret(request, found, issued)
 
     return _asked(request, found, ISSUE, do)
@@ -114,15 +118,11 @@ def rotate(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
     found = _find(request, tenant_uuid)
 
     def do(form: Any) -> HttpResponse:
-        rotate = (
-            revocations.rotate_all
-            if form.cleaned_data["every_device"]
-            else revocations.rotate_tenant
-        )
+        rotate = rotate_all if form.cleaned_data["every_device"] else rotate_tenant
         issued = rotate(found, by=request.user, replaces=form.replaced(found), **form.options())
         return _to_secret(request, found, issued)
 
-    kept = revocations.not_told(found)
+    kept = devices_not_renewing(found)
     names = found.devices.filter(pk__in=kept[:NAMED]).values_list("name", flat=True)
     make_form = partial(
         RotateForm,
@@ -140,7 +140,7 @@ def rotate_keys(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
 
     def do(form: forms.Form) -> HttpResponse:
         overlap = form.cleaned_data["overlap"]
-        revocations.rotate_keys(found, by=request.user, overlap=overlap)
+        rotation.rotate_keys(found, by=request.user, overlap=overlap)
         return redirect("tenant", found.pk)
 
     return _asked(request, found, ROTATE_KEYS, do)
@@ -155,16 +155,14 @@ def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> Htt
 
     def do(form: forms.Form) -> HttpResponse:
         reason = form.cleaned_data["reason"]
-        revocations.revoke(credential, by=request.user, reason=reason)
+        revoke_credential(credential, by=request.user, reason=reason)
         return redirect("tenant", found.pk)
 
     return _asked(request, found, REVOKE, do)
 
 
-def _to_secret(
-    request: PersonRequest, tenant: Tenant, issued: revocations.Issued
-) -> HttpResponseRedirect:
-    secret_id = keep_secret(issued.secret, issued.credential, to=request.user)
+def _to_secret(request: PersonRequest, tenant: Tenant, issued: Issued) -> HttpResponseRedirect:
+    secret_id = store_secret(issued.secret, issued.credential, to=request.user)
     return redirect("tenant-credential-secret", tenant.pk, secret_id)
 
 

@@ -2,7 +2,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from devices.models import Device
-from tenants import actions
+from tenants.actions.people import set_membership
 from tenants.models import Group, Role, Tenant, User
 from tests.browser.conftest import Backend, Open
 
@@ -126,7 +126,7 @@ REMEMBER_STATES = """() => {
 
 @pytest.fixture
 def of_both(alice: User, tenant_b: Tenant) -> User:
-    actions.set_membership(alice, tenant_b, Role.ADMIN)
+    set_membership(alice, tenant_b, Role.ADMIN)
     return alice
 
 

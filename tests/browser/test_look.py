@@ -14,7 +14,7 @@ from devices.enrolment.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import DeadLetter
 from tenants.admin.asking import admin_name
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_device_jwt, issue_tenant_credential
 from tenants.models import Credential, User
 from tests.browser.conftest import Backend, Open
 
@@ -51,8 +51,8 @@ def device(device_a: Device, alice: User) -> Device:
         )
     tenant = device_a.tenant
     for kind in Credential.Kind:
-        revocations.issue_tenant_credential(tenant, kind=kind, by=alice)
-    revocations.issue_device_jwt(tenant.pk, device_a.pk, device_a.nkey_public)
+        issue_tenant_credential(tenant, kind=kind, by=alice)
+    issue_device_jwt(tenant.pk, device_a.pk, device_a.nkey_public)
     revoke_device(device_a, by=alice, reason="r" * 120)
     reinstate_device(device_a, by=alice)
     return device_a

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from devices.enrolment.credentials import revoke_device
 from devices.models import Device, RealtimeData
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_device_password
 from tenants.models import Action, AuditEntry, Credential, User
 from tests.support.people import fetches_when_told
 
@@ -77,7 +77,7 @@ def test_a_device_is_revoked_with_a_reason_and_reinstated(
 def test_a_rotation_that_is_refused_shows_why(
     client: Client, staff: User, device_a: Device
 ) -> None:
-    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = issue_device_password(device_a.tenant_id, device_a.pk)
     rotate = page_of(device_a, "rotate")
     assert "locked out" in client.post(rotate, {"overlap": "2h"}).content.decode()
     fetches_when_told(device_a)
@@ -107,7 +107,7 @@ def test_selected_devices_are_revoked_once_a_reason_is_given(
 def test_a_superuser_deletes_a_device_and_what_it_held_is_void(
     client: Client, device_a: Device, redis_server: object
 ) -> None:
-    revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issue_device_password(device_a.tenant_id, device_a.pk)
     client.force_login(User.objects.create_superuser("sue"))
     client.post(page_of(device_a, "delete"), {"post": "yes"})
     assert not Device.objects.exists()
@@ -138,7 +138,7 @@ def test_selected_devices_are_deleted_by_a_superuser_once_a_reason_is_given(
 def test_a_devices_page_lists_its_credentials_and_its_access(
     client: Client, staff: User, device_a: Device
 ) -> None:
-    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = issue_device_password(device_a.tenant_id, device_a.pk)
     revoke_device(device_a, by=None, reason="")
     page = client.get(page_of(device_a)).content.decode()
     assert f"Password {issued.credential.pk}" in page

@@ -19,7 +19,8 @@ from devices.errors import DeviceCannotMove
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
 from natsbridge.models import DeadLetter, Pruning
 from natsbridge.subscriber import status
-from tenants import actions
+from tenants.actions.people import set_membership
+from tenants.actions.tenants import create_group, create_organisation, create_tenant
 from tenants.models import Group, Role, Tenant, User
 from tests.support.people import enrol
 
@@ -78,9 +79,9 @@ def test_a_longer_list_takes_no_more_queries(
     client: Client, staff: User, listening: None, group_a: Group, address: str
 ) -> None:
     def fill(number: int) -> None:
-        tenant = actions.create_tenant(name=f"tenant {number}")
-        organisation = actions.create_organisation(tenant, name="organisation")
-        group = actions.create_group(organisation, name="group")
+        tenant = create_tenant(name=f"tenant {number}")
+        organisation = create_organisation(tenant, name="organisation")
+        group = create_group(organisation, name="group")
         device = enrol(group, f"computer {number}").device
         user = User.objects.create_user(f"user {number}")
         commands.issue(device, "ping", {}, by=user)
@@ -235,7 +236,7 @@ def move(client: Client, device: Device, group: Group) -> dict[str, list[str]]:
 
 
 def test_a_device_moves_within_its_tenant(client: Client, staff: User, device_a: Device) -> None:
-    there = actions.create_group(device_a.group.organisation, name="Desktops")
+    there = create_group(device_a.group.organisation, name="Desktops")
     assert move(client, device_a, there) == {}
     moved = Device.objects.get()
     assert (moved.group, moved.name) == (there, "anna-laptop")
@@ -322,7 +323,7 @@ def test_staff_who_are_operators_cancel_and_retry_and_others_are_told_why_not(
     assert "/retry" not in client.get(page_of(command)).content.decode()
     cancel = reverse("admin:devices_command_cancel", args=[command.pk])
     assert "needs the role operator" in client.post(cancel).content.decode()
-    actions.set_membership(staff, tenant_a, Role.OPERATOR)
+    set_membership(staff, tenant_a, Role.OPERATOR)
     client.post(cancel)
     command.refresh_from_db()
     assert command.state == CommandState.CANCELLED
@@ -354,7 +355,7 @@ def test_staff_see_that_a_sent_commands_device_is_gone_and_give_it_up(
     assert reverse("admin:devices_command_cancel", args=[command.pk]) not in page
     assert "2026" in page.partition("Device offline since")[2][:600]
     assert "needs the role operator" in client.post(give_up).content.decode()
-    actions.set_membership(staff, tenant_a, Role.OPERATOR)
+    set_membership(staff, tenant_a, Role.OPERATOR)
     client.post(give_up)
     command.refresh_from_db()
     assert (command.state, command.error) == (CommandState.FAILED, f"given up by {staff}")

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from devices.models import Device
-from tenants import actions
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.models import Credential, Group, Tenant
 from tests.support.people import enrol
 
@@ -20,7 +20,7 @@ def run(*arguments: str) -> str:
 
 
 def test_a_device_is_rotated_revoked_and_reinstated(group_a: Group) -> None:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
     enrolled = enrol(group_a, "anna-laptop")
     assert enrolled.jwt
     name = str(enrolled.device.pk)

@@ -19,8 +19,9 @@ from rest_framework.test import APIClient
 from devices.enrolment import actions as enrolment
 from devices.models import Command, Connectivity, Device
 from devices.telemetry import ring_buffers
-from tenants import actions
-from tenants.credentials import revocations
+from tenants.actions.keys import create_enrollment_key
+from tenants.credentials.issue import issue_device_password
+from tenants.credentials.revocations import revoke_credential
 from tenants.models import Action, AuditEntry, BrokerAccount, Credential, Group, Tenant, User
 from tests.support.people import authorization
 from tests.support.system import System, eventually
@@ -80,7 +81,7 @@ def test_a_client_that_knows_only_what_it_was_answered_hears_that_its_reports_ar
     system: System, provisioned: None, group_a: Group, alice: User, api: APIClient
 ) -> None:
     settings.AGENT_NATS_URL = f"{settings.NATS_URL},nats://127.0.0.1:9"
-    _, key = actions.create_enrollment_key(group_a, name="office")
+    _, key = create_enrollment_key(group_a, name="office")
     body = {"groupuuid": str(group_a.pk), "devicename": "stranger", "enrollment_key": key}
     registered = api.post("/api/nats/agent/register", body, "json").json()
     told = registered["nats_credentials"]
@@ -123,7 +124,7 @@ def test_a_client_that_knows_only_what_it_was_answered_hears_that_its_reports_ar
 def test_many_log_in_by_password_at_once_and_a_wrong_one_never(
     system: System, provisioned: None, tenant_a: Tenant
 ) -> None:
-    issued = [revocations.issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(LOGINS)]
+    issued = [issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(LOGINS)]
     good = [(each.username, each.secret) for each in issued]
     bad = [("", ""), (good[0][0], good[1][1]), ("admin", "admin")]
     answers = system.all_let_in_by_password(good + bad)
@@ -137,14 +138,14 @@ def test_many_log_in_by_password_at_once_and_a_wrong_one_never(
         "unknown name",
     }
     assert not Credential.objects.filter(first_used_at=None).exists()
-    revocations.revoke(issued[0].credential, by=None, reason="test")
+    revoke_credential(issued[0].credential, by=None, reason="test")
     assert system.all_let_in_by_password(good[:2]) == [False, True]
 
 
 def test_a_password_that_is_revoked_ends_the_connection_it_opened(
     system: System, provisioned: None, tenant_a: Tenant
 ) -> None:
-    issued = revocations.issue_device_password(tenant_a.pk, uuid.uuid4())
+    issued = issue_device_password(tenant_a.pk, uuid.uuid4())
     client, sibling = Client(), Client()
 
     async def open_both() -> None:
@@ -153,10 +154,10 @@ def test_a_password_that_is_revoked_ends_the_connection_it_opened(
                 settings.NATS_URL, user=user, password=password, allow_reconnect=False
             )
 
-    second = revocations.issue_device_password(tenant_a.pk, uuid.uuid4())
+    second = issue_device_password(tenant_a.pk, uuid.uuid4())
     logins = [(issued.username, issued.secret), (second.username, second.secret)]
     system.thread.run(open_both())
-    revocations.revoke(issued.credential, by=None, reason="stolen")
+    revoke_credential(issued.credential, by=None, reason="stolen")
     eventually(lambda: client.is_closed)
     assert sibling.is_connected
     system.thread.run(sibling.close())

@@ -21,7 +21,7 @@ from devices.telemetry import ring_buffers
 from natsbridge.models import SubscriberStatus
 from natsbridge.subscriber import status
 from natsbridge.subscriber.status import service_state
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_device_password
 from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
 from tests.support.people import enrol
 from tests.support.system import System, eventually
@@ -177,7 +177,7 @@ def test_only_some_parts_run_when_told_so(
 ) -> None:
     process = start("--only", "auth", "accounts")
     eventually(BrokerAccount.objects.exclude(provisioned_at=None).exists)
-    issued = revocations.issue_device_password(tenant_a.pk, uuid.uuid4())
+    issued = issue_device_password(tenant_a.pk, uuid.uuid4())
     assert system.lets_in_by_password(issued.username, issued.secret)
     assert not system.lets_in_by_password(issued.username, "wrong")
     assert not system.ingest_exists()

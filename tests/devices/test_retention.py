@@ -24,7 +24,7 @@ from devices.models import (
 from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.retention.engine import prune, retention
 from tenants.audit import sealing
-from tenants.audit import writer as audit
+from tenants.audit.writer import record_action
 from tenants.broker import logins
 from tenants.models import (
     Action,
@@ -216,7 +216,7 @@ def test_api_tokens_go_long_after_they_expired(alice: User) -> None:
 def test_the_audit_is_pruned_behind_an_anchor_and_says_so(tenant_a: Tenant) -> None:
     AuditEntry.objects.all().delete()
     for number in range(3):
-        audit.record(Action.DEVICE_MOVED, tenant=tenant_a.pk, target=f"{number}")
+        record_action(Action.DEVICE_MOVED, tenant=tenant_a.pk, target=f"{number}")
     AuditEntry.objects.filter(target__in="01").update(at=ago(366))
     assert pruned("audit entries") == 0  # nothing is removed that was not sealed
     sealing.seal_batch()

@@ -11,8 +11,9 @@ from devices.enrolment.credentials import RENEW
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair
-from tenants import actions
-from tenants.credentials import revocations
+from tenants.actions.keys import create_api_token, create_enrollment_key
+from tenants.actions.people import set_membership
+from tenants.credentials.issue import issue_device_jwt
 from tenants.models import Group, Role, Tenant, User
 
 
@@ -35,7 +36,7 @@ class Enrolled:
     @property
     def jwt(self) -> str:
         device = self.device
-        return revocations.issue_device_jwt(device.tenant_id, device.pk, self.key.public).secret
+        return issue_device_jwt(device.tenant_id, device.pk, self.key.public).secret
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -44,13 +45,13 @@ class Enrolled:
 
 def person(name: str, tenant: Tenant, role: Role) -> User:
     user = User.objects.create_user(name, password=f"{name}-password")
-    actions.set_membership(user, tenant, role)
+    set_membership(user, tenant, role)
     return user
 
 
 def authorization(user: User, role: Role = Role.ADMIN) -> dict[str, str]:
     """The header of a new API token of this role."""
-    _, token = actions.create_api_token(user, name="test", role=role, expires_at=None)
+    _, token = create_api_token(user, name="test", role=role, expires_at=None)
     return {"HTTP_AUTHORIZATION": f"Token {token}"}
 
 
@@ -63,7 +64,7 @@ def fetches_when_told(device: Device) -> None:
 
 
 def enrol(group: Group, name: str) -> Enrolled:
-    _, key = actions.create_enrollment_key(group, name=name, max_uses=1)
+    _, key = create_enrollment_key(group, name=name, max_uses=1)
     pair = claims.generate("user")
     registration = enrolment.register(
         group=group.pk,

@@ -28,9 +28,9 @@ from natsbridge.identity import claims
 from natsbridge.registry import registry
 from natsbridge.server.config import render
 from natsbridge.subscriber.app import Subscriber
-from tenants import actions
 from tenants.broker import logins as broker
-from tenants.credentials import revocations
+from tenants.broker.accounts import ensure_platform_keys
+from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import BrokerAccount, Credential, Tenant
 from tests.plugin import allot_port
 from tests.suites.attacks.wire import HungUp, Wire, publish
@@ -176,7 +176,7 @@ class System:
     """nats-server trusts the operator in the test's database; NATS_URL points to it."""
 
     def __init__(self, start_nats: StartNats, directory: Path, thread: LoopThread) -> None:
-        actions.ensure_platform_keys()
+        ensure_platform_keys()
         self.thread = thread
         self._port, self._monitor_port = allot_port(), allot_port()
         settings.NATS_URL = f"nats://127.0.0.1:{self._port}"
@@ -355,7 +355,7 @@ class System:
     def tenant_agent(self, agent: Agent) -> Agent:
         """The tenant's own credential, in the same account as the agent's."""
         tenant = Tenant.objects.get(pk=agent.tenant)
-        issued = revocations.issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
+        issued = issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
         return self._remember(
             Agent(self.thread, agent.device, agent.tenant, *parse_credentials(issued.secret))
         )

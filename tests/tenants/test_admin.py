@@ -12,7 +12,15 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Device
-from tenants import actions
+from tenants.actions.keys import (
+    create_api_token,
+    create_enrollment_key,
+    find_enrollment_key,
+    revoke_enrollment_key,
+)
+from tenants.actions.people import set_membership
+from tenants.actions.tenants import create_group, create_organisation, create_tenant, delete_place
+from tenants.broker.accounts import record_provisioned, record_provisioning_failed
 from tenants.errors import StillInUse
 from tenants.models import (
     ApiToken,
@@ -97,12 +105,12 @@ def test_the_secrets_of_the_broker_are_not_in_the_admin() -> None:
 @pytest.mark.parametrize("model", LISTS)
 def test_a_longer_list_takes_no_more_queries(client: Client, staff: User, model: str) -> None:
     def fill(number: int) -> None:
-        tenant = actions.create_tenant(name=f"tenant {number}")
-        organisation = actions.create_organisation(tenant, name="organisation")
-        group = actions.create_group(organisation, name="group")
+        tenant = create_tenant(name=f"tenant {number}")
+        organisation = create_organisation(tenant, name="organisation")
+        group = create_group(organisation, name="group")
         user = User.objects.create_user(f"user {number}")
-        actions.set_membership(user, tenant, Role.VIEWER)
-        actions.create_api_token(user, name="token", role=Role.VIEWER, expires_at=None)
+        set_membership(user, tenant, Role.VIEWER)
+        create_api_token(user, name="token", role=Role.VIEWER, expires_at=None)
         enrol(group, "computer")
 
     for number in range(2):
@@ -155,8 +163,8 @@ def test_a_group_leads_to_its_devices(
     ("record", "word"),
     [
         (lambda tenant: None, "Waiting"),
-        (lambda tenant: actions.record_provisioned(tenant, timezone.now()), "Provisioned"),
-        (lambda tenant: actions.record_provisioning_failed(tenant, "no disk left"), "Failed"),
+        (lambda tenant: record_provisioned(tenant, timezone.now()), "Provisioned"),
+        (lambda tenant: record_provisioning_failed(tenant, "no disk left"), "Failed"),
     ],
 )
 def test_a_tenants_page_tells_how_its_account_stands(
@@ -224,7 +232,7 @@ def test_a_group_is_renamed_and_stays_where_it_is(
 def test_a_group_goes_only_when_it_has_no_devices(
     client: Client, staff: User, device_a: Device, group_b: Group
 ) -> None:
-    actions.create_enrollment_key(group_b, name="unused")
+    create_enrollment_key(group_b, name="unused")
     delete = {"post": "yes"}
     assert client.post(page_of("group", device_a.group, "delete"), delete).status_code == 403
     organisation = device_a.group.organisation
@@ -236,7 +244,7 @@ def test_a_group_goes_only_when_it_has_no_devices(
 
 def test_a_place_with_devices_is_not_deleted_by_the_action(device_a: Device) -> None:
     with pytest.raises(StillInUse):
-        actions.delete_unused(device_a.group.organisation)
+        delete_place(device_a.group.organisation)
     assert Organisation.objects.filter(pk=device_a.group.organisation_id).exists()
 
 
@@ -267,21 +275,21 @@ def test_an_enrolment_key_is_shown_once(client: Client, staff: User, group_a: Gr
 
 
 def test_the_key_shown_enrols_a_device(client: Client, staff: User, group_a: Group) -> None:
-    found = actions.find_enrollment_key(new_key(client, group_a), group_a.pk)
+    found = find_enrollment_key(new_key(client, group_a), group_a.pk)
     assert found == EnrollmentKey.objects.get()
 
 
 def test_an_enrolment_key_is_not_changed_or_deleted(
     client: Client, staff: User, group_a: Group
 ) -> None:
-    key, _ = actions.create_enrollment_key(group_a, name="June")
+    key, _ = create_enrollment_key(group_a, name="June")
     assert client.post(page_of("enrollmentkey", key), {"max_uses": 9}).status_code == 403
     delete = page_of("enrollmentkey", key, "delete")
     assert client.post(delete, {"post": "yes"}).status_code == 403
 
 
 def test_selected_keys_are_revoked(client: Client, staff: User, group_a: Group) -> None:
-    keys = [actions.create_enrollment_key(group_a, name=name)[0] for name in "abc"]
+    keys = [create_enrollment_key(group_a, name=name)[0] for name in "abc"]
     form = {"action": "revoke_selected", "_selected_action": [keys[0].pk, keys[1].pk]}
     client.post(list_of("enrollmentkey"), form)
     assert list(EnrollmentKey.objects.usable()) == [keys[2]]
@@ -290,7 +298,7 @@ def test_selected_keys_are_revoked(client: Client, staff: User, group_a: Group) 
 def test_the_button_revokes_once_it_is_confirmed(
     client: Client, staff: User, group_a: Group
 ) -> None:
-    key, _ = actions.create_enrollment_key(group_a, name="June")
+    key, _ = create_enrollment_key(group_a, name="June")
     button = page_of("enrollmentkey", key, "revoke")
     assert button in client.get(page_of("enrollmentkey", key)).content.decode()
     assert "Revoke this enrolment key?" in client.get(button).content.decode()
@@ -303,7 +311,7 @@ def test_the_button_revokes_once_it_is_confirmed(
 
 
 def test_who_may_only_look_at_keys_does_not_revoke_them(client: Client, group_a: Group) -> None:
-    key, _ = actions.create_enrollment_key(group_a, name="June")
+    key, _ = create_enrollment_key(group_a, name="June")
     log_in_with(client, "tenants.view_enrollmentkey")
     button = page_of("enrollmentkey", key, "revoke")
     assert button not in client.get(page_of("enrollmentkey", key)).content.decode()
@@ -316,9 +324,9 @@ def test_who_may_only_look_at_keys_does_not_revoke_them(client: Client, group_a:
 def test_keys_are_filtered_by_whether_they_work(
     client: Client, staff: User, group_a: Group
 ) -> None:
-    actions.create_enrollment_key(group_a, name="good-one")
-    revoked, _ = actions.create_enrollment_key(group_a, name="bad-one")
-    actions.revoke_enrollment_key(revoked)
+    create_enrollment_key(group_a, name="good-one")
+    revoked, _ = create_enrollment_key(group_a, name="bad-one")
+    revoke_enrollment_key(revoked)
     usable = client.get(list_of("enrollmentkey"), {"usable": "yes"}).content
     refused = client.get(list_of("enrollmentkey"), {"usable": "no"}).content
     assert (b"good-one" in usable, b"bad-one" in usable) == (True, False)
@@ -393,7 +401,7 @@ def test_a_person_is_added_with_a_password(client: Client, staff: User) -> None:
 
 def test_only_superusers_hand_out_power(client: Client, bob: User, tenant_a: Tenant) -> None:
     user = log_in_with(client, "tenants.view_user", "tenants.change_user")
-    actions.set_membership(user, tenant_a, Role.VIEWER)
+    set_membership(user, tenant_a, Role.VIEWER)
     form = {"username": "bob", "is_active": "on", **SUPERUSER_ONLY, **inline("memberships")}
     assert client.post(page_of("user", bob), form).status_code == 302
     own = {**form, "username": "stella"}

@@ -7,9 +7,10 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from tenants import actions
-from tenants.actions import suspension
-from tenants.credentials import revocations
+from tenants.actions.suspension import suspend_tenant
+from tenants.broker.accounts import record_provisioned, record_provisioning_failed
+from tenants.credentials.issue import issue_tenant_credential
+from tenants.credentials.revocations import revoke_credential
 from tenants.models import BrokerAccount, BrokerKey, Credential, Tenant, User
 from tests.support.people import shown
 
@@ -135,7 +136,7 @@ def test_limits_are_changed_on_the_page_and_wait_to_be_pushed(
     client: Client, staff: User, tenant_a: Tenant, settings: Settings
 ) -> None:
     settings.TENANT_MAX_CONNECTIONS = 4321
-    actions.record_provisioned(tenant_a, timezone.now())
+    record_provisioned(tenant_a, timezone.now())
     page = client.get(page_of(tenant_a)).content.decode()
     assert "Empty: 4,321, the default." in page
     assert "Provisioned" in page.split()
@@ -162,7 +163,7 @@ def test_a_limit_that_is_none_is_refused_in_place(
 def test_a_tenant_that_the_server_refused_is_found_with_its_words(
     client: Client, staff: User, tenant_a: Tenant, tenant_b: Tenant
 ) -> None:
-    actions.record_provisioning_failed(tenant_a, "no disk left")
+    record_provisioning_failed(tenant_a, "no disk left")
     found = client.get(TENANTS, {"standing": "failed"}).context["cl"].result_list
     assert list(found) == [tenant_a]
     assert "no disk left" in client.get(page_of(tenant_a)).content.decode()
@@ -172,10 +173,7 @@ def test_a_credential_is_revoked_from_its_page_and_from_the_list(
     client: Client, staff: User, tenant_a: Tenant
 ) -> None:
     kind = Credential.Kind.PASSWORD
-    rows = [
-        revocations.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
-        for _ in range(2)
-    ]
+    rows = [issue_tenant_credential(tenant_a, kind=kind, by=None).credential for _ in range(2)]
     revoke = reverse("admin:tenants_credential_revoke", args=[rows[0].pk])
     client.post(revoke, {"reason": "leaked"})
     assert list(Credential.objects.live()) == [rows[1]]
@@ -191,9 +189,9 @@ def test_credentials_are_found_by_their_owner_and_state(
     client: Client, staff: User, tenant_a: Tenant, tenant_b: Tenant
 ) -> None:
     kind = Credential.Kind.PASSWORD
-    of_a = revocations.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
-    of_b = revocations.issue_tenant_credential(tenant_b, kind=kind, by=None).credential
-    revocations.revoke(of_b, by=None, reason="leaked")
+    of_a = issue_tenant_credential(tenant_a, kind=kind, by=None).credential
+    of_b = issue_tenant_credential(tenant_b, kind=kind, by=None).credential
+    revoke_credential(of_b, by=None, reason="leaked")
 
     def found(**filters: object) -> list[Credential]:
         return list(client.get(CREDENTIALS, filters).context["cl"].result_list)
@@ -208,7 +206,7 @@ def test_credentials_are_found_by_their_owner_and_state(
 def test_a_suspended_tenants_credential_is_not_offered_for_rotation(
     client: Client, staff: User, tenant_a: Tenant
 ) -> None:
-    suspension.suspend_tenant(tenant_a, by=None, reason="")
+    suspend_tenant(tenant_a, by=None, reason="")
     assert page_of(tenant_a, "rotate") + '"' not in client.get(page_of(tenant_a)).content.decode()
     body = {"kind": "password", "overlap": "1h", "seen": 0}
     answer = client.post(page_of(tenant_a, "rotate"), body)

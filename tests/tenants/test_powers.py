@@ -9,8 +9,10 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from tenants import actions
 from tenants.actions import powers
+from tenants.actions.keys import create_api_token, revoke_api_token
+from tenants.actions.people import change_person, create_person, delete_person, set_membership
+from tenants.actions.tenants import create_tenant
 from tenants.errors import PowerMissing
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tests.tenants.test_admin import add, inline, list_of, page_of
@@ -67,7 +69,7 @@ def retired_staff_with_more() -> User:
 
 def member() -> User:
     user = User.objects.create_user("victim", password="old-secret")
-    actions.set_membership(user, actions.create_tenant(name="Victims"), Role.VIEWER)
+    set_membership(user, create_tenant(name="Victims"), Role.VIEWER)
     return user
 
 
@@ -84,7 +86,7 @@ VICTIMS = [
 @pytest.fixture(params=VICTIMS, ids=lambda make: make.__name__)
 def victim(request: pytest.FixtureRequest, db: None) -> Iterator[User]:
     user = request.param()
-    token, _ = actions.create_api_token(user, name="theirs", role=Role.VIEWER, expires_at=None)
+    token, _ = create_api_token(user, name="theirs", role=Role.VIEWER, expires_at=None)
     before = as_it_is(user)
     yield user
     # Whatever a test has tried, and whatever was answered.
@@ -198,7 +200,7 @@ def test_nobody_gives_himself_a_role_beyond_his_own(
 ) -> None:
     form: dict[str, object] = {"id": "", "tenant": tenant_a.pk, "user": mallory.pk, "role": "admin"}
     if row:
-        form["id"] = actions.set_membership(mallory, tenant_a, row).pk
+        form["id"] = set_membership(mallory, tenant_a, row).pk
     content = {"name": "Acme", "username": "mallory", "is_active": "on"}
     for prefix in ("organisations", "groups"):
         content |= inline(prefix)  # type: ignore[arg-type]
@@ -235,14 +237,14 @@ def test_the_own_password_needs_the_old_one_in_the_admin_too(client: Client, mal
 @pytest.mark.parametrize(
     "do",
     [
-        lambda by, victim: actions.change_person(victim, by=by),
-        lambda by, victim: actions.delete_person(victim, by=by),
-        lambda by, victim: actions.create_api_token(
+        lambda by, victim: change_person(victim, by=by),
+        lambda by, victim: delete_person(victim, by=by),
+        lambda by, victim: create_api_token(
             victim, name="x", role=Role.VIEWER, expires_at=None, by=by
         ),
-        lambda by, victim: actions.revoke_api_token(ApiToken.objects.get(user=victim), by=by),
-        lambda by, victim: actions.create_person(User(username="x", is_staff=True), by=by),
-        lambda by, victim: actions.create_person(User(username="x", is_superuser=True), by=by),
+        lambda by, victim: revoke_api_token(ApiToken.objects.get(user=victim), by=by),
+        lambda by, victim: create_person(User(username="x", is_staff=True), by=by),
+        lambda by, victim: create_person(User(username="x", is_superuser=True), by=by),
     ],
 )
 def test_the_actions_refuse_it_whoever_calls_them(
@@ -268,7 +270,7 @@ def test_a_help_desk_helps_people_who_may_no_more_than_itself(
         *Permission.objects.filter(codename__in=["add_apitoken", "delete_apitoken"]),
         *Permission.objects.filter(codename__endswith="_membership"),
     )
-    actions.set_membership(helper, tenant_a, Role.OPERATOR)
+    set_membership(helper, tenant_a, Role.OPERATOR)
     client.force_login(helper)
     change = reverse("admin:auth_user_password_change", args=[bob.pk])
     form = {"usable_password": "true", "password1": NEW, "password2": NEW, "set-password": "1"}

@@ -15,15 +15,16 @@ from devices.enrolment import credentials as device_credentials
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
 from natsbridge.models import DeadLetter
-from tenants import actions
-from tenants.actions import limits, suspension
-from tenants.audit import writer as audit
+from tenants.actions.limits import set_limits
+from tenants.actions.suspension import resume_tenant, suspend_tenant
+from tenants.audit.writer import audit_event, record_events
 from tenants.broker import logins as broker
 from tenants.broker import provisioning
-from tenants.broker.accounts import announce_account
+from tenants.broker.accounts import announce_account, record_provisioned, record_provisioning_failed
 from tenants.broker.provisioning_task import _waiting
-from tenants.credentials import revocations
 from tenants.credentials.ended_passwords import ended_passwords
+from tenants.credentials.issue import Issued, issue_device_password, issue_tenant_credential
+from tenants.credentials.revocations import revoke_credential
 from tenants.models import (
     Action,
     ActorKind,
@@ -101,14 +102,14 @@ def test_who_is_revoked_or_suspended_is_disconnected_and_stays_out(
     assert told.detail == {"reason": "the JWT has expired"}
 
     tenant = group_a.tenant
-    suspension.suspend_tenant(tenant, by=None, reason="unpaid")
+    suspend_tenant(tenant, by=None, reason="unpaid")
     eventually(lambda: ottos.client.is_closed)
 
     assert not otto.gets_in()
     told = eventually(refusals.filter(device_uuid=otto.device.pk).first)
     assert (told.tenant_uuid, told.actor_kind) == (group_a.tenant_id, ActorKind.DEVICE)
     assert not DeadLetter.objects.exists()
-    suspension.resume_tenant(tenant, by=None)
+    resume_tenant(tenant, by=None)
     eventually(otto.gets_in)
 
 
@@ -119,7 +120,7 @@ def test_a_password_that_ends_ends_its_connection_and_no_other(
     provisioned(group_a)
     anna, otto = enrol(group_a, "anna").device, enrol(group_a, "otto").device
     tenant = group_a.tenant_id
-    hers, his = (revocations.issue_device_password(tenant, each.pk) for each in (anna, otto))
+    hers, his = (issue_device_password(tenant, each.pk) for each in (anna, otto))
     annas, ottos = by_password(system, hers), by_password(system, his)
 
     device_credentials.revoke_device(anna, by=None, reason="stolen")
@@ -146,7 +147,7 @@ def kept_of_refused_passwords(system: System) -> object:
     return kept[0]
 
 
-def by_password(system: System, issued: revocations.Issued) -> Client:
+def by_password(system: System, issued: Issued) -> Client:
     async def log_in() -> Client:
         client = Client()
         try:
@@ -202,23 +203,23 @@ def test_limits_are_pushed_at_once_and_storage_never_shrinks_below_what_it_holds
     provisioned(group_a)
     anna, otto = (Held(system, enrol(group_a, name)) for name in ("anna", "otto"))
     ottos = otto.log_in()
-    limits.set_limits(group_a.tenant, by=None, max_connections=1, max_payload_bytes=900_000)
+    set_limits(group_a.tenant, by=None, max_connections=1, max_payload_bytes=900_000)
     eventually(lambda: not anna.gets_in())
     assert ottos.client.is_connected
     refused = AuditEntry.objects.filter(action=Action.BROKER_REFUSED)
     eventually(refused.filter(tenant_uuid=group_a.tenant_id, device_uuid=anna.device.pk).exists)
-    limits.set_limits(group_a.tenant, by=None, max_connections=None)
+    set_limits(group_a.tenant, by=None, max_connections=None)
     eventually(anna.gets_in)
     ottos.report_all("status", [{"text": "x" * 10_000}] * 100)
 
-    limits.set_limits(group_a.tenant, by=None, storage_bytes=1024**2)
+    set_limits(group_a.tenant, by=None, storage_bytes=1024**2)
 
     failed = eventually(BrokerAccount.objects.exclude(last_error="").first)
     assert "would drop messages" in failed.last_error
     # What comes with it is in force all the same.
     device_credentials.revoke_device(otto.device, by=None, reason="stolen")
     eventually(lambda: ottos.client.is_closed)
-    limits.set_limits(group_a.tenant, by=None, storage_bytes=8 * 1024**2)
+    set_limits(group_a.tenant, by=None, storage_bytes=8 * 1024**2)
     assert provisioned(group_a)
 
 
@@ -236,7 +237,7 @@ def test_a_push_that_the_server_refuses_leaves_the_last_claims_in_force_and_is_s
     operator.seed_encrypted = stranger.seed_encrypted
     operator.save()
 
-    limits.set_limits(group_a.tenant, by=None, max_connections=7)
+    set_limits(group_a.tenant, by=None, max_connections=7)
 
     shown = eventually(BrokerAccount.objects.exclude(last_error="").first)
     assert shown.last_error
@@ -256,7 +257,7 @@ def test_a_revocation_while_the_broker_is_away_is_in_force_when_it_comes_back(
     anna = Held(system, enrol(group_a, "anna"))
     anna.log_in()
     system.server.stop()
-    revocations.revoke(Credential.objects.get(device_uuid=anna.device.pk), by=None, reason="lost")
+    revoke_credential(Credential.objects.get(device_uuid=anna.device.pk), by=None, reason="lost")
     system.start_server()
     eventually(lambda: not anna.gets_in())
 
@@ -266,9 +267,9 @@ def test_the_newest_change_is_the_last_of_those_that_wait(group_a: Group, group_
         announce_account(group.tenant)
     assert [account.tenant for account in _waiting()] == [group_b.tenant, group_a.tenant]
     for account in BrokerAccount.objects.all():
-        actions.record_provisioned(account.tenant, account.wanted_at)
+        record_provisioned(account.tenant, account.wanted_at)
     assert _waiting() == []
-    actions.record_provisioning_failed(group_a.tenant, "no disk left")
+    record_provisioning_failed(group_a.tenant, "no disk left")
     assert [account.tenant for account in _waiting()] == [group_a.tenant]
 
 
@@ -283,7 +284,7 @@ def test_a_revocation_does_not_wait_for_the_streams_of_others(
     provisioned(group_b)
     anna, berta = Held(system, enrol(group_a, "anna")), Held(system, enrol(group_b, "berta"))
     annas, _ = anna.log_in(), berta.log_in()
-    limits.set_limits(group_b.tenant, by=None, max_connections=1)
+    set_limits(group_b.tenant, by=None, max_connections=1)
     provisioned(group_b)
     at_it, release = threading.Event(), threading.Event()
     ensure_stream = provisioning.ensure_stream
@@ -295,7 +296,7 @@ def test_a_revocation_does_not_wait_for_the_streams_of_others(
         return await ensure_stream(plan, client)
 
     monkeypatch.setattr(provisioning, "ensure_stream", held)
-    limits.set_limits(group_b.tenant, by=None, storage_bytes=64 * 1024**2)
+    set_limits(group_b.tenant, by=None, storage_bytes=64 * 1024**2)
     assert at_it.wait(SAFETY_NET)
     try:
         device_credentials.revoke_device(anna.device, by=None, reason="stolen")
@@ -308,18 +309,17 @@ def test_the_connection_of_a_live_password_is_spared_whatever_else_happened_sinc
     tenant_a: Tenant,
 ) -> None:
     used, lost = (
-        revocations.issue_tenant_credential(tenant_a, kind=PASSWORD, by=None).credential
-        for _ in range(2)
+        issue_tenant_credential(tenant_a, kind=PASSWORD, by=None).credential for _ in range(2)
     )
     logins = [
-        audit.event(
+        audit_event(
             Action.BROKER_LOGIN,
             tenant=tenant_a.pk,
             detail={"credential": row.pk, "server": "S", "client": row.pk},
         )
         for row in (used, lost)
     ]
-    others = [audit.event(Action.COMMAND_ISSUED, tenant=tenant_a.pk) for _ in range(2_100)]
-    audit.record_many(logins + others)
-    revocations.revoke(lost, by=None, reason="lost")
+    others = [audit_event(Action.COMMAND_ISSUED, tenant=tenant_a.pk) for _ in range(2_100)]
+    record_events(logins + others)
+    revoke_credential(lost, by=None, reason="lost")
     assert ended_passwords(tenant_a.pk).spared == {("S", used.pk)}

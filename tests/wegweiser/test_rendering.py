@@ -12,8 +12,8 @@ from django.core.management import call_command
 
 from natsbridge.management.base import PlainCommand
 from natsbridge.protocol.text import one_line, plain
-from tenants import actions
-from tenants.actions import suspension
+from tenants.actions.suspension import suspend_tenant
+from tenants.actions.tenants import create_tenant
 from tenants.models import Tenant
 
 # Clears the screen, moves up, turns the direction of writing, sets the title; C1's own CSI, a
@@ -93,11 +93,11 @@ def test_what_a_person_can_read_stays_as_it_is() -> None:
 
 @pytest.mark.django_db
 def test_a_command_prints_names_as_plain_text() -> None:
-    tenant = actions.create_tenant(name="Acme")
+    tenant = create_tenant(name="Acme")
     evil = EVIL.replace("\x00", "").replace("\n", "")
     Tenant.objects.filter(pk=tenant.pk).update(name=evil)
     tenant.refresh_from_db()
-    suspension.suspend_tenant(tenant, by=None, reason="")
+    suspend_tenant(tenant, by=None, reason="")
     out, err = io.StringIO(), io.StringIO()
     call_command("provision_tenant_creds", str(tenant.pk), "--list", stdout=out, stderr=err)
     call_command("resume_tenant", str(tenant.pk), stdout=out, stderr=err)

@@ -10,7 +10,9 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 from knox.crypto import hash_token
 
-from tenants import actions
+from tenants.actions.keys import create_api_token, create_enrollment_key, find_enrollment_key
+from tenants.actions.people import create_person, set_membership
+from tenants.actions.tenants import create_group, create_organisation, create_tenant
 from tenants.errors import EnrollmentRefused
 from tenants.models import ApiToken, Group, Role, Tenant, User
 from wegweiser.quickstart.state import Accounts
@@ -31,7 +33,7 @@ def bootstrap(home: Path) -> Accounts:
     known = Accounts.of_home(home)
     admin, password = _admin(known)
     group = _group(known)
-    actions.set_membership(admin, group.tenant, Role.ADMIN)
+    set_membership(admin, group.tenant, Role.ADMIN)
     accounts = Accounts(
         admin_username=admin.username,
         admin_password=password,
@@ -52,7 +54,7 @@ def _admin(known: Accounts | None) -> tuple[User, str]:
         password = get_random_string(16)
         user = User(username=ADMIN, is_staff=True, is_superuser=True)
         user.set_password(password)
-        return actions.create_person(user, by=None), password
+        return create_person(user, by=None), password
     if known and known.admin_password and user.check_password(known.admin_password):
         return user, known.admin_password
     return user, ""
@@ -66,13 +68,11 @@ def _group(known: Accounts | None) -> Group:
         ).first()
         if group:
             return group
-    tenant = Tenant.objects.filter(name=TENANT).first() or actions.create_tenant(name=TENANT)
-    organisation = tenant.organisations.filter(
-        name=ORGANISATION
-    ).first() or actions.create_organisation(tenant, name=ORGANISATION)
-    return organisation.groups.filter(name=GROUP).first() or actions.create_group(
-        organisation, name=GROUP
+    tenant = Tenant.objects.filter(name=TENANT).first() or create_tenant(name=TENANT)
+    organisation = tenant.organisations.filter(name=ORGANISATION).first() or create_organisation(
+        tenant, name=ORGANISATION
     )
+    return organisation.groups.filter(name=GROUP).first() or create_group(organisation, name=GROUP)
 
 
 def _api_token(known: Accounts | None, admin: User) -> str:
@@ -84,14 +84,14 @@ def _api_token(known: Accounts | None, admin: User) -> str:
         )
         if valid.exists():
             return known.api_token
-    _, token = actions.create_api_token(admin, name=KEY_NAME, role=Role.ADMIN, expires_at=None)
+    _, token = create_api_token(admin, name=KEY_NAME, role=Role.ADMIN, expires_at=None)
     return token
 
 
 def _enrollment_key(known: Accounts | None, group: Group, admin: User) -> str:
     if known:
         with suppress(EnrollmentRefused):
-            if not actions.find_enrollment_key(known.enrollment_key, group.uuid).refusal:
+            if not find_enrollment_key(known.enrollment_key, group.uuid).refusal:
                 return known.enrollment_key
-    _, key = actions.create_enrollment_key(group, name=KEY_NAME, max_uses=None, created_by=admin)
+    _, key = create_enrollment_key(group, name=KEY_NAME, max_uses=None, created_by=admin)
     return key

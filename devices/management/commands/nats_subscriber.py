@@ -23,8 +23,8 @@ from natsbridge.management.base import PlainCommand
 from natsbridge.redis import client
 from natsbridge.registry import registry
 from natsbridge.subscriber.app import Subscriber, part_names
-from tenants.actions import ensure_platform_keys
 from tenants.broker import logins
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.errors import TenantsError
 from tenants.origin import Origin, acting
 

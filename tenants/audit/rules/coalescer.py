@@ -18,7 +18,7 @@ WINDOW_SECONDS = 60.0
 KINDS_OF_EACH = 25
 
 
-class Tally(Generic[Key]):
+class Coalescer(Generic[Key]):
     """`others` gives the kind under which the surplus of a kind's group is counted; kinds with the
     same one are a group. `now` is any clock that only goes forward. Threads may share it."""
 
@@ -30,11 +30,11 @@ class Tally(Generic[Key]):
         self._began = 0.0
         self._lock = Lock()
 
-    def note(self, key: Key, now: float) -> bool:
+    def admit(self, key: Key, now: float) -> bool:
         """Whether it is to be told at once; else it is counted."""
-        return self.place(key, now) is None
+        return self.count_under(key, now) is None
 
-    def place(self, key: Key, now: float) -> Key | None:
+    def count_under(self, key: Key, now: float) -> Key | None:
         """The kind under which it is counted: its own, or its group's. None: tell it at once."""
         with self._lock:
             if not self._seen:

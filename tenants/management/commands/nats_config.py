@@ -13,8 +13,8 @@ from natsbridge.client.tls import check_ca, check_pair
 from natsbridge.errors import BridgeError
 from natsbridge.management.base import PlainCommand
 from natsbridge.server.config import ClusterConfig, ServerConfig, ServerTLS, render
-from tenants import actions
 from tenants.broker import logins
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.errors import TenantsError
 
 _LOOPBACK = "127.0.0.1"
@@ -87,7 +87,7 @@ class Command(PlainCommand):
         try:
             tls = _tls(options)
             cluster = _cluster(options, tls)
-            actions.ensure_platform_keys()
+            ensure_platform_keys()
             if cluster is not None:
                 cluster = dataclasses.replace(cluster, secret=logins.route_secret())
             text = render(_config(options, tls, cluster))

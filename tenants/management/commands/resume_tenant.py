@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from natsbridge.management.base import PlainCommand
-from tenants.actions import suspension
+from tenants.actions.suspension import resume_tenant
 from tenants.management import arguments
 
 
@@ -16,5 +16,5 @@ class Command(PlainCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = arguments.tenant_named(options["tenant"])
-        resumed = suspension.resume_tenant(tenant, by=None)
+        resumed = resume_tenant(tenant, by=None)
         self.stderr.write(f"{tenant} is resumed" if resumed else f"{tenant} was not suspended")

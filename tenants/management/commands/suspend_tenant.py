@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from natsbridge.management.base import PlainCommand
-from tenants.actions import suspension
+from tenants.actions.suspension import suspend_tenant
 from tenants.management import arguments
 
 
@@ -20,5 +20,5 @@ class Command(PlainCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = arguments.tenant_named(options["tenant"])
-        suspension.suspend_tenant(tenant, by=None, reason=options["reason"])
+        suspend_tenant(tenant, by=None, reason=options["reason"])
         self.stderr.write(f"{tenant} is suspended")

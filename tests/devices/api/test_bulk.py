@@ -14,7 +14,8 @@ from devices.commands import bulk, targets
 from devices.commands import issue as commands
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device, Presence
 from natsbridge.subscriber import status
-from tenants import actions
+from tenants.actions.people import set_membership
+from tenants.actions.tenants import create_group
 from tenants.models import Action, AuditEntry, Group, Role, Tenant, User
 from tests.support.many import online
 from tests.support.people import Enrolled, authorization, enrol, person
@@ -82,7 +83,7 @@ def test_a_bulk_command_is_issued_followed_cancelled_and_repeated(
 def test_each_way_to_name_devices_finds_them_and_no_others(
     api: APIClient, device: Device, device_b: Device, group_a: Group, alice: User, kind: str
 ) -> None:
-    other = actions.create_group(group_a.organisation, name="Other")
+    other = create_group(group_a.organisation, name="Other")
     Device.objects.create(group=other, name="other")
     target: dict[str, Any] = {
         "group": str(group_a.pk),
@@ -103,7 +104,7 @@ def test_each_way_to_name_devices_finds_them_and_no_others(
 def test_a_filter_that_contradicts_itself_says_so(
     api: APIClient, device: Device, device_b: Device, alice: User
 ) -> None:
-    actions.set_membership(alice, device_b.tenant, Role.OPERATOR)
+    set_membership(alice, device_b.tenant, Role.OPERATOR)
     contradiction = {"tenant": str(device_b.tenant_id), "group": str(device.group_id)}
     answer = post(api, alice, {"filter": contradiction, "command": "ping"})
     assert answer.status_code == 400

@@ -6,7 +6,8 @@ from rest_framework.test import APIClient
 
 from devices.api import answers
 from devices.models import Device
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_device_jwt, issue_device_password
+from tenants.credentials.revocations import revoke_credential
 from tenants.models import Credential, Group, Role, User
 from tests.support.people import Enrolled, authorization, enrol, fetches_when_told
 
@@ -41,7 +42,7 @@ def test_a_revoked_device_is_kept_out_until_it_is_reinstated(
     api: APIClient, enrolled: Enrolled, alice: User
 ) -> None:
     device = enrolled.device
-    revocations.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
     answer = api.post(path(device, "revoke"), REASON, "json", **authorization(alice))
     assert (answer.status_code, answer.json()["revoked"]) == (200, True)
     device.refresh_from_db()
@@ -69,7 +70,7 @@ def test_a_second_rotation_within_the_overlap_is_a_conflict(
     api: APIClient, enrolled: Enrolled, alice: User
 ) -> None:
     device = enrolled.device
-    revocations.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
     fetches_when_told(device)
     rotate = path(device, "rotate")
     answer = api.post(rotate, {"overlap": "2h"}, "json", **authorization(alice))
@@ -96,7 +97,7 @@ def test_a_deleted_device_is_gone_and_what_it_held_is_void(
     api: APIClient, enrolled: Enrolled, alice: User, redis_server: object
 ) -> None:
     device = enrolled.device
-    revocations.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
     answer = api.delete(path(device), **authorization(alice))
     assert answer.json() == {"success": True, "device_uuid": str(device.pk)}
     assert not Device.objects.exists()
@@ -115,9 +116,9 @@ def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
     assert api.get(address, **authorization(charlie)).status_code == 404
     assert api.get(address, **authorization(alice, Role.OPERATOR)).status_code == 403
     assert api.get(address, **enrolled.authorization).status_code == 403
-    old = revocations.issue_device_password(device.tenant_id, device.pk)
-    revocations.revoke(old.credential, by=alice, reason="seen in a log")
-    new = revocations.issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
+    old = issue_device_password(device.tenant_id, device.pk)
+    revoke_credential(old.credential, by=alice, reason="seen in a log")
+    new = issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
     answer = api.get(address, **authorization(alice))
     told = answer.json()
     assert told.keys() == answers.DeviceCredentialHistoryAnswer().fields.keys()

@@ -20,14 +20,15 @@ from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
 from natsbridge.identity import claims
 from natsbridge.subscriber import status as status_row
-from tenants import actions
+from tenants.actions.keys import create_enrollment_key
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.models import Group, Role, User
 from tests.support.people import Enrolled, authorization, enrol
 
 
 @pytest.fixture(autouse=True)
 def platform_keys(db: None) -> None:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
 
 
 @pytest.fixture
@@ -370,7 +371,7 @@ def test_an_old_client_library_gets_one_address_and_ours_gets_them_all(
 ) -> None:
     addresses = ["tls://one.example:4222", "wss://two.example/nats"]
     settings.AGENT_NATS_URL = ",".join(addresses)
-    _, key = actions.create_enrollment_key(group_a, name="office")
+    _, key = create_enrollment_key(group_a, name="office")
     body = {"groupuuid": str(group_a.pk), "devicename": "old", "enrollment_key": key}
     registered = api.post("/api/nats/agent/register", body, "json").json()
     device = {"HTTP_AUTHORIZATION": f"Bearer {registered['device_token']}"}

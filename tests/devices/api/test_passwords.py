@@ -12,8 +12,9 @@ from devices.enrolment import actions as enrolment
 from devices.errors import AlreadyRegistered
 from devices.models import Connectivity, Device
 from natsbridge.identity import claims
-from tenants import actions
-from tenants.credentials import revocations
+from tenants.actions.keys import create_enrollment_key
+from tenants.broker.accounts import ensure_platform_keys
+from tenants.credentials.use import record_password_uses
 from tenants.models import Action, AuditEntry, Credential, Group, Role, Tenant, User, hash_token
 from tests.support.people import Enrolled, authorization, enrol, person
 
@@ -22,12 +23,12 @@ BROKER_ACCESS = {"nats_url", "nats_urls", "inbox_prefix", "subjects"}
 
 @pytest.fixture(autouse=True)
 def platform_keys(db: None) -> None:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
 
 
 @pytest.fixture
 def key(group_a: Group) -> str:
-    _, plain = actions.create_enrollment_key(group_a, name="office", max_uses=1)
+    _, plain = create_enrollment_key(group_a, name="office", max_uses=1)
     return plain
 
 
@@ -85,7 +86,7 @@ def test_each_get_is_a_new_password_and_the_old_one_lives_until_it_has_been_used
     assert opens(first)
     used = opened_by(second)
     assert used
-    revocations.record_password_use([used])
+    record_password_uses([used])
     assert not opens(first)
     assert opens(second)
 
@@ -220,7 +221,7 @@ def test_once_its_agent_has_logged_in_a_device_cannot_be_taken_over(
     api: APIClient, old_device: Device, alice: User
 ) -> None:
     upgrade(api, old_device, authorization(alice))
-    revocations.record_password_use(Credential.objects.all())
+    record_password_uses(Credential.objects.all())
     answer = upgrade(api, old_device, authorization(alice))
     assert (answer.status_code, answer["Content-Type"]) == (409, "application/problem+json")
 
@@ -258,6 +259,6 @@ def test_a_device_is_recorded_under_the_uuid_it_has_and_once(
 def test_a_revoked_devices_key_pair_is_not_registered_again(api: APIClient, group_a: Group) -> None:
     enrolled: Enrolled = enrol(group_a, "anna-laptop")
     Device.objects.update(revoked_at=timezone.now())
-    _, plain = actions.create_enrollment_key(group_a, name="more", max_uses=None)
+    _, plain = create_enrollment_key(group_a, name="more", max_uses=None)
     answer = register(api, group_a, plain, nkey_public=enrolled.key.public)
     assert answer.status_code == 409, "without a proof it is not even told that it is revoked"

@@ -18,8 +18,9 @@ from devices.enrolment.credentials import delete_devices
 from devices.models import Device
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair
-from tenants import actions
-from tenants.actions import limits
+from tenants.actions.keys import create_enrollment_key, revoke_enrollment_key
+from tenants.actions.limits import set_limits
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.models import EnrollmentKey, Group, Tenant, User
 
 URL = "/api/nats/agent/register"
@@ -27,12 +28,12 @@ URL = "/api/nats/agent/register"
 
 @pytest.fixture(autouse=True)
 def platform_keys(db: None) -> None:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
 
 
 @pytest.fixture
 def key(group_a: Group) -> str:
-    _, plain = actions.create_enrollment_key(group_a, name="office", max_uses=2)
+    _, plain = create_enrollment_key(group_a, name="office", max_uses=2)
     return plain
 
 
@@ -134,11 +135,11 @@ def test_a_proof_that_is_wrong_old_or_no_base64_is_refused(
 def test_a_used_up_key_still_serves_an_agent_that_missed_the_first_answer(
     api: APIClient, group_a: Group, pair: KeyPair
 ) -> None:
-    _, once = actions.create_enrollment_key(group_a, name="once", max_uses=1)
+    _, once = create_enrollment_key(group_a, name="once", max_uses=1)
     first = register(api, body(group_a, once, pair))
     again = register(api, body(group_a, once, pair, **signed(group_a, pair)))
     assert (first.status_code, again.status_code) == (201, 200)
-    actions.revoke_enrollment_key(EnrollmentKey.objects.get(name="once"))
+    revoke_enrollment_key(EnrollmentKey.objects.get(name="once"))
     later = signed(group_a, pair, int(time.time()) + 5)
     revoked = register(api, body(group_a, once, pair, **later))
     assert (revoked.status_code, "revoked" in revoked.json()["detail"]) == (401, True)
@@ -201,7 +202,7 @@ def test_a_tenant_with_as_many_devices_as_it_may_have_gets_no_more_and_keeps_tho
     api: APIClient, group_a: Group, alice: User, staff: User, settings: Settings
 ) -> None:
     settings.TENANT_MAX_DEVICES = 1
-    _, key = actions.create_enrollment_key(group_a, name="office", max_uses=None)
+    _, key = create_enrollment_key(group_a, name="office", max_uses=None)
     pair = claims.generate("user")
     first = register(api, body(group_a, key, pair)).json()
     for more in ({}, {"nkey_public": claims.generate("user").public}):
@@ -217,11 +218,11 @@ def test_a_tenant_with_as_many_devices_as_it_may_have_gets_no_more_and_keeps_tho
     assert api.get(path, **headers).status_code == 200
     again = register(api, body(group_a, key, pair, **signed(group_a, pair)))
     assert again.status_code == 200, "it is there already"
-    limits.set_limits(group_a.tenant, by=staff, max_devices=2)
+    set_limits(group_a.tenant, by=staff, max_devices=2)
     second = body(group_a, key, claims.generate("user"))
     assert register(api, second).status_code == 201
     assert register(api, body(group_a, key, claims.generate("user"))).status_code == 403
-    limits.set_limits(group_a.tenant, by=staff, max_devices=-1)
+    set_limits(group_a.tenant, by=staff, max_devices=-1)
     assert register(api, body(group_a, key, claims.generate("user"))).status_code == 201
 
 
@@ -230,7 +231,7 @@ def test_registrations_at_once_do_not_get_past_the_limit(
     group_a: Group, settings: Settings
 ) -> None:
     settings.TENANT_MAX_DEVICES = 2
-    keys = [actions.create_enrollment_key(group_a, name=name)[1] for name in "abcd"]
+    keys = [create_enrollment_key(group_a, name=name)[1] for name in "abcd"]
 
     def once(key: str) -> int:
         try:
@@ -252,7 +253,7 @@ def test_a_key_that_is_no_good_creates_nothing_and_says_why(
         case "expired":
             EnrollmentKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
         case "revoked":
-            actions.revoke_enrollment_key(row)
+            revoke_enrollment_key(row)
         case "used up":
             EnrollmentKey.objects.update(uses=2)
     answer = register(

@@ -13,7 +13,7 @@ from devices.models import BulkCommand, Command, CommandState, Device
 from devices.presence.rules import Status
 from natsbridge.models import Coverage
 from natsbridge.subscriber import status
-from tenants.actions import suspension
+from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.models import Action, AuditEntry, Group, Tenant, User
 from tests.support.many import many_devices, some_offline
 
@@ -134,7 +134,7 @@ def test_of_a_tenant_that_is_suspended_in_mid_batch_nothing_more_is_sent(
     many_devices(group_a, 5)
     row = issue(group_a, alice)
     assert len(delivery.claim_due(limit=2)) == 2
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     assert delivery.claim_due() == []
     Command.objects.filter(state=CommandState.QUEUED).update(deadline=timezone.now())
     delivery.sweep()
@@ -143,7 +143,7 @@ def test_of_a_tenant_that_is_suspended_in_mid_batch_nothing_more_is_sent(
         "the tenant was suspended, and not resumed before the deadline"
     }
     assert bulk.progress(row)["sent"] == 2
-    suspension.resume_tenant(tenant_a, by=None)
+    resume_tenant(tenant_a, by=None)
     assert delivery.claim_due() == []
 
 
@@ -154,7 +154,7 @@ def test_a_suspended_tenant_takes_no_bulk_command_until_it_is_resumed(
     row = issue(group_a, alice)
     row.commands.update(state=CommandState.FAILED)
     Device.objects.filter(pk=devices[0].pk).update(revoked_at=timezone.now())
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     previewed = bulk.preview(targets.of_group(alice, group_a.pk), "ping")
     assert previewed.total == 0
     assert previewed.left_out == {"revoked": 1, "the tenant is suspended": 2}
@@ -162,5 +162,5 @@ def test_a_suspended_tenant_takes_no_bulk_command_until_it_is_resumed(
     for refused in (lambda: issue(group_a, alice), lambda: bulk.retry(row, by=alice)):
         with pytest.raises(CommandConflict, match="suspended"):
             refused()
-    suspension.resume_tenant(tenant_a, by=None)
+    resume_tenant(tenant_a, by=None)
     assert bulk.retry(row, by=alice).total == 2

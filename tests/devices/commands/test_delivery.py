@@ -16,7 +16,7 @@ from devices.presence import sessions
 from devices.presence.rules import Presence, Reporter
 from devices.presence.sessions import Session
 from natsbridge.subscriber import status
-from tenants import actions
+from tenants.actions.people import set_membership
 from tenants.models import Action, AuditEntry, Group, Membership, Role, Tenant, User
 from tests.support.people import Enrolled, enrol
 from tests.support.system import System, eventually
@@ -270,7 +270,7 @@ def test_permission_is_checked_again_when_it_is_sent(
     row = commands.issue(device_a, "ping", {}, by=alice)
     match loss:
         case "demoted":
-            actions.set_membership(alice, tenant_a, Role.VIEWER)
+            set_membership(alice, tenant_a, Role.VIEWER)
         case "removed":
             Membership.objects.filter(user=alice).delete()
         case "deactivated":

@@ -11,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from devices.commands import issue as commands
 from devices.models import Command, CommandState, Connectivity, Device
-from tenants import actions
+from tenants.actions.keys import create_enrollment_key
 from tenants.models import BrokerAccount, Group, User
 from tests.devices.agent.support import AgentProcess
 from tests.support.system import System, eventually
@@ -41,7 +41,7 @@ def test_commands_for_a_device_that_is_off_run_in_order_and_once_when_all_is_bac
     settings: Settings,
 ) -> None:
     settings.PRESENCE_GRACE_SECONDS = 0
-    _, key = actions.create_enrollment_key(group_a, name="test", max_uses=1)
+    _, key = create_enrollment_key(group_a, name="test", max_uses=1)
     system.start_subscriber()
     accounts = BrokerAccount.objects.filter(tenant=group_a.tenant_id)
     eventually(accounts.exclude(provisioned_at=None).exists)
@@ -79,7 +79,7 @@ def test_a_command_on_its_way_when_the_agent_dies_runs_once_when_it_is_back(
     system: System, live_server: LiveServer, group_a: Group, alice: User, tmp_path: Path
 ) -> None:
     """The subscriber thinks for a while that the dead agent is there, and sends into the void."""
-    _, key = actions.create_enrollment_key(group_a, name="test", max_uses=1)
+    _, key = create_enrollment_key(group_a, name="test", max_uses=1)
     system.start_subscriber()
     accounts = BrokerAccount.objects.filter(tenant=group_a.tenant_id)
     eventually(accounts.exclude(provisioned_at=None).exists)

@@ -10,9 +10,9 @@ from devices.enrolment import credentials
 from devices.models import Command, Connectivity, Device
 from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
-from tenants import actions
-from tenants.actions import suspension
+from tenants.actions.suspension import suspend_tenant
 from tenants.broker import logins
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.models import Action, AuditEntry, Credential, Group, User
 from tests.support.people import Enrolled, enrol
 
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def _platform_keys(db: None) -> None:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_revoking_twice_keeps_who_did_it_first(enrolled: Enrolled, alice: User) 
 
 
 def test_a_device_of_a_suspended_tenant_is_told_so(enrolled: Enrolled, api: APIClient) -> None:
-    suspension.suspend_tenant(enrolled.device.tenant, by=None, reason="unpaid")
+    suspend_tenant(enrolled.device.tenant, by=None, reason="unpaid")
     status, detail = answer(api, enrolled)
     assert status == 403
     assert "suspended" in detail

@@ -15,10 +15,10 @@ from devices.presence import events
 from natsbridge.identity import claims
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.subjects import NOBODY
-from tenants import actions
 from tenants.broker import logins
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.callout.refusals import RefusedLogins
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_device_password
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Group, Tenant
 from tests.support.people import Enrolled, enrol
 
@@ -28,7 +28,7 @@ FULL = "Maximum Account Connections Exceeded"
 
 @pytest.fixture(autouse=True)
 def book(monkeypatch: pytest.MonkeyPatch) -> RefusedLogins:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
     fresh = RefusedLogins()
     monkeypatch.setattr(refused_logins, "book", fresh)
     return fresh
@@ -118,7 +118,7 @@ def test_a_full_or_suspended_account_refuses_whom_the_server_knows(
 def test_a_right_password_is_refused_by_a_full_account_too(
     anna: Enrolled, tenant_a: Tenant
 ) -> None:
-    issued = revocations.issue_device_password(tenant_a.pk, anna.device.pk)
+    issued = issue_device_password(tenant_a.pk, anna.device.pk)
     callout = logins.callout_authority().account.public
     account = tenant_a.broker_account.public_key
     refused("", FULL, account, user=issued.username, issuer_key=callout)

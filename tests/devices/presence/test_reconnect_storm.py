@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 from devices.models import BrokerSession, Connectivity, Presence, PresenceChange
 from devices.presence.events import connection_events
 from devices.presence.sessions import ENDED_KEPT
-from tenants.credentials import issue
+from tenants.credentials.issue import issue_device_password
 from tenants.models import Action, AuditEntry, BrokerAccount, Group
 from tests.suites.attacks.wire import Credentials, HungUp, Wire
 from tests.support.people import Enrolled, enrol
@@ -120,7 +120,7 @@ def test_a_password_opens_no_more_connections_of_a_device_than_a_jwt(
     system: System, enrolled: Enrolled
 ) -> None:
     device = enrolled.device
-    password = issue.issue_device_password(device.tenant_id, device.pk).secret
+    password = issue_device_password(device.tenant_id, device.pk).secret
     login = {"user": f"device_{device.pk}", "pass": password}
     wires = []
     for number in range(1, 5):

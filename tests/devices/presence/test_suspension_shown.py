@@ -12,8 +12,9 @@ from rest_framework.test import APIClient
 
 from devices.models import BrokerSession, Presence, PresenceChange
 from natsbridge.protocol.broker_events import ACCOUNT_FULL, TENANT_SUSPENDED
-from tenants.actions import suspension
-from tenants.credentials import revocations
+from tenants.actions.suspension import resume_tenant, suspend_tenant
+from tenants.credentials.issue import issue_tenant_credential
+from tenants.credentials.revocations import revoke_credential
 from tenants.models import (
     Action,
     AuditEntry,
@@ -36,7 +37,7 @@ def test_a_device_that_is_cut_off_and_refused_is_told_as_suspended_and_not_as_a_
     agent = system.running_agent(enrolled)
     eventually(BrokerSession.objects.filter(device=device, ended_at=None).exists)
     jwt = enrolled.jwt
-    suspension.suspend_tenant(group_a.tenant, by=None, reason="unpaid")
+    suspend_tenant(group_a.tenant, by=None, reason="unpaid")
     eventually(lambda: agent.client.is_closed)
     ended = BrokerSession.objects.filter(device=device).exclude(ended_at=None)
     assert eventually(ended.first).end_reason == TENANT_SUSPENDED
@@ -53,10 +54,10 @@ def test_a_device_that_is_cut_off_and_refused_is_told_as_suspended_and_not_as_a_
 @pytest.fixture
 def suspended(tenant_a: Tenant) -> Tenant:
     for kind in Credential.Kind:
-        revocations.issue_tenant_credential(tenant_a, kind=kind, by=None)
+        issue_tenant_credential(tenant_a, kind=kind, by=None)
     old = Credential.objects.latest("pk")
-    revocations.revoke(old, by=None, reason="leaked")
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    revoke_credential(old, by=None, reason="leaked")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     BrokerAccount.objects.update(provisioned_at=timezone.now())
     return Tenant.objects.get(pk=tenant_a.pk)
 
@@ -68,7 +69,7 @@ def test_the_api_says_so(api: APIClient, suspended: Tenant, alice: User) -> None
     assert answer["counts"]["live_credentials"] == 0
     shown = api.get(f"{path}/credentials", **access).json()["credentials"]
     assert [each["state"] for each in shown] == ["ended", "suspended"]
-    suspension.resume_tenant(suspended, by=None)
+    resume_tenant(suspended, by=None)
     shown = api.get(f"{path}/credentials", **access).json()["credentials"]
     assert [each["state"] for each in shown] == ["ended", "live"]
 

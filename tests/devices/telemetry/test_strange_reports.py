@@ -23,7 +23,7 @@ from natsbridge.protocol import envelope
 from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.registry import Rejection
 from natsbridge.subscriber.status import beat
-from tenants.actions import suspension
+from tenants.actions.suspension import suspend_tenant
 from tenants.models import Tenant, User
 from tests.support.people import authorization, logged_in
 from tests.support.strategies import KINDS, messages
@@ -190,7 +190,7 @@ def test_a_response_of_a_device_deleted_meanwhile_becomes_a_dead_letter_with_the
 def test_what_a_device_said_before_its_tenant_was_suspended_is_stored(
     device_a: Device, tenant_a: Tenant, command: Command
 ) -> None:
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     assert answer(device_a, command.uuid, result="done") == []
     command.refresh_from_db()
     assert (command.state, command.result) == (CommandState.SUCCEEDED, "done")

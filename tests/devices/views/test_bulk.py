@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from devices.commands import bulk, delivery, targets
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device
-from tenants import actions
+from tenants.actions.people import set_membership
 from tenants.models import Group, Role, Tenant, User
 from tests.support.many import many_devices, online, some_offline
 
@@ -95,7 +95,7 @@ def test_the_fleets_filters_lead_to_the_form_and_are_its_target(
 def test_a_filter_that_contradicts_itself_says_so_and_sends_nothing(
     as_alice: Client, alice: User, device_a: Device, device_b: Device
 ) -> None:
-    actions.set_membership(alice, device_b.tenant, Role.OPERATOR)
+    set_membership(alice, device_b.tenant, Role.OPERATOR)
     fields = {"target": "filter", "tenant": device_b.tenant_id, "group": device_a.group_id}
     words = "The group Acme Ltd / Laptops belongs to Acme, not to Beta."
     assert words in as_alice.get("/commands/new/", fields).content.decode()
@@ -156,12 +156,12 @@ def test_a_viewer_looks_and_may_not_act_and_another_tenant_sees_nothing(
 def test_a_viewers_devices_are_left_out_of_what_a_filter_finds(
     as_alice: Client, alice: User, device_a: Device, device_b: Device, tenant_b: Tenant
 ) -> None:
-    actions.set_membership(alice, tenant_b, Role.VIEWER)
+    set_membership(alice, tenant_b, Role.VIEWER)
     fields = {"target": "filter", "command": "ping"}
     assert b"Not allowed</dt><dd>1<" in as_alice.get("/commands/new/", fields).content
     as_alice.post("/commands/new/", fields)
     assert Command.objects.get().device == device_a
-    actions.set_membership(alice, tenant_b, Role.OPERATOR)
+    set_membership(alice, tenant_b, Role.OPERATOR)
     assert "several tenants" in as_alice.post("/commands/new/", fields).content.decode()
     assert Command.objects.count() == 1
 

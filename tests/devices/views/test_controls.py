@@ -8,8 +8,9 @@ from devices.commands.issue import issue
 from devices.enrolment.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import Coverage
-from tenants.actions import suspension
-from tenants.credentials import revocations
+from tenants.actions.suspension import suspend_tenant
+from tenants.credentials.issue import issue_device_password
+from tenants.credentials.revocations import revoke_credential
 from tenants.models import Credential, User
 from tests.support.people import fetches_when_told
 
@@ -93,7 +94,7 @@ def test_a_revoked_device_is_offered_no_command(
 def test_a_device_of_a_suspended_tenant_is_offered_no_command(
     as_alice: Client, device_a: Device
 ) -> None:
-    suspension.suspend_tenant(device_a.tenant, by=None, reason="the invoice")
+    suspend_tenant(device_a.tenant, by=None, reason="the invoice")
     for address in (path(device_a), path(device_a, "status")):
         page = as_alice.get(address).content.decode()
         assert "send-command" not in page
@@ -109,7 +110,7 @@ def test_nothing_is_repeated_while_the_device_is_revoked_or_its_tenant_suspended
     revoke_device(device_a, by=alice, reason="lost")
     assert "Repeat ping" not in as_alice.get(path(device_a)).content.decode()
     reinstate_device(device_a, by=alice)
-    suspension.suspend_tenant(device_a.tenant, by=None, reason="the invoice")
+    suspend_tenant(device_a.tenant, by=None, reason="the invoice")
     assert "Repeat ping" not in as_alice.get(path(device_a)).content.decode()
 
 
@@ -139,9 +140,9 @@ def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
     assert client.get(address).status_code == 302
     assert (as_bob.get(address).status_code, as_charlie.get(address).status_code) == (403, 404)
     assert b"None has been issued yet" in as_alice.get(address).content
-    old = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
-    revocations.revoke(old.credential, by=None, reason="seen in a log")
-    new = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    old = issue_device_password(device_a.tenant_id, device_a.pk)
+    revoke_credential(old.credential, by=None, reason="seen in a log")
+    new = issue_device_password(device_a.tenant_id, device_a.pk)
     page = as_alice.get(address).content.decode()
     assert page.index(f"No. {new.credential.pk}<") < page.index(f"No. {old.credential.pk}<")
     assert "seen in a log" in page
@@ -153,7 +154,7 @@ def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
 def test_everybody_sees_that_the_tenant_is_suspended_and_why(
     as_bob: Client, device_a: Device, alice: User
 ) -> None:
-    suspension.suspend_tenant(device_a.tenant, by=None, reason="the invoice")
+    suspend_tenant(device_a.tenant, by=None, reason="the invoice")
     page = as_bob.get(path(device_a)).content.decode()
     assert 'data-standing="suspended"' in page
     assert "Suspended by the platform" in page
@@ -169,7 +170,7 @@ def test_revoking_without_a_reason_shows_what_is_wrong(as_alice: Client, device_
 
 
 def test_a_rotation_that_is_refused_shows_why(as_alice: Client, device_a: Device) -> None:
-    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = issue_device_password(device_a.tenant_id, device_a.pk)
     assert as_alice.post(path(device_a, "rotate"), {"overlap": "nonsense"}).status_code == 422
     told = as_alice.post(path(device_a, "rotate"), {"overlap": "2h"})
     assert (told.status_code, b"locked out" in told.content) == (409, True)

@@ -12,8 +12,7 @@ from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
 from natsbridge.models import Coverage
 from natsbridge.rules.metering import Excess
-from tenants.broker import floods
-from tenants.broker.floods import Sender
+from tenants.broker.floods import Sender, record_flood
 from tests.plugin import allot_port
 from tests.support.people import logged_in
 
@@ -158,7 +157,7 @@ def test_the_page_says_that_the_device_was_disconnected_for_sending_too_much(
 ) -> None:
     assert "sending too much" not in page(as_bob, device_a)
     sender = Sender(device_a.tenant_id, device_a.pk)
-    row = floods.record(sender, Excess(54_321.0, 6_000_000.0, ()))
+    row = record_flood(sender, Excess(54_321.0, 6_000_000.0, ()))
     assert row
     found = page(as_bob, device_a)
     assert "for sending too much: 54321 messages" in found

@@ -5,7 +5,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from devices.views.enrolment import AGENT
-from tenants.actions import find_enrollment_key
+from tenants.actions.keys import find_enrollment_key
 from tenants.models import EnrollmentKey, Group, User
 from tests.support.people import shown
 

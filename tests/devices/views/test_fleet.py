@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from devices.models import Connectivity, Device
 from natsbridge.models import Coverage
-from tenants import actions
+from tenants.actions.people import set_membership
+from tenants.actions.tenants import create_group
 from tenants.models import Group, Role, User
 from tests.support.people import logged_in
 
@@ -100,7 +101,7 @@ def test_the_search_finds_names_host_names_and_uuids(as_alice: Client, group_a: 
 def test_the_group_and_the_tenant_filter(
     as_alice: Client, alice: User, group_a: Group, group_b: Group
 ) -> None:
-    servers = actions.create_group(group_a.organisation, name="Servers")
+    servers = create_group(group_a.organisation, name="Servers")
     add(group_a, "laptop")
     add(servers, "server")
     assert names(as_alice, f"?group={servers.pk}") == ["server"]
@@ -110,7 +111,7 @@ def test_the_group_and_the_tenant_filter(
 def test_a_group_of_another_tenant_than_the_chosen_one_is_said_to_be_one(
     as_alice: Client, alice: User, group_a: Group, group_b: Group
 ) -> None:
-    actions.set_membership(alice, group_b.tenant, Role.VIEWER)
+    set_membership(alice, group_b.tenant, Role.VIEWER)
     add(group_a, "laptop")
     query = f"?tenant={group_b.tenant_id}&group={group_a.pk}"
     assert names(as_alice, query) == []

@@ -12,7 +12,7 @@ from devices.commands import bulk
 from devices.commands import issue as commands
 from devices.commands.targets import of_devices
 from devices.models import Command, Device
-from tenants import actions
+from tenants.actions.people import set_membership
 from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import AuditEntry, Credential, Role, Tenant, User, role_in
 from tests.support.people import authorization, enrol, logged_in
@@ -61,7 +61,7 @@ def test_the_admins_link_leads_a_superuser_to_the_live_page(
 def test_the_fleet_shows_a_superuser_all_tenants_and_marks_those_of_others(
     as_root: Client, root: User, device_a: Device, device_b: Device, tenant_b: Tenant
 ) -> None:
-    actions.set_membership(root, tenant_b, Role.VIEWER)
+    set_membership(root, tenant_b, Role.VIEWER)
     fleet = text(as_root, "/")
     assert device_a.name in fleet
     assert device_b.name in fleet
@@ -182,7 +182,7 @@ def test_who_was_a_superuser_a_moment_ago_sees_nothing_any_more(
 def test_a_superuser_has_no_role_above_viewer_by_itself(
     root: User, tenant_a: Tenant, tenant_b: Tenant
 ) -> None:
-    actions.set_membership(root, tenant_b, Role.OPERATOR)
+    set_membership(root, tenant_b, Role.OPERATOR)
     assert role_in(root, tenant_a.pk) == Role.VIEWER
     assert role_in(root, tenant_b.pk) == Role.OPERATOR
     for role in (Role.OPERATOR, Role.ADMIN):

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from tenants import actions
-from tenants.actions import suspension
+from tenants.actions.suspension import suspend_tenant
+from tenants.actions.tenants import create_tenant
+from tenants.broker.accounts import ensure_broker_account
 from tenants.broker.logins import Purpose, key_pair
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_device_password, issue_tenant_credential
+from tenants.credentials.revocations import revoke_credential
 from tenants.models import Credential as Row
 from tenants.models import Tenant as TenantRow
 from tests.suites.attacks.deeds import Credential
@@ -27,17 +29,17 @@ class Registered:
 
 def register() -> Registered:
     """Tenant C is suspended; A3's password is revoked."""
-    rows = {letter: actions.create_tenant(name=f"Tenant {letter}") for letter in "ABC"}
+    rows = {letter: create_tenant(name=f"Tenant {letter}") for letter in "ABC"}
     for row in rows.values():
-        actions.ensure_broker_account(row)
+        ensure_broker_account(row)
     devices = {name: uuid4() for name in DEVICES}
     issued = {
-        name: revocations.issue_device_password(rows[name[0]].pk, devices[name])
+        name: issue_device_password(rows[name[0]].pk, devices[name])
         for name in ("A1", "A2", "A3", "C1")
     }
-    tenant = revocations.issue_tenant_credential(rows["A"], kind=Row.Kind.PASSWORD, by=None)
-    revocations.revoke(issued["A3"].credential, by=None, reason="stolen")
-    suspension.suspend_tenant(rows["C"], by=None, reason="unpaid")
+    tenant = issue_tenant_credential(rows["A"], kind=Row.Kind.PASSWORD, by=None)
+    revoke_credential(issued["A3"].credential, by=None, reason="stolen")
+    suspend_tenant(rows["C"], by=None, reason="unpaid")
     logins = {
         Credential.DEVICE_PASSWORD: issued["A1"],
         Credential.TENANT_PASSWORD: tenant,

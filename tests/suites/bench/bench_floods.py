@@ -17,7 +17,7 @@ from django.conf import settings as django_settings
 
 from devices.models import Command
 from natsbridge.models import SubscriberStatus
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import BrokerAccount, Credential, Group, Tenant, User
 from tests.devices.test_nats_subscriber import database_url
 from tests.plugin import allot_port
@@ -118,7 +118,7 @@ def attacker(group: Group) -> tuple[Enrolled, list[Enrolled]]:
 def login_of(flood: Flood, enrolled: Enrolled) -> dict[str, str]:
     if flood.by_tenant:
         tenant = Tenant.objects.get(pk=enrolled.device.tenant_id)
-        issued = revocations.issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
+        issued = issue_tenant_credential(tenant, kind=Credential.Kind.JWT, by=None)
         jwt, seed = parse_credentials(issued.secret)
         return {"jwt": jwt, "seed": seed}
     return {"jwt": enrolled.jwt, "seed": enrolled.key.seed}

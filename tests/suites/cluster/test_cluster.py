@@ -15,8 +15,7 @@ from devices.models import BrokerSession, Device, PresenceChange
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from natsbridge.models import DeadLetter
-from tenants.credentials import revocations as credentials
-from tenants.credentials.revocations import Issued
+from tenants.credentials.issue import Issued, issue_device_password
 from tenants.models import Action, AuditEntry, BrokerAccount, Group
 from tests.suites.cluster.load import Reporting
 from tests.suites.cluster.nodes import NAMES, Cluster, Node
@@ -169,7 +168,7 @@ def test_whoever_is_shut_out_is_shut_out_everywhere_even_where_a_server_was_down
     passwords, jwts = {}, {}
     for name, node in ready.nodes.items():
         passworded, keyed = enrol(group_a, f"password {name}"), enrol(group_a, f"key {name}")
-        issued = credentials.issue_device_password(tenant, passworded.device.pk)
+        issued = issue_device_password(tenant, passworded.device.pk)
         passwords[name] = passworded.device, issued, by_password(ready, issued, node)
         jwts[name] = keyed, ready.agent(keyed, node.url)
     devices = [each[0] for each in passwords.values()] + [each[0].device for each in jwts.values()]

@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 
 from devices.models import Command, CommandState, Connectivity
 from natsbridge.models import DeadLetter, SubscriberStatus
-from tenants.credentials import revocations
+from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import (
     Action,
     AuditEntry,
@@ -65,7 +65,7 @@ def login_of(attacker: Enrolled) -> dict[str, str]:
 
 
 def login_of_tenant(tenant: Tenant, kind: Credential.Kind) -> dict[str, str]:
-    issued = revocations.issue_tenant_credential(tenant, kind=kind, by=None)
+    issued = issue_tenant_credential(tenant, kind=kind, by=None)
     if kind == Credential.Kind.PASSWORD:
         return {"user": f"tenant_{tenant.pk}", "password": issued.secret}
     jwt, seed = parse_credentials(issued.secret)

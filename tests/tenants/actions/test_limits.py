@@ -1,34 +1,34 @@
 import pytest
 
 from natsbridge.server.config import MAX_FILE_STORE
-from tenants import actions
-from tenants.actions import limits
+from tenants.actions.limits import set_limits, tenant_limits
 from tenants.broker import logins
+from tenants.broker.accounts import ensure_platform_keys
 from tenants.errors import LimitRefused
 from tenants.models import Action, AuditEntry, BrokerAccount, Tenant, User
 
 
 @pytest.fixture(autouse=True)
 def _platform_keys(db: None) -> None:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
 
 
 def test_a_tenants_own_limits_stand_before_the_installations(tenant_a: Tenant, alice: User) -> None:
-    limits.set_limits(tenant_a, by=alice, max_connections=7, max_payload_bytes=-1)
+    set_limits(tenant_a, by=alice, max_connections=7, max_payload_bytes=-1)
     held = logins.tenant_account(tenant_a.pk).limits
     assert (held.connections, held.payload, held.subscriptions) == (7, -1, 1000)
-    assert limits.of(tenant_a)["max_connections"] == {"value": 7, "default": 10_000, "own": 7}
+    assert tenant_limits(tenant_a)["max_connections"] == {"value": 7, "default": 10_000, "own": 7}
     entry = AuditEntry.objects.get(action=Action.TENANT_LIMITS)
     assert entry.detail["max_connections"] == {"from": None, "to": 7}
-    limits.set_limits(tenant_a, by=alice, max_connections=None)
+    set_limits(tenant_a, by=alice, max_connections=None)
     assert logins.tenant_account(tenant_a.pk).limits.connections == 10_000
 
 
 def test_a_change_waits_to_be_pushed_and_what_is_no_change_does_not(tenant_a: Tenant) -> None:
     BrokerAccount.objects.update(wanted_at="2026-01-01T00:00Z", provisioned_at="2026-01-02T00:00Z")
-    limits.set_limits(tenant_a, by=None, max_connections=None)
+    set_limits(tenant_a, by=None, max_connections=None)
     assert not BrokerAccount.objects.get().waits
-    limits.set_limits(tenant_a, by=None, max_connections=5)
+    set_limits(tenant_a, by=None, max_connections=5)
     assert BrokerAccount.objects.get().waits
 
 
@@ -48,7 +48,7 @@ def test_what_no_tenant_can_have_is_refused_in_words(
     tenant_a: Tenant, name: str, value: int
 ) -> None:
     with pytest.raises(LimitRefused, match=name):
-        limits.set_limits(tenant_a, by=None, **{name: value})
+        set_limits(tenant_a, by=None, **{name: value})
 
 
 def test_the_stream_stays_below_the_storage(tenant_a: Tenant) -> None:

@@ -9,7 +9,8 @@ from django.db import connection
 from django.utils import timezone
 
 from natsbridge.retention.engine import prune, retention
-from tenants.actions import create_enrollment_key, keep_secret, reveal_secret
+from tenants.actions.keys import create_enrollment_key
+from tenants.actions.one_time_secrets import reveal_secret, store_secret
 from tenants.models import ApiToken, EnrollmentKey, Group, OneTimeSecret, User
 
 
@@ -20,7 +21,7 @@ def key(group_a: Group) -> tuple[EnrollmentKey, str]:
 
 def kept(key: tuple[EnrollmentKey, str], alice: User) -> UUID:
     row, plain = key
-    return keep_secret(plain, row, to=alice)
+    return store_secret(plain, row, to=alice)
 
 
 def test_it_is_shown_once(key: tuple[EnrollmentKey, str], alice: User) -> None:

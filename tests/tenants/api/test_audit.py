@@ -11,8 +11,7 @@ from django.http import HttpResponseBase, StreamingHttpResponse
 from rest_framework.test import APIClient
 
 from devices.models import Device
-from tenants.audit import writer as audit
-from tenants.audit.writer import Actor
+from tenants.audit.writer import Actor, record_action
 from tenants.models import Action, ActorKind, AuditEntry, Role, Tenant, User
 from tests.support.people import authorization
 
@@ -33,7 +32,7 @@ def content(answer: HttpResponseBase) -> str:
 def happened(tenant: Tenant, number: int = 1, actor: str = "mallory") -> None:
     for n in range(number):
         by = Actor(ActorKind.UNKNOWN, actor)
-        audit.record(Action.BROKER_REFUSED, tenant=tenant.pk, by=by, target=f"{n}")
+        record_action(Action.BROKER_REFUSED, tenant=tenant.pk, by=by, target=f"{n}")
 
 
 def test_an_admin_reads_the_own_tenant_only(

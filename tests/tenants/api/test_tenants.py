@@ -9,10 +9,11 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from devices.models import Device
-from tenants import actions
+from tenants.actions.tenants import create_tenant
 from tenants.api.credentials import CredentialAnswer
 from tenants.api.tenants import TenantAnswer
-from tenants.credentials import revocations
+from tenants.broker.accounts import record_provisioned, record_provisioning_failed
+from tenants.credentials.issue import issue_device_jwt, issue_device_password
 from tenants.models import Credential, Role, Tenant, User, hash_token
 from tests.support.people import Enrolled, authorization, enrol
 
@@ -69,7 +70,7 @@ def test_a_tenant_tells_how_it_stands(api: APIClient, device_a: Device, alice: U
         "members": 1,
         "live_credentials": 0,
     }
-    actions.record_provisioning_failed(tenant, "no disk left")
+    record_provisioning_failed(tenant, "no disk left")
     answer = api.get(path(tenant), **authorization(alice)).json()
     assert (answer["provisioning"]["state"], answer["provisioning"]["error"]) == (
         "failed",
@@ -162,7 +163,7 @@ def test_all_credentials_of_a_tenant_are_rotated_with_those_of_its_devices(
 ) -> None:
     enrolled: Enrolled = enrol(group_a, "anna-laptop")
     device = enrolled.device
-    revocations.issue_device_jwt(tenant_a.pk, device.pk, enrolled.key.public)
+    issue_device_jwt(tenant_a.pk, device.pk, enrolled.key.public)
     rotated(api, tenant_a, alice, all=True)
     assert Credential.objects.get(device_uuid=device.pk).ends_at
 
@@ -192,7 +193,7 @@ def test_a_credential_is_revoked_by_an_admin_of_its_tenant_only(
     revoke = path(tenant, f"credentials/{number}/revoke")
     assert api.post(revoke, REASON, "json", **authorization(bob)).status_code == 403
     assert api.post(revoke, REASON, "json", **authorization(charlie)).status_code == 404
-    of_another = path(actions.create_tenant(name="other"), f"credentials/{number}/revoke")
+    of_another = path(create_tenant(name="other"), f"credentials/{number}/revoke")
     assert api.post(of_another, REASON, "json", **authorization(alice)).status_code == 404
     assert api.post(revoke, {}, "json", **authorization(alice)).status_code == 400
     answer = api.post(revoke, REASON, "json", **authorization(alice)).json()
@@ -203,7 +204,7 @@ def test_a_credential_is_revoked_by_an_admin_of_its_tenant_only(
 def test_a_devices_credential_is_not_reached_as_the_tenants(
     api: APIClient, device_a: Device, alice: User
 ) -> None:
-    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = issue_device_password(device_a.tenant_id, device_a.pk)
     revoke = path(device_a.tenant, f"credentials/{issued.credential.pk}/revoke")
     assert api.post(revoke, REASON, "json", **authorization(alice)).status_code == 404
 
@@ -268,7 +269,7 @@ def test_put_sets_all_limits_and_patch_those_named(
     api: APIClient, tenant_a: Tenant, staff: User, settings: Settings
 ) -> None:
     settings.TENANT_MAX_CONNECTIONS = 99
-    actions.record_provisioned(tenant_a, tenant_a.broker_account.wanted_at)
+    record_provisioned(tenant_a, tenant_a.broker_account.wanted_at)
     address, key = path(tenant_a, "limits"), authorization(staff)
     api.put(address, {"max_connections": 7, "max_subscriptions": 8}, "json", **key)
     assert "max_devices" in api.get(path(tenant_a, ""), **key).json()["limits"]

@@ -13,9 +13,9 @@ from rest_framework.test import APIClient
 from devices.enrolment.naming import device_named
 from devices.models import Device
 from natsbridge.redis import client
-from tenants import actions, origin
+from tenants.actions.keys import create_api_token, create_enrollment_key
 from tenants.models import Action, AuditEntry, Group, Role, User
-from tenants.origin import Origin
+from tenants.origin import Origin, acting
 from tenants.throttle import failure_counts, refused_tokens
 from tenants.throttle.refused_tokens import prefix_of
 from tests.support.people import Enrolled, authorization, enrol
@@ -85,7 +85,7 @@ def test_a_valid_token_is_never_refused_for_its_neighbours_failures(
     status = f"/api/nats/device/{enrolled.device.pk}/status"
     assert api.get(path(enrolled.device), **enrolled.authorization, **from_there).status_code == 200
     assert api.get(status, **authorization(bob), **from_there).status_code == 200
-    _, key = actions.create_enrollment_key(group_a, name="office")
+    _, key = create_enrollment_key(group_a, name="office")
     content = registration(group_a, key)
     assert api.post(URL, content, format="json", **from_there).status_code == 201
 
@@ -129,7 +129,7 @@ def test_wrong_api_tokens_are_throttled_alike(
     api: APIClient, bob: User, device_a: Device, settings: Settings
 ) -> None:
     settings.AUTH_FAILURE_LIMIT = 2
-    _, plain = actions.create_api_token(bob, name="cron", role=Role.VIEWER, expires_at=None)
+    _, plain = create_api_token(bob, name="cron", role=Role.VIEWER, expires_at=None)
     status = f"/api/nats/device/{device_a.pk}/status"
 
     def ask(token: str, address: str) -> int:
@@ -217,7 +217,7 @@ def test_a_flood_from_ever_new_networks_is_bounded_rows(monkeypatch: pytest.Monk
     at = time.time() // WINDOW * WINDOW
     monkeypatch.setattr(failure_counts.time, "time", lambda: at)
     for number in range(50):
-        with origin.acting(Origin("api", "", f"203.0.{number}.1")):
+        with acting(Origin("api", "", f"203.0.{number}.1")):
             refused_tokens.record("device token", "somewhere", None)
     assert len(told()) == 9
     refused_tokens.flush(at + WINDOW + 1)
@@ -236,7 +236,7 @@ def test_several_processes_share_one_count(device_a: Device) -> None:
 
     def fail(_: int) -> int:
         try:
-            with origin.acting(Origin("api", "", HERE)):
+            with acting(Origin("api", "", HERE)):
                 principal = device_named(device_a.pk)
                 return refused_tokens.record("device token", "somewhere", principal)
         finally:
@@ -277,8 +277,8 @@ def test_rows_that_cannot_be_written_are_told_later(
     def away(*args: object) -> None:
         raise OperationalError("away")
 
-    with origin.acting(Origin("api", "", HERE)), monkeypatch.context() as patch:
-        patch.setattr(refused_tokens.audit, "record_many", away)
+    with acting(Origin("api", "", HERE)), monkeypatch.context() as patch:
+        patch.setattr(refused_tokens, "record_events", away)
         with pytest.raises(OperationalError):
             refused_tokens.record("device token", "somewhere", None)
     assert told() == []

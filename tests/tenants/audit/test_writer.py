@@ -19,15 +19,17 @@ from pytest_django.fixtures import Settings
 from devices.commands import issue as commands
 from devices.enrolment import actions as enrolment
 from devices.models import Device
-from tenants import actions
 from tenants.actions import sign_ins
+from tenants.actions.keys import create_api_token, create_enrollment_key, revoke_enrollment_key
+from tenants.actions.people import change_person, set_membership
+from tenants.actions.sign_ins import record_failed_login
+from tenants.actions.tenants import create_group, create_tenant, rename
 from tenants.audit import sealing
-from tenants.audit import writer as audit
-from tenants.audit.rules.coalescer import KINDS_OF_EACH, WINDOW_SECONDS, Tally
-from tenants.audit.writer import Actor, Event
+from tenants.audit.rules.coalescer import KINDS_OF_EACH, WINDOW_SECONDS, Coalescer
+from tenants.audit.writer import Actor, AuditEvent, prune_audit, record_events
 from tenants.middleware import OriginMiddleware, address_of
 from tenants.models import Action, ActorKind, AuditAnchor, AuditEntry, Group, Role, Tenant, User
-from tenants.origin import Origin, acting, current
+from tenants.origin import Origin, acting, current_origin
 from tests.support.system import System, eventually
 from tests.support.waiting import SAFETY_NET
 
@@ -51,8 +53,8 @@ def anchors_file(tmp_path: Path, settings: Settings) -> Path:
 
 def happened(number: int, *, days_ago: float = 0, **detail: Any) -> None:
     at = timezone.now() - timedelta(days=days_ago)
-    audit.record_many(
-        Event(Action.TENANT_CHANGED, None, PLATFORM, target=f"{n}", at=at, detail=detail)
+    record_events(
+        AuditEvent(Action.TENANT_CHANGED, None, PLATFORM, target=f"{n}", at=at, detail=detail)
         for n in range(number)
     )
 
@@ -200,7 +202,7 @@ def test_pruning_is_legitimate_and_takes_only_what_is_old(
     happened(1, days_ago=400)
     seal()
     sealing.anchor_head(at_once=True)
-    assert sum(audit.prune(timezone.now() - timedelta(days=365))) == 10
+    assert sum(prune_audit(timezone.now() - timedelta(days=365))) == 10
     seal()
     assert problems() == []
     told = AuditEntry.objects.get(action=Action.AUDIT_PRUNED)
@@ -212,7 +214,7 @@ def test_pruning_is_legitimate_and_takes_only_what_is_old(
 def test_a_chain_of_which_all_was_pruned_goes_on(db: None) -> None:
     happened(2, days_ago=2)
     seal()
-    list(audit.prune(timezone.now() - timedelta(days=1)))
+    list(prune_audit(timezone.now() - timedelta(days=1)))
     seal()
     assert list(AuditEntry.objects.values_list("sequence", flat=True)) == [3]
     assert problems() == []
@@ -392,14 +394,14 @@ def told(action: Action) -> AuditEntry:
 def test_what_admins_do_is_told_with_what_it_was_before(
     alice: User, bob: User, tenant_a: Tenant, group_a: Group, device_a: Device
 ) -> None:
-    actions.set_membership(bob, tenant_a, Role.OPERATOR, by=alice)
+    set_membership(bob, tenant_a, Role.OPERATOR, by=alice)
     entry = told(Action.MEMBERSHIP_SET)
     assert (entry.actor, entry.actor_id, entry.target) == ("alice", str(alice.pk), "person bob")
     assert (entry.tenant_uuid, entry.actor_kind) == (tenant_a.pk, ActorKind.PERSON)
     assert entry.detail == {"role": {"from": "viewer", "to": "operator"}}
-    actions.rename(group_a, name="Desks", by=alice)
+    rename(group_a, name="Desks", by=alice)
     assert told(Action.PLACE_RENAMED).detail["name"] == {"from": "Laptops", "to": "Desks"}
-    there = actions.create_group(group_a.organisation, name="There", by=alice)
+    there = create_group(group_a.organisation, name="There", by=alice)
     enrolment.move(device_a, there, by=alice)
     assert told(Action.DEVICE_MOVED).detail["group"] == {"from": "Desks", "to": "There"}
     assert told(Action.DEVICE_MOVED).device_uuid == device_a.pk
@@ -408,18 +410,18 @@ def test_what_admins_do_is_told_with_what_it_was_before(
 
 def test_what_changes_nothing_is_not_told(alice: User, tenant_a: Tenant, device_a: Device) -> None:
     before = AuditEntry.objects.count()
-    actions.set_membership(alice, tenant_a, Role.ADMIN, by=alice)
-    actions.rename(tenant_a, name=tenant_a.name, by=alice)
+    set_membership(alice, tenant_a, Role.ADMIN, by=alice)
+    rename(tenant_a, name=tenant_a.name, by=alice)
     enrolment.move(device_a, device_a.group, by=alice)
     assert AuditEntry.objects.count() == before
 
 
 def test_no_secret_is_told(alice: User, group_a: Group, device_a: Device) -> None:
-    _, token = actions.create_api_token(alice, name="cron", role=Role.VIEWER, expires_at=None)
-    key, plain = actions.create_enrollment_key(group_a, name="June", created_by=alice)
-    actions.revoke_enrollment_key(key, by=alice)
+    _, token = create_api_token(alice, name="cron", role=Role.VIEWER, expires_at=None)
+    key, plain = create_enrollment_key(group_a, name="June", created_by=alice)
+    revoke_enrollment_key(key, by=alice)
     alice.set_password("correct-horse-9")
-    actions.change_person(alice, by=alice)
+    change_person(alice, by=alice)
     commands.issue(device_a, "login", {"password": "hunter2"}, by=alice)
     everything = json.dumps(list(AuditEntry.objects.values()), default=str)
     assert told(Action.PERSON_CHANGED).detail == {"password": "changed"}
@@ -511,7 +513,7 @@ def test_failed_logins_by_the_hundred_are_two_rows_the_second_of_them_by_itself(
     monkeypatch.setattr("tenants.actions.later.Timer", HeldTimer)
     monkeypatch.setattr("tenants.audit.rules.coalescer.WINDOW_SECONDS", 10 * SAFETY_NET)
     for _ in range(128):
-        sign_ins.record_failed_login("nobody", locked_out=False)
+        record_failed_login("nobody", locked_out=False)
     failed = AuditEntry.objects.filter(action=Action.PERSON_LOGIN_FAILED).order_by("pk")
     assert list(failed.values_list("count", flat=True)) == [1]
     minute_is_over.set()
@@ -520,30 +522,30 @@ def test_failed_logins_by_the_hundred_are_two_rows_the_second_of_them_by_itself(
     assert list(failed.values_list("count", flat=True)) == [1, 127]
 
 
-def test_a_tally_tells_the_first_at_once_and_the_rest_together() -> None:
-    tally: Tally[str] = Tally(others=lambda key: f"{key[0]} others")
-    first = [key for key in ("a1", "a1", "a2", "a1") if tally.note(key, 5.0)]
+def test_a_coalescer_tells_the_first_at_once_and_the_rest_together() -> None:
+    coalescer: Coalescer[str] = Coalescer(others=lambda key: f"{key[0]} others")
+    first = [key for key in ("a1", "a1", "a2", "a1") if coalescer.admit(key, 5.0)]
     assert first == ["a1", "a2"]
-    with tally.due(5.0 + WINDOW_SECONDS - 1) as counted:
+    with coalescer.due(5.0 + WINDOW_SECONDS - 1) as counted:
         assert counted == []
     # What could not be written is told later.
-    with pytest.raises(OSError, match="away"), tally.due(5.0 + WINDOW_SECONDS):
+    with pytest.raises(OSError, match="away"), coalescer.due(5.0 + WINDOW_SECONDS):
         raise OSError("away")
     # While it goes on, it is told each minute; after a minute without it, at once again.
-    assert not tally.note("a1", 70.0)
-    with tally.due(70.0, at_once=True) as counted:
+    assert not coalescer.admit("a1", 70.0)
+    with coalescer.due(70.0, at_once=True) as counted:
         assert counted == [("a1", 3)]
-    with tally.due(70.0 + WINDOW_SECONDS) as counted:
+    with coalescer.due(70.0 + WINDOW_SECONDS) as counted:
         assert counted == []
-    assert tally.note("a1", 140.0)
+    assert coalescer.admit("a1", 140.0)
 
 
 def test_one_groups_flood_hides_no_other_group() -> None:
-    tally: Tally[str] = Tally(others=lambda key: f"{key[0]} others")
-    told = [key for number in range(200) if tally.note(key := f"a{number}", 1.0)]
+    coalescer: Coalescer[str] = Coalescer(others=lambda key: f"{key[0]} others")
+    told = [key for number in range(200) if coalescer.admit(key := f"a{number}", 1.0)]
     assert len(told) == KINDS_OF_EACH
-    assert tally.note("b1", 2.0)
-    with tally.due(2.0, at_once=True) as counted:
+    assert coalescer.admit("b1", 2.0)
+    with coalescer.due(2.0, at_once=True) as counted:
         assert counted == [("a others", 200 - KINDS_OF_EACH)]
 
 
@@ -571,15 +573,15 @@ def test_a_request_says_through_what_it_came(path: str, via: str) -> None:
     seen: list[Origin] = []
 
     def view(request: object) -> Any:
-        seen.append(current())
+        seen.append(current_origin())
 
     OriginMiddleware(view)(RequestFactory().get(path))
     assert seen == [Origin(via, "", "127.0.0.1")]
-    assert current() == Origin()
+    assert current_origin() == Origin()
 
 
 def test_a_command_line_tells_the_systems_user(db: None) -> None:
     with acting(Origin(via="command line", name="root")):
-        actions.create_tenant(name="Gamma")
+        create_tenant(name="Gamma")
     entry = told(Action.TENANT_CREATED)
     assert (entry.via, entry.actor, entry.actor_kind) == ("command line", "root", "platform")

@@ -10,9 +10,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from natsbridge.rules.metering import Excess
-from tenants.actions import ensure_broker_account, ensure_platform_keys
 from tenants.broker import floods, logins
-from tenants.broker.floods import Sender
+from tenants.broker.accounts import ensure_broker_account, ensure_platform_keys
+from tenants.broker.floods import Sender, lift_due_blocks, record_flood
 from tenants.models import Action, AuditEntry, BrokerAccount, FloodBlock, Group, Tenant
 from tests.support.people import Enrolled, enrol
 
@@ -36,7 +36,7 @@ def sender(enrolled: Enrolled) -> Sender:
 def again(sender: Sender) -> FloodBlock:
     """A second later than the last time, and as if that block were over."""
     FloodBlock.objects.update(at=_earlier("at"), until=None)
-    row = floods.record(sender, EXCESS)
+    row = record_flood(sender, EXCESS)
     assert row
     return row
 
@@ -59,7 +59,7 @@ def revoked(enrolled: Enrolled) -> bool:
 def test_the_first_time_is_on_record_and_it_may_come_back(
     enrolled: Enrolled, sender: Sender
 ) -> None:
-    row = floods.record(sender, EXCESS)
+    row = record_flood(sender, EXCESS)
     assert row
     assert row.until is None
     assert not revoked(enrolled)
@@ -73,7 +73,7 @@ def test_one_that_goes_on_is_shut_out_each_time_for_longer(
     enrolled: Enrolled, sender: Sender, settings: Settings
 ) -> None:
     settings.FLOOD_BLOCK_SECONDS = 30
-    floods.record(sender, EXCESS)
+    record_flood(sender, EXCESS)
     before = BrokerAccount.objects.get().wanted_at
     assert [seconds(again(sender)) for _ in range(4)] == [30, 60, 120, 240]
     assert revoked(enrolled)
@@ -81,8 +81,8 @@ def test_one_that_goes_on_is_shut_out_each_time_for_longer(
 
 
 def test_what_two_subscribers_see_at_once_counts_once(sender: Sender) -> None:
-    assert floods.record(sender, EXCESS)
-    assert floods.record(sender, EXCESS) is None
+    assert record_flood(sender, EXCESS)
+    assert record_flood(sender, EXCESS) is None
     assert AuditEntry.objects.filter(action=Action.BROKER_FLOODED).count() == 1
 
 
@@ -90,42 +90,42 @@ def test_however_late_a_second_subscriber_puts_it_down_it_counts_once(sender: Se
     """The first has ended the connections, so to the second they were gone."""
     seen = timezone.now() - timedelta(seconds=4)
     later = {"seen_at": seen + timedelta(seconds=2), "were_gone": True}
-    assert floods.record(sender, EXCESS, seen_at=seen)
-    assert floods.record(sender, EXCESS, **later) is None
+    assert record_flood(sender, EXCESS, seen_at=seen)
+    assert record_flood(sender, EXCESS, **later) is None
     # Nor where it was the quicker one to put it down.
     FloodBlock.objects.all().delete()
-    assert floods.record(sender, EXCESS, **later)
-    assert floods.record(sender, EXCESS, seen_at=seen) is None
+    assert record_flood(sender, EXCESS, **later)
+    assert record_flood(sender, EXCESS, seen_at=seen) is None
     # What goes on is another time.
-    row = floods.record(sender, EXCESS)
+    row = record_flood(sender, EXCESS)
     assert row
     assert row.offences == 2
 
 
 def test_a_flood_long_after_the_last_is_a_first_one(sender: Sender) -> None:
-    floods.record(sender, EXCESS)
+    record_flood(sender, EXCESS)
     assert again(sender).until
     FloodBlock.objects.update(at=_earlier("at") - 2 * floods.FORGIVEN_AFTER, until=None)  # type: ignore[operator]
-    row = floods.record(sender, EXCESS)
+    row = record_flood(sender, EXCESS)
     assert row
     assert row.until is None
 
 
 def test_whose_time_is_up_is_let_in_again(enrolled: Enrolled, sender: Sender) -> None:
-    floods.record(sender, EXCESS)
+    record_flood(sender, EXCESS)
     again(sender)
-    assert not floods.lift_due()
+    assert not lift_due_blocks()
     FloodBlock.objects.update(until=_earlier("until") - timedelta(hours=1))  # type: ignore[operator]
     before = BrokerAccount.objects.get().wanted_at
-    assert floods.lift_due() == 1
-    assert not floods.lift_due()
+    assert lift_due_blocks() == 1
+    assert not lift_due_blocks()
     assert not revoked(enrolled)
     assert BrokerAccount.objects.get().wanted_at > before
 
 
 def test_without_a_time_nobody_is_shut_out(sender: Sender, settings: Settings) -> None:
     settings.FLOOD_BLOCK_SECONDS = 0
-    floods.record(sender, EXCESS)
+    record_flood(sender, EXCESS)
     assert again(sender).until is None
 
 
@@ -136,7 +136,7 @@ def test_a_tenant_credential_is_known_by_its_key_or_its_address(enrolled: Enroll
         Sender(tenant, None, "", "192.0.2.1", ("S", 2)),
         Sender(tenant, None, "", "192.0.2.2", ("S", 3)),
     ):
-        assert floods.record(sender, EXCESS)
+        assert record_flood(sender, EXCESS)
     found = set(FloodBlock.objects.values_list("public_key", "address"))
     assert found == {("U" * 56, ""), ("", "192.0.2.1"), ("", "192.0.2.2")}
     assert {entry.actor for entry in AuditEntry.objects.filter(action=Action.BROKER_FLOODED)} == {
@@ -148,7 +148,7 @@ def test_where_much_is_revoked_a_flood_shuts_out_nobody_else(
     enrolled: Enrolled, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logins, "MOST_REVOCATIONS", 0)
-    floods.record(sender, EXCESS)
+    record_flood(sender, EXCESS)
     again(sender)
     assert set(logins.tenant_account(sender.tenant).revocations) == {enrolled.key.public}
 
@@ -163,5 +163,5 @@ def test_recording_a_flood_holds_up_nothing_that_is_added_to_the_tenant(sender: 
             Tenant.objects.raw("SELECT * FROM tenants_tenant FOR KEY SHARE NOWAIT")[0]
 
     with transaction.atomic(), ThreadPoolExecutor(1) as other:
-        floods.record(sender, EXCESS)
+        record_flood(sender, EXCESS)
         other.submit(refer).result()

@@ -10,8 +10,9 @@ from django.db import connection
 from django.utils import timezone
 
 from natsbridge.errors import BrokerUnavailable
-from tenants import actions
-from tenants.actions import limits, suspension
+from tenants.actions.limits import set_limits
+from tenants.actions.suspension import suspend_tenant
+from tenants.actions.tenants import create_tenant
 from tenants.broker import logins, provisioning, provisioning_task
 from tenants.models import BrokerAccount, BrokerKey, Credential, Group, Tenant
 from tests.support.people import enrol
@@ -76,7 +77,7 @@ def test_a_tenant_made_in_the_admin_is_provisioned_by_the_running_subscriber(
     system: System,
 ) -> None:
     system.start_subscriber()
-    tenant = actions.create_tenant(name="Gamma")
+    tenant = create_tenant(name="Gamma")
     eventually(BrokerAccount.objects.filter(tenant=tenant).exclude(provisioned_at=None).exists)
 
 
@@ -161,7 +162,7 @@ def test_keys_of_a_suspended_tenant_are_not_rotated_when_that_is_refused(
     system: System, tenant_a: Tenant
 ) -> None:
     provision(tenant_a)
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     before = set(BrokerKey.objects.values_list("public_key", flat=True))
     with pytest.raises(CommandError, match="suspended"):
         provision(tenant_a, "--rotate-keys")
@@ -180,7 +181,7 @@ def test_claims_that_grew_too_large_are_refused_in_words_and_a_suspension_gets_t
     )
     with pytest.raises(CommandError, match="--rotate-keys --overlap 0"):
         provision(tenant_a)
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     assert provisioning.provision(tenant_a)
     assert provision(tenant_a, "--check")[0] == "Acme: agrees\n"
 
@@ -218,7 +219,7 @@ def test_check_says_tenant_by_tenant_whether_broker_and_database_agree(
     provision(tenant_a)
     provision(tenant_b)
     assert provision(tenant_a, "--check")[0] == "Acme: agrees\n"
-    limits.set_limits(tenant_a, by=None, max_connections=3, storage_bytes=8 * 1024**2)
+    set_limits(tenant_a, by=None, max_connections=3, storage_bytes=8 * 1024**2)
     out = io.StringIO()
     with pytest.raises(CommandError, match="1 of 2 tenants differ"):
         call_command("provision_tenant_creds", "--check", stdout=out)

@@ -15,11 +15,10 @@ from natsbridge.identity import claims
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.login_request import Login
 from natsbridge.subscriber.callout import Admitted, Refused
-from tenants import actions
 from tenants.broker import logins
+from tenants.broker.accounts import ensure_broker_account, ensure_platform_keys
 from tenants.callout.judge import Gatekeeper
-from tenants.credentials import revocations
-from tenants.credentials.revocations import Issued
+from tenants.credentials.issue import Issued, issue_device_password, issue_tenant_credential
 from tenants.models import Action, ActorKind, AuditEntry, BrokerKey, Credential, Tenant
 
 SERVER = claims.generate("server").public
@@ -27,8 +26,8 @@ SERVER = claims.generate("server").public
 
 @pytest.fixture(autouse=True)
 def broker_keys(tenant_a: Tenant) -> None:
-    actions.ensure_platform_keys()
-    actions.ensure_broker_account(tenant_a)
+    ensure_platform_keys()
+    ensure_broker_account(tenant_a)
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def gatekeeper() -> Gatekeeper:
 
 @pytest.fixture
 def device_password(tenant_a: Tenant) -> Issued:
-    return revocations.issue_device_password(tenant_a.pk, uuid.uuid4())
+    return issue_device_password(tenant_a.pk, uuid.uuid4())
 
 
 def login(username: str, password: str, **changes: Any) -> Login:
@@ -91,7 +90,7 @@ def test_the_tenants_own_password_opens_the_tenants_user(
     gatekeeper: Gatekeeper, tenant_a: Tenant
 ) -> None:
     kind = Credential.Kind.PASSWORD
-    issued = revocations.issue_tenant_credential(tenant_a, kind=kind, by=None)
+    issued = issue_tenant_credential(tenant_a, kind=kind, by=None)
     [verdict] = gatekeeper.judge([by(issued)])
     assert isinstance(verdict, Admitted)
     jwt = claims.decode(verdict.user_jwt)
@@ -104,7 +103,7 @@ def test_the_password_before_ends_once_the_new_one_has_been_used(
 ) -> None:
     device = device_password.credential.device_uuid
     assert device
-    newer = revocations.issue_device_password(tenant_a.pk, device)
+    newer = issue_device_password(tenant_a.pk, device)
     assert not reason_of(gatekeeper, by(device_password))
     assert not reason_of(gatekeeper, by(newer))
     assert reason_of(gatekeeper, by(device_password)) == "the password has ended"
@@ -115,7 +114,7 @@ def test_each_refusal_has_its_reason_in_the_audit(
     gatekeeper: Gatekeeper, tenant_a: Tenant, tenant_b: Tenant, device_password: Issued
 ) -> None:
     good = by(device_password)
-    other = revocations.issue_device_password(tenant_a.pk, uuid.uuid4())
+    other = issue_device_password(tenant_a.pk, uuid.uuid4())
     attempts = {
         login("", ""): "neither",
         login(good.username, ""): "wrong",
@@ -142,7 +141,7 @@ def test_each_refusal_has_its_reason_in_the_audit(
 def test_a_tenant_without_an_account_at_the_broker_lets_nobody_in(
     gatekeeper: Gatekeeper, tenant_b: Tenant
 ) -> None:
-    issued = revocations.issue_device_password(tenant_b.pk, uuid.uuid4())
+    issued = issue_device_password(tenant_b.pk, uuid.uuid4())
     tenant_b.broker_keys.all().delete()
     assert "no account" in reason_of(gatekeeper, by(issued))
 
@@ -186,7 +185,7 @@ def test_rejected_questions_are_audited_and_counted(gatekeeper: Gatekeeper) -> N
 
 
 def test_a_batch_costs_few_queries(gatekeeper: Gatekeeper, tenant_a: Tenant) -> None:
-    issued = [revocations.issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(30)]
+    issued = [issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(30)]
     gatekeeper.judge([by(each) for each in issued])
     bad = [login(each.username, "wrong") for each in issued[:5]]
     with CaptureQueriesContext(
@@ -200,7 +199,7 @@ def test_an_installation_of_an_earlier_version_gets_the_callouts_keys(tmp_path: 
     added = [purpose for purpose in BrokerKey.Purpose if purpose.startswith("callout")]
     BrokerKey.objects.filter(purpose__in=added).delete()
     before = set(BrokerKey.objects.values_list("public_key", flat=True))
-    keys = actions.ensure_platform_keys()
+    keys = ensure_platform_keys()
     assert set(BrokerKey.objects.values_list("public_key", flat=True)) > before
     config = logins.server_config(server_name="n", port=4222, monitor_port=8222, directory=tmp_path)
     auth = keys[BrokerKey.Purpose.CALLOUT].public_key
@@ -244,7 +243,7 @@ def test_nobody_is_let_in_whose_login_could_not_be_recorded(
     def fail(*_: object) -> None:
         raise RuntimeError("no disk")
 
-    monkeypatch.setattr("tenants.callout.judge.audit.record_many", fail)
+    monkeypatch.setattr("tenants.audit.coalescing.record_events", fail)
     with pytest.raises(RuntimeError):
         gatekeeper.judge([by(device_password)])
     device_password.credential.refresh_from_db()

@@ -10,15 +10,32 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from natsbridge.identity import claims
-from tenants import actions, origin
-from tenants.actions import suspension
+from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.broker import logins
-from tenants.credentials import revocations as credentials
-from tenants.credentials import rotate as rotation
-from tenants.credentials.revocations import Use
+from tenants.broker.accounts import ensure_platform_keys
+from tenants.credentials import revocations as ending
+from tenants.credentials.issue import (
+    issue_device_jwt,
+    issue_device_password,
+    issue_tenant_credential,
+)
+from tenants.credentials.revocations import (
+    end_due_credentials,
+    revoke_credential,
+    revoke_device_credentials,
+)
+from tenants.credentials.rotate import (
+    devices_not_renewing,
+    make_room_for_revocations,
+    rotate_all,
+    rotate_device,
+    rotate_keys,
+    rotate_tenant,
+)
+from tenants.credentials.use import JwtUse, record_jwt_uses, record_password_uses
 from tenants.errors import CredentialRefused, RotationRefused
 from tenants.models import Action, AuditEntry, BrokerKey, Credential, Tenant, User
-from tenants.origin import Origin
+from tenants.origin import Origin, acting
 
 JWT, PASSWORD = Credential.Kind.JWT, Credential.Kind.PASSWORD
 NOTHING, DAY = timedelta(0), timedelta(days=1)
@@ -26,7 +43,7 @@ NOTHING, DAY = timedelta(0), timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def _platform_keys(db: None) -> None:
-    actions.ensure_platform_keys()
+    ensure_platform_keys()
 
 
 @pytest.fixture
@@ -38,7 +55,7 @@ DEVICE = uuid4()
 
 
 def jwt_of(tenant: Tenant, key: str, device: UUID = DEVICE) -> tuple[Credential, dict[str, Any]]:
-    issued = credentials.issue_device_jwt(tenant.pk, device, key)
+    issued = issue_device_jwt(tenant.pk, device, key)
     return issued.credential, claims.decode(issued.secret)
 
 
@@ -48,7 +65,7 @@ def revocations(tenant: Tenant) -> dict[str, int]:
 
 def use(row: Credential) -> None:
     issued_at = int(row.issued_at.timestamp())
-    credentials.record_use([Use(row.public_key, issued_at, timezone.now())])
+    record_jwt_uses([JwtUse(row.public_key, issued_at, timezone.now())])
 
 
 def fresh(row: Credential) -> Credential:
@@ -78,7 +95,7 @@ def test_twice_in_a_second_is_one_credential_and_one_after_a_revocation_is_later
     monkeypatch.setattr(time, "time", lambda: second + 0.5)
     first, said = jwt_of(tenant_a, key)
     assert jwt_of(tenant_a, key) == (first, said)
-    credentials.revoke_device(tenant_a.pk, DEVICE, key, by=None, reason="lost")
+    revoke_device_credentials(tenant_a.pk, DEVICE, key, by=None, reason="lost")
     voided = revocations(tenant_a)[key]
     assert said["iat"] <= voided
     assert jwt_of(tenant_a, key)[1]["iat"] == voided + 1
@@ -88,7 +105,7 @@ def test_a_device_of_an_earlier_release_without_rows_is_voided_by_its_key(
     tenant_a: Tenant, key: str
 ) -> None:
     before = int(time.time())
-    credentials.revoke_device(tenant_a.pk, DEVICE, key, by=None, reason="lost")
+    revoke_device_credentials(tenant_a.pk, DEVICE, key, by=None, reason="lost")
     assert before <= revocations(tenant_a)[key] <= time.time()
 
 
@@ -97,7 +114,7 @@ def test_only_what_could_still_be_valid_is_in_the_revocations(
 ) -> None:
     row, said = jwt_of(tenant_a, key)
     assert revocations(tenant_a) == {}
-    credentials.revoke(row, by=alice, reason="lost")
+    revoke_credential(row, by=alice, reason="lost")
     assert revocations(tenant_a) == {key: said["iat"]}
     assert (fresh(row).ended_by, row.end_reason) == (alice, "lost")
     Credential.objects.update(expires_at=timezone.now())
@@ -110,9 +127,9 @@ def test_so_many_revocations_that_the_claims_would_not_pass_are_one_of_all_users
     monkeypatch.setattr(logins, "MOST_REVOCATIONS", 1)
     for device in (uuid4(), uuid4()):
         key = claims.generate("user").public
-        credentials.revoke_device(tenant_a.pk, device, key, by=None, reason="lost")
+        revoke_device_credentials(tenant_a.pk, device, key, by=None, reason="lost")
     newest = Credential.objects.latest("issued_at").issued_at
-    assert not rotation.make_room(tenant_a), "the key is too young for that"
+    assert not make_room_for_revocations(tenant_a), "the key is too young for that"
     assert revocations(tenant_a) == {"*": int(newest.timestamp())}
 
 
@@ -123,12 +140,12 @@ def test_room_in_the_claims_is_made_by_a_new_key_which_spares_the_tenants_own(
     long_ago = timezone.now() - timedelta(days=2)
     BrokerKey.objects.update(created_at=long_ago)
     held = an_hour_ago(jwt_of(tenant_a, key)[0])
-    own = credentials.issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
+    own = issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
     for device in (uuid4(), uuid4()):
         lost = jwt_of(tenant_a, claims.generate("user").public, device)[0]
-        credentials.revoke(an_hour_ago(lost), by=None, reason="lost")
+        revoke_credential(an_hour_ago(lost), by=None, reason="lost")
     before = logins.tenant_account(tenant_a.pk)
-    assert rotation.make_room(tenant_a)
+    assert make_room_for_revocations(tenant_a)
     after = logins.tenant_account(tenant_a.pk)
     assert (after.device_key == before.device_key, after.tenant_key == before.tenant_key) == (
         False,
@@ -141,10 +158,10 @@ def test_room_in_the_claims_is_made_by_a_new_key_which_spares_the_tenants_own(
 
 
 def test_claims_of_a_suspended_tenant_name_no_revocations(tenant_a: Tenant, key: str) -> None:
-    credentials.revoke(jwt_of(tenant_a, key)[0], by=None, reason="lost")
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    revoke_credential(jwt_of(tenant_a, key)[0], by=None, reason="lost")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     assert revocations(tenant_a) == {}
-    suspension.resume_tenant(tenant_a, by=None)
+    resume_tenant(tenant_a, by=None)
     assert key in revocations(tenant_a)
 
 
@@ -154,21 +171,21 @@ def test_a_revoked_jwt_takes_the_older_ones_of_its_key_with_it_and_no_other(
     older = an_hour_ago(jwt_of(tenant_a, key)[0])
     newest = jwt_of(tenant_a, key)[0]
     others = jwt_of(tenant_a, claims.generate("user").public, uuid4())[0]
-    credentials.revoke(newest, by=None, reason="lost")
+    revoke_credential(newest, by=None, reason="lost")
     assert [fresh(row).end_reason for row in (older, newest, others)] == ["lost", "lost", ""]
 
 
 def test_a_revoked_device_has_one_row_in_the_audit_for_each_jwt(tenant_a: Tenant, key: str) -> None:
     jwt_of(tenant_a, key)
-    credentials.revoke_device(tenant_a.pk, DEVICE, key, by=None, reason="lost")
+    revoke_device_credentials(tenant_a.pk, DEVICE, key, by=None, reason="lost")
     assert AuditEntry.objects.filter(action=Action.CREDENTIAL_REVOKED).count() == 1
 
 
 def test_who_did_it_at_the_command_line_stands_in_the_row(tenant_a: Tenant, key: str) -> None:
     row = jwt_of(tenant_a, key)[0]
-    with origin.acting(Origin(via="command line", name="root")):
-        credentials.revoke(row, by=None, reason="lost")
-        suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    with acting(Origin(via="command line", name="root")):
+        revoke_credential(row, by=None, reason="lost")
+        suspend_tenant(tenant_a, by=None, reason="unpaid")
     assert fresh(row).ended_by_name == "root"
     assert Tenant.objects.get().suspended_by_name == "root"
 
@@ -178,13 +195,13 @@ def test_many_are_ended_and_used_in_few_queries(
 ) -> None:
     devices = [uuid4() for _ in range(50)]
     for device in devices:
-        credentials.issue_device_password(tenant_a.pk, device)
-    newer = [credentials.issue_device_password(tenant_a.pk, each).credential for each in devices]
+        issue_device_password(tenant_a.pk, device)
+    newer = [issue_device_password(tenant_a.pk, each).credential for each in devices]
     with django_assert_max_num_queries(15):
-        credentials.record_password_use(newer)
+        record_password_uses(newer)
     assert Credential.objects.filter(end_reason="a newer one is in use").count() == 50
     with django_assert_max_num_queries(25):
-        credentials.rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=None)
+        rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=None)
     assert Credential.objects.live().count() == 1
 
 
@@ -195,13 +212,13 @@ def test_logins_of_the_same_devices_at_once_do_not_wait_for_each_other_in_a_circ
     devices = [uuid4(), uuid4()]
     for _ in range(10):
         (a, a2), (b, b2) = (
-            [credentials.issue_device_password(tenant_a.pk, each).credential for _ in range(2)]
+            [issue_device_password(tenant_a.pk, each).credential for _ in range(2)]
             for each in devices
         )
 
         def use_them(rows: list[Credential]) -> None:
             try:
-                credentials.record_password_use(rows)
+                record_password_uses(rows)
             finally:
                 connection.close()
 
@@ -212,7 +229,7 @@ def test_logins_of_the_same_devices_at_once_do_not_wait_for_each_other_in_a_circ
 
 def test_rows_of_a_device_are_bounded_and_what_voids_stays(tenant_a: Tenant, key: str) -> None:
     voided, said = jwt_of(tenant_a, key)
-    credentials.revoke(voided, by=None, reason="lost")
+    revoke_credential(voided, by=None, reason="lost")
     for _ in range(30):
         Credential.objects.exclude(pk=voided.pk).update(ends_at=timezone.now() + DAY)
         jwt_of(tenant_a, key)
@@ -221,14 +238,14 @@ def test_rows_of_a_device_are_bounded_and_what_voids_stays(tenant_a: Tenant, key
 
 
 def test_a_password_is_hashed_and_ends_those_before_it_when_it_is_used(tenant_a: Tenant) -> None:
-    old = credentials.issue_device_password(tenant_a.pk, DEVICE)
-    new = credentials.issue_device_password(tenant_a.pk, DEVICE)
-    others = credentials.issue_tenant_credential(tenant_a, kind=PASSWORD, by=None)
+    old = issue_device_password(tenant_a.pk, DEVICE)
+    new = issue_device_password(tenant_a.pk, DEVICE)
+    others = issue_tenant_credential(tenant_a, kind=PASSWORD, by=None)
     assert len(new.secret) == 32
     assert new.secret.isalnum()
     assert new.secret not in str(Credential.objects.values())
     assert Credential.objects.live().count() == 3
-    credentials.record_password_use([new.credential])
+    record_password_uses([new.credential])
     assert fresh(old.credential).end_reason == "a newer one is in use"
     assert fresh(new.credential).first_used_at is not None
     assert fresh(others.credential).ended_at is None
@@ -237,10 +254,10 @@ def test_a_password_is_hashed_and_ends_those_before_it_when_it_is_used(tenant_a:
 def test_passwords_that_nobody_uses_do_not_pile_up_and_the_one_in_use_stays(
     tenant_a: Tenant,
 ) -> None:
-    used = credentials.issue_device_password(tenant_a.pk, DEVICE).credential
-    credentials.record_password_use([used])
+    used = issue_device_password(tenant_a.pk, DEVICE).credential
+    record_password_uses([used])
     for _ in range(10):
-        credentials.issue_device_password(tenant_a.pk, DEVICE)
+        issue_device_password(tenant_a.pk, DEVICE)
     live = Credential.objects.live()
     assert live.count() == 5
     assert used in live
@@ -251,43 +268,43 @@ def test_passwords_that_nobody_uses_do_not_pile_up_and_the_one_in_use_stays(
 def test_a_password_that_was_ended_during_its_login_wakes_the_provisioner_again(
     tenant_a: Tenant,
 ) -> None:
-    issued = credentials.issue_device_password(tenant_a.pk, DEVICE)
-    credentials.revoke(issued.credential, by=None, reason="lost")
+    issued = issue_device_password(tenant_a.pk, DEVICE)
+    revoke_credential(issued.credential, by=None, reason="lost")
     wanted_at = tenant_a.broker_account.wanted_at
-    credentials.record_password_use([issued.credential])
+    record_password_uses([issued.credential])
     tenant_a.broker_account.refresh_from_db()
     assert tenant_a.broker_account.wanted_at > wanted_at
 
 
 def test_a_suspended_tenant_gets_none_of_any_kind(tenant_a: Tenant, key: str) -> None:
-    suspension.suspend_tenant(tenant_a, by=None, reason="unpaid")
+    suspend_tenant(tenant_a, by=None, reason="unpaid")
     with pytest.raises(CredentialRefused):
         jwt_of(tenant_a, key)
     with pytest.raises(CredentialRefused):
-        credentials.issue_device_password(tenant_a.pk, DEVICE)
+        issue_device_password(tenant_a.pk, DEVICE)
     for kind in Credential.Kind:
         with pytest.raises(CredentialRefused):
-            credentials.issue_tenant_credential(tenant_a, kind=kind, by=None)
+            issue_tenant_credential(tenant_a, kind=kind, by=None)
     assert logins.tenant_account(tenant_a.pk).limits.connections == 0
-    suspension.resume_tenant(tenant_a, by=None)
+    resume_tenant(tenant_a, by=None)
     assert jwt_of(tenant_a, key)
 
 
 @pytest.mark.parametrize("kind", Credential.Kind)
 def test_a_rotation_ends_the_old_one_after_its_overlap(tenant_a: Tenant, kind: str) -> None:
-    old = credentials.issue_tenant_credential(tenant_a, kind=kind, by=None).credential
+    old = issue_tenant_credential(tenant_a, kind=kind, by=None).credential
     before = timezone.now()
     rotate(tenant_a, old, kind=kind)
     assert before + DAY <= fresh(old).ends_at <= timezone.now() + DAY
     assert old in Credential.objects.live()
-    assert credentials.end_due() == 0
+    assert end_due_credentials() == 0
     Credential.objects.filter(pk=old.pk).update(ends_at=timezone.now())
-    assert credentials.end_due() == 1
+    assert end_due_credentials() == 1
     assert fresh(old).end_reason == "the overlap of its rotation is over"
 
 
 def test_a_rotation_ends_the_old_one_early_once_the_new_one_is_in_use(tenant_a: Tenant) -> None:
-    old = credentials.issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
+    old = issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
     new = rotate(tenant_a, old)
     use(old)
     assert fresh(old).ended_at is None
@@ -299,7 +316,7 @@ def test_a_rotation_ends_the_old_one_early_once_the_new_one_is_in_use(tenant_a: 
 def rotate(
     tenant: Tenant, replaces: Credential | None, *, overlap: timedelta = DAY, kind: str = JWT
 ) -> Credential:
-    issued = credentials.rotate_tenant(
+    issued = rotate_tenant(
         tenant, by=None, overlap=overlap, kind=Credential.Kind(kind), replaces=replaces
     )
     return issued.credential
@@ -348,10 +365,10 @@ def test_of_two_rotations_at_once_one_wins_and_the_other_is_told(tenant_a: Tenan
 
 
 def test_a_devices_rotation_marks_what_it_holds_recorded_or_not(tenant_a: Tenant, key: str) -> None:
-    credentials.rotate_device(tenant_a.pk, DEVICE, by=None, overlap=DAY, nkey_public=key)
+    rotate_device(tenant_a.pk, DEVICE, by=None, overlap=DAY, nkey_public=key)
     (old,) = Credential.objects.all()
     with pytest.raises(RotationRefused):
-        credentials.rotate_device(tenant_a.pk, DEVICE, by=None, overlap=DAY, nkey_public=key)
+        rotate_device(tenant_a.pk, DEVICE, by=None, overlap=DAY, nkey_public=key)
     new, said = jwt_of(tenant_a, key)
     assert said["iat"] > old.issued_at.timestamp()
     use(new)
@@ -362,17 +379,17 @@ def test_a_device_that_cannot_be_told_is_not_locked_out_by_a_rotation_of_all(
     tenant_a: Tenant, key: str
 ) -> None:
     by_password = uuid4()
-    password = credentials.issue_device_password(tenant_a.pk, by_password).credential
+    password = issue_device_password(tenant_a.pk, by_password).credential
     jwt = jwt_of(tenant_a, key)[0]
-    assert set(credentials.not_told(tenant_a)) == {by_password, DEVICE}
-    credentials.rotate_all(tenant_a, by=None, overlap=DAY, kind=JWT, replaces=None)
+    assert set(devices_not_renewing(tenant_a)) == {by_password, DEVICE}
+    rotate_all(tenant_a, by=None, overlap=DAY, kind=JWT, replaces=None)
     assert fresh(password).ends_at is None
     assert fresh(jwt).ends_at == jwt.expires_at
     use(jwt_of(tenant_a, key)[0])
     assert fresh(jwt).ended_at
     with pytest.raises(RotationRefused, match="locked out"):
-        credentials.rotate_device(tenant_a.pk, by_password, by=None, overlap=DAY)
-    credentials.rotate_device(tenant_a.pk, by_password, by=None, overlap=NOTHING)
+        rotate_device(tenant_a.pk, by_password, by=None, overlap=DAY)
+    rotate_device(tenant_a.pk, by_password, by=None, overlap=NOTHING)
     assert fresh(password).ended_at
 
 
@@ -381,16 +398,16 @@ def test_who_rotates_all_what_somebody_else_has_rotated_is_told(tenant_a: Tenant
     newer = rotate(tenant_a, seen, overlap=NOTHING)
     for old, words in ((seen, "Somebody else"), (None, "There is one already")):
         with pytest.raises(RotationRefused, match=words):
-            credentials.rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=old)
-    credentials.rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=newer)
+            rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=old)
+    rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=newer)
 
 
 def test_all_of_a_tenants_are_rotated_together_and_no_other_tenants(
     tenant_a: Tenant, tenant_b: Tenant, key: str
 ) -> None:
     mine, theirs = jwt_of(tenant_a, key)[0], jwt_of(tenant_b, "U" + key[1:], uuid4())[0]
-    own = credentials.issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
-    issued = credentials.rotate_all(tenant_a, by=None, overlap=DAY, kind=JWT, replaces=own)
+    own = issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
+    issued = rotate_all(tenant_a, by=None, overlap=DAY, kind=JWT, replaces=own)
     assert fresh(mine).ends_at
     assert fresh(own).ends_at
     assert fresh(theirs).ends_at is None
@@ -400,11 +417,11 @@ def test_all_of_a_tenants_are_rotated_together_and_no_other_tenants(
 def test_devices_whose_overlap_ends_together_end_some_at_a_time(
     tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "ENDED_AT_ONCE", 2)
+    monkeypatch.setattr(ending, "ENDED_AT_ONCE", 2)
     for _ in range(3):
         jwt_of(tenant_a, claims.generate("user").public, uuid4())
     Credential.objects.update(ends_at=timezone.now())
-    assert [credentials.end_due() for _ in range(3)] == [2, 1, 0]
+    assert [end_due_credentials() for _ in range(3)] == [2, 1, 0]
 
 
 def test_new_signing_keys_stand_beside_the_old_ones_until_these_retire(
@@ -412,7 +429,7 @@ def test_new_signing_keys_stand_beside_the_old_ones_until_these_retire(
 ) -> None:
     held = jwt_of(tenant_a, key)[0]
     before = logins.tenant_account(tenant_a.pk)
-    credentials.rotate_keys(tenant_a, by=None, overlap=DAY)
+    rotate_keys(tenant_a, by=None, overlap=DAY)
     during = logins.tenant_account(tenant_a.pk)
     assert during.device_key != before.device_key
     assert during.retiring_device_keys == (before.device_key,)
@@ -420,13 +437,13 @@ def test_new_signing_keys_stand_beside_the_old_ones_until_these_retire(
     assert fresh(held).ends_at
     assert jwt_of(tenant_a, key)[1]["iss"] == during.device_key
     with pytest.raises(RotationRefused):
-        credentials.rotate_keys(tenant_a, by=None, overlap=DAY)
+        rotate_keys(tenant_a, by=None, overlap=DAY)
     # What follows the tenant's own credential is no second rotation.
-    own = credentials.issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
+    own = issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
     Credential.objects.filter(pk=own.pk).update(ends_at=timezone.now() + DAY)
     assert rotate(tenant_a, own)
     BrokerKey.objects.exclude(retires_at=None).update(retires_at=timezone.now())
-    credentials.end_due()
+    end_due_credentials()
     after = logins.tenant_account(tenant_a.pk)
     assert (after.device_key, after.retiring_device_keys) == (during.device_key, ())
     assert not BrokerKey.objects.filter(public_key=before.device_key).exists()
@@ -434,10 +451,10 @@ def test_new_signing_keys_stand_beside_the_old_ones_until_these_retire(
 
 def test_each_step_is_audited_with_no_secret(tenant_a: Tenant, key: str, alice: User) -> None:
     row, _ = jwt_of(tenant_a, key)
-    issued = credentials.issue_tenant_credential(tenant_a, kind=PASSWORD, by=alice)
-    credentials.rotate_device(tenant_a.pk, DEVICE, by=alice, overlap=DAY)
-    credentials.revoke(row, by=alice, reason="lost")
-    credentials.revoke(row, by=alice, reason="again")
+    issued = issue_tenant_credential(tenant_a, kind=PASSWORD, by=alice)
+    rotate_device(tenant_a.pk, DEVICE, by=alice, overlap=DAY)
+    revoke_credential(row, by=alice, reason="lost")
+    revoke_credential(row, by=alice, reason="again")
     entries = AuditEntry.objects.filter(action__startswith="credential").order_by("id")
     assert [(entry.action, entry.actor) for entry in entries] == [
         (Action.CREDENTIAL_ISSUED, f"device_{DEVICE}"),
@@ -457,7 +474,7 @@ def test_a_use_that_came_late_or_of_no_known_jwt_does_no_harm(tenant_a: Tenant, 
     last = fresh(row).last_used_at
     long_ago = datetime(2026, 1, 1, tzinfo=UTC)
     issued_at = int(row.issued_at.timestamp())
-    credentials.record_use(
-        [Use(key, issued_at, long_ago), Use(key, 5, long_ago), Use("U", 5, last)]
+    record_jwt_uses(
+        [JwtUse(key, issued_at, long_ago), JwtUse(key, 5, long_ago), JwtUse("U", 5, last)]
     )
     assert fresh(row).last_used_at == last

@@ -11,8 +11,9 @@ from rest_framework.test import APIClient
 
 from devices.models import Device
 from natsbridge.retention.engine import prune, retention
-from tenants import actions
 from tenants.actions import web_sessions
+from tenants.actions.keys import create_api_token
+from tenants.actions.people import change_person
 from tenants.models import Action, ApiToken, AuditEntry, Role, User, WebSession
 from tenants.rules.user_agents import describe
 from tests.support.people import logged_in
@@ -122,13 +123,13 @@ def test_an_admins_new_password_and_deactivation_end_the_persons_sessions(bob: U
     client = logged_in(bob)
     assert is_in(client)
     bob.set_password(NEW)
-    actions.change_person(bob, by=root)
+    change_person(bob, by=root)
     assert not is_in(client)
     assert not Session.objects.exists()
     client.force_login(bob)
     assert is_in(client)
     bob.is_active = False
-    actions.change_person(bob, by=root)
+    change_person(bob, by=root)
     assert not Session.objects.exists()
     assert not is_in(client)
 
@@ -197,7 +198,7 @@ def test_alice_may_choose_each_role(as_alice: Client) -> None:
 
 
 def test_charlie_reaches_nothing_of_bobs(as_charlie: Client, as_bob: Client, bob: User) -> None:
-    token, _ = actions.create_api_token(bob, name="bobs", role=Role.VIEWER, expires_at=None)
+    token, _ = create_api_token(bob, name="bobs", role=Role.VIEWER, expires_at=None)
     made = as_bob.post(NEW_TOKEN, {"name": "new", "role": "viewer", "days": "30"})
     session = WebSession.objects.get(user=bob)
     for path in (f"/account/tokens/{token.pk}/revoke/", f"/account/sessions/{session.pk}/end/"):
@@ -274,7 +275,7 @@ def test_what_is_left_of_ended_sessions_is_pruned(as_bob: Client, as_alice: Clie
 
 def test_many_tokens_and_sessions_are_paged(bob: User) -> None:
     for number in range(11):
-        actions.create_api_token(bob, name=f"t{number:02}", role=Role.VIEWER, expires_at=None)
+        create_api_token(bob, name=f"t{number:02}", role=Role.VIEWER, expires_at=None)
         client = from_browser(bob, f"agent {number:02}", "203.0.113.7")
     first, second = text(client), text(client, "/account/?tokens=2&sessions=2")
     assert "10 of 11 tokens" in first

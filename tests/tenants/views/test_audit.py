@@ -11,9 +11,8 @@ from devices.enrolment.credentials import delete_devices, revoke_device
 from devices.models import Device
 from tenants.actions.keys import create_api_token, revoke_api_token
 from tenants.actions.people import create_person, delete_person
-from tenants.audit import writer as audit
-from tenants.audit.writer import Actor
-from tenants.credentials.revocations import issue_device_password, issue_tenant_credential
+from tenants.audit.writer import Actor, device_actor, record_action
+from tenants.credentials.issue import issue_device_password, issue_tenant_credential
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Role, Tenant, User
 from tests.tenants.api.test_audit import content
 
@@ -56,7 +55,7 @@ def test_it_is_for_admins_only(client: Client, bob: User, page: str) -> None:
 
 def test_markup_in_what_others_typed_is_only_text(as_alice: Client, tenant_a: Tenant) -> None:
     evil = "<script>alert(1)</script>"
-    audit.record(
+    record_action(
         Action.BROKER_REFUSED,
         tenant=tenant_a.pk,
         by=Actor(ActorKind.UNKNOWN, evil),
@@ -91,7 +90,7 @@ def test_a_device_that_is_gone_keeps_its_name(
 
 def test_who_was_refused_is_not_who_it_said_it_was(as_alice: Client, device_a: Device) -> None:
     name = f"device_{device_a.pk}"
-    audit.record(
+    record_action(
         Action.BROKER_REFUSED,
         tenant=device_a.tenant_id,
         by=Actor(ActorKind.UNKNOWN, name),
@@ -112,8 +111,8 @@ def test_the_page_asks_no_more_for_more_entries(
     as_alice: Client, tenant_a: Tenant, django_assert_max_num_queries: Any
 ) -> None:
     for _ in range(40):
-        device = audit.device_actor(uuid4())
-        audit.record(Action.DEVICE_UPGRADED, tenant=tenant_a.pk, by=device, device=uuid4())
+        device = device_actor(uuid4())
+        record_action(Action.DEVICE_UPGRADED, tenant=tenant_a.pk, by=device, device=uuid4())
     with django_assert_max_num_queries(16):
         assert len(as_alice.get(PAGE).context["rows"]) >= 40
 
@@ -121,7 +120,7 @@ def test_the_page_asks_no_more_for_more_entries(
 def test_it_pages_and_filters(as_alice: Client, tenant_a: Tenant) -> None:
     for number in range(60):
         by = Actor(ActorKind.UNKNOWN, f"eve {number}")
-        audit.record(Action.BROKER_REFUSED, tenant=tenant_a.pk, by=by)
+        record_action(Action.BROKER_REFUSED, tenant=tenant_a.pk, by=by)
     query = {"action": "broker.refused"}
     first = as_alice.get(PAGE, query)
     assert len(first.context["rows"]) == 50

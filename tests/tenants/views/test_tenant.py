@@ -5,9 +5,9 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from devices.models import Device
-from tenants import actions
-from tenants.actions import suspension
-from tenants.credentials import revocations
+from tenants.actions.suspension import suspend_tenant
+from tenants.broker.accounts import record_provisioning_failed
+from tenants.credentials.issue import issue_device_password
 from tenants.models import BrokerKey, Credential, Role, Tenant, User, hash_token
 from tests.support.people import fetches_when_told, person, shown
 
@@ -135,7 +135,7 @@ def test_the_new_credentials_page_says_when_the_old_one_ends(
 def test_devices_whose_agents_cannot_be_told_are_named_before_all_is_rotated(
     as_alice: Client, device_a: Device
 ) -> None:
-    revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issue_device_password(device_a.tenant_id, device_a.pk)
     rotate = path(device_a.tenant, "rotate/")
     assert "Not those of 1 device (anna-laptop)" in as_alice.get(rotate).content.decode()
     fetches_when_told(device_a)
@@ -158,7 +158,7 @@ def test_of_two_who_rotate_at_once_one_is_told(
 def test_those_of_the_devices_are_rotated_when_that_is_asked_for(
     as_alice: Client, device_a: Device
 ) -> None:
-    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = issue_device_password(device_a.tenant_id, device_a.pk)
     rotated(as_alice, device_a.tenant)
     assert Credential.objects.get(pk=issued.credential.pk).ends_at is None
     rotated(as_alice, device_a.tenant, overlap="0", every_device="on")
@@ -185,7 +185,7 @@ def test_a_credential_is_revoked_with_a_reason(
 def test_a_devices_credential_is_not_reached_as_the_tenants(
     as_alice: Client, device_a: Device
 ) -> None:
-    issued = revocations.issue_device_password(device_a.tenant_id, device_a.pk)
+    issued = issue_device_password(device_a.tenant_id, device_a.pk)
     revoke = path(device_a.tenant, f"credentials/{issued.credential.pk}/revoke/")
     assert as_alice.get(revoke).status_code == 404
 
@@ -200,9 +200,9 @@ def test_the_signing_keys_are_rotated(as_alice: Client, tenant_a: Tenant) -> Non
 
 def test_a_tenants_page_says_how_it_stands(as_alice: Client, tenant_a: Tenant, bob: User) -> None:
     assert b"A change waits to be pushed." in as_alice.get(path(tenant_a)).content
-    actions.record_provisioning_failed(tenant_a, "no disk left")
+    record_provisioning_failed(tenant_a, "no disk left")
     assert b"no disk left" in as_alice.get(path(tenant_a)).content
-    suspension.suspend_tenant(tenant_a, by=bob, reason="the invoice")
+    suspend_tenant(tenant_a, by=bob, reason="the invoice")
     page = as_alice.get(path(tenant_a)).content.decode()
     assert "Acme is suspended" in page
     assert "Suspended by bob" in page

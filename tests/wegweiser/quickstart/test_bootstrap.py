@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from django.db import transaction
 
-from tenants import actions
+from tenants.actions.keys import find_enrollment_key, revoke_api_token, revoke_enrollment_key
 from tenants.models import ApiToken, EnrollmentKey, Membership, Role, Tenant, User
 from wegweiser.quickstart import bootstrap as module
 from wegweiser.quickstart.bootstrap import bootstrap
@@ -23,7 +23,7 @@ def test_the_first_run_makes_an_administrator_with_a_tenant_and_keys(tmp_path: P
     assert (str(membership.tenant_id), membership.role) == (accounts.tenant_uuid, Role.ADMIN)
     group = membership.tenant.groups.get()
     assert str(group.uuid) == accounts.group_uuid
-    assert actions.find_enrollment_key(accounts.enrollment_key, group.uuid)
+    assert find_enrollment_key(accounts.enrollment_key, group.uuid)
     assert Accounts.of_home(tmp_path) == accounts
 
 
@@ -47,15 +47,13 @@ def test_a_password_that_the_person_has_changed_is_left_alone_and_not_told(
 
 def test_revoked_keys_are_replaced(tmp_path: Path) -> None:
     first = bootstrap(tmp_path)
-    actions.revoke_enrollment_key(EnrollmentKey.objects.get())
-    actions.revoke_api_token(ApiToken.objects.get())
+    revoke_enrollment_key(EnrollmentKey.objects.get())
+    revoke_api_token(ApiToken.objects.get())
     second = bootstrap(tmp_path)
     assert second == replace(
         first, api_token=second.api_token, enrollment_key=second.enrollment_key
     )
-    assert actions.find_enrollment_key(
-        second.enrollment_key, Tenant.objects.get().groups.get().uuid
-    )
+    assert find_enrollment_key(second.enrollment_key, Tenant.objects.get().groups.get().uuid)
     assert second.api_token != first.api_token
 
 

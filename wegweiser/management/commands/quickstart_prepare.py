@@ -10,8 +10,8 @@ from django.core.management import call_command
 
 from natsbridge.management.base import PlainCommand
 from natsbridge.server.config import render
-from tenants.actions import ensure_platform_keys
 from tenants.broker import logins
+from tenants.broker.accounts import ensure_platform_keys
 from wegweiser.quickstart.bootstrap import bootstrap
 from wegweiser.quickstart.processes import LOG_LIMIT, Directories
 
