@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from natsbridge.protocol.text import spell_out_marks
+from natsbridge.protocol.escaping import escape_marks
 
 
 class DirectionMarksMiddleware:
@@ -17,7 +17,7 @@ class DirectionMarksMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
         if isinstance(response, HttpResponse) and _is_page(response):
-            response.content = spell_out_marks(response.content)
+            response.content = escape_marks(response.content)
         return response
 
 

@@ -3,7 +3,7 @@
 from structlog.dev import ConsoleRenderer
 from structlog.typing import EventDict, WrappedLogger
 
-from natsbridge.protocol.text import one_line, plain
+from natsbridge.protocol.escaping import one_line, plain
 
 # Lines of a traceback stand in from the left, where each event begins: an error's own text, which
 # may have several lines, cannot pass for another event.

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from devices.models import Device
 from natsbridge.protocol.broker_events import BrokerConnection, Offer
-from natsbridge.protocol.subjects import NOBODY
+from natsbridge.protocol.subjects import UNAUTHENTICATED
 from tenants.callout.refusals import RefusedLogins
 from tenants.callout.rules import Refusal
 from tenants.models import BrokerKey, Credential
@@ -81,7 +81,9 @@ def _refusal(
     else:
         return Refusal("unknown JWT", event.reason, event.address)
     # The server counts an account's connections only when it knows who wants in.
-    proven = event.user.account != NOBODY and tenants.get(event.user.account) == owner.tenant
+    proven = (
+        event.user.account != UNAUTHENTICATED and tenants.get(event.user.account) == owner.tenant
+    )
     reason = event.reason if proven else _cause(offer, owner, rows, signer) or event.reason
     return Refusal(owner.username, reason, event.address, owner.tenant, owner.device, proven=proven)
 

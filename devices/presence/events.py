@@ -79,10 +79,10 @@ def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
             event = broker_events.read_event(message.subject, message.data)
         except MalformedMessage as error:
             # Whoever is nobody's shall fill nothing.
-            if not broker_events.is_of_nobody(message.subject):
+            if not broker_events.is_unauthenticated(message.subject):
                 rejected.append(Rejection(message, error.reason, str(error)))
         else:
-            if not event.was_nobody:
+            if not event.never_logged_in:
                 events.append((message, event))
     owners = owners_of(event.user for _, event in events)
     events = [(message, owners.explained(event)) for message, event in events]

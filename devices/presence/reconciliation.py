@@ -16,7 +16,7 @@ from devices.presence import sessions
 from devices.presence.events import device_sessions, owners_of
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
-from natsbridge.protocol.broker_events import ConnectionList
+from natsbridge.protocol.connection_lists import ConnectionList
 
 _BATCH = 500
 

@@ -108,14 +108,14 @@ class Reconciler:
                 log.info("claims of a platform account updated")
 
     async def _compare(self, worker: Worker, client: Client) -> None:
-        parts = await system_account.everybody(client)
+        parts = await system_account.all_connections(client)
         first = await worker.run(reconciliation.take_in, parts)
         if client is not self._compared:
             await worker.run(sessions.postpone)
         second = first
         if first.missing or first.gone:
             await asyncio.sleep(SECOND_LOOK_SECONDS)
-            parts = await system_account.everybody(client)
+            parts = await system_account.all_connections(client)
             second = await worker.run(reconciliation.take_in, parts)
         ended = await worker.run(reconciliation.conclude, first, second, parts)
         self._runtime.counters["presence.ended_by_list"] += ended

@@ -20,7 +20,7 @@ from unfold.decorators import action
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
 from natsbridge.dead_letters import store
 from natsbridge.models import DeadLetter
-from natsbridge.protocol.text import readable
+from natsbridge.protocol.hexdump import readable
 
 State = DeadLetter.State
 STATE_KINDS = {State.WAITING: "warning", State.REPLAYED: "success", State.DISCARDED: ""}

@@ -20,12 +20,8 @@ from nats.aio.subscription import Subscription
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused
 from natsbridge.identity.claims import decode
 from natsbridge.jetstream.streams import Found
-from natsbridge.protocol.broker_events import (
-    BrokerConnection,
-    ConnectionList,
-    read_listing,
-    read_traffic,
-)
+from natsbridge.protocol.broker_events import BrokerConnection
+from natsbridge.protocol.connection_lists import ConnectionList, read_listing, read_traffic
 from natsbridge.rules.metering import ConnectionKey, Traffic
 
 _ANSWER_SECONDS = 5.0
@@ -154,7 +150,7 @@ async def connections(
     return list(found.values())
 
 
-async def everybody(system: Client, *, page: int = _CONNECTIONS_PAGE) -> list[ConnectionList]:
+async def all_connections(system: Client, *, page: int = _CONNECTIONS_PAGE) -> list[ConnectionList]:
     """What every server says of its connections, of all accounts, in parts. Raises
     BrokerUnavailable unless every server that is up answers, and MalformedMessage."""
     query = {"auth": True, "limit": page}

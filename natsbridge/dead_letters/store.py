@@ -15,7 +15,7 @@ from natsbridge.models import DeadLetter
 from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol import dead_letter, subjects
 from natsbridge.protocol.envelope import RawMessage
-from natsbridge.protocol.text import storable
+from natsbridge.protocol.storable import storable
 from natsbridge.registry import Rejection
 from natsbridge.runtime import DATABASE_AWAY
 

@@ -4,7 +4,7 @@ from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand, OutputWrapper
 
-from natsbridge.protocol.text import plain
+from natsbridge.protocol.escaping import plain
 
 
 class PlainOutput(OutputWrapper):

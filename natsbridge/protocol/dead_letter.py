@@ -1,7 +1,7 @@
-"""Pure: a message that could not be used, as it lies in the dead-letter queue.
+"""Pack and unpack dead letters, as the dead-letter queue stores them.
 
-One line of JSON says where it came from and why it is there; behind it comes the body as it was.
-Headers of the original are in the JSON too: the broker would act on some of them.
+A dead letter is one line of JSON, the label, followed by the original body. The label also has the
+original headers, since the broker would act on some of them.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ import msgspec
 
 from natsbridge.errors import MalformedMessage
 from natsbridge.protocol.envelope import RawMessage
-from natsbridge.protocol.text import storable
+from natsbridge.protocol.storable import storable
 
 _DETAIL_CHARACTERS = 16_000
 _HEADER_BYTES = 32_000
@@ -19,8 +19,11 @@ _SUBJECT_CHARACTERS = 512
 
 
 class Label(msgspec.Struct, frozen=True):
-    """`source` is the part of the subscriber that could not use it, `attempts` how often it was
-    tried. `whole_size` is what the body had where only its beginning found room, and else 0."""
+    """Where a dead letter came from, and why it could not be used.
+
+    `source` is the part of the subscriber that rejected it after so many `attempts`. `whole_size`
+    is the size of a body that was cut, and 0 for one that is complete.
+    """
 
     source: str
     subject: str
@@ -38,7 +41,7 @@ _label = msgspec.json.Decoder(Label)
 def pack(
     message: RawMessage, *, source: str, reason: str, detail: str, attempts: int, room: int
 ) -> bytes:
-    """Not longer than `room`, the most that the server takes."""
+    """Return the packed dead letter, the body cut so that it is no longer than `room` bytes."""
     label = Label(
         source=source,
         subject=storable(message.subject)[:_SUBJECT_CHARACTERS],
@@ -57,12 +60,12 @@ def pack(
 
 
 def unpack(data: bytes) -> tuple[Label, bytes]:
-    """Raises MalformedMessage."""
+    """Return the label and the body, or raise MalformedMessage."""
     line, _, body = data.partition(b"\n")
     try:
         return _label.decode(line), body
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedMessage(f"No dead letter: {error}", reason="unreadable") from error
+        raise MalformedMessage(f"Not a dead letter: {error}", reason="unreadable") from error
 
 
 def _headers(message: RawMessage) -> dict[str, str]:

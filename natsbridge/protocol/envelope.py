@@ -1,6 +1,6 @@
-"""Pure: what agents send, from bytes to a typed message, or MalformedMessage with the reason.
+"""Decode what agents send, from bytes to a typed message.
 
-The body formats are those of the agents in use: bare, or wrapped as
+Agents send a body either bare or wrapped, as
 `{tenant_uuid, device_uuid, message_type, payload, timestamp, message_id}`.
 """
 
@@ -23,27 +23,31 @@ from natsbridge.protocol.kinds import (
     MessageKind,
     Metric,
 )
-from natsbridge.protocol.text import storable_json
+from natsbridge.protocol.storable import storable_json
 
 MAX_DEPTH = 100
-# Epoch seconds until the year 5138; anything larger is epoch milliseconds.
+# A number below this is epoch seconds (until the year 5138), any other is epoch milliseconds.
 _SECONDS_BELOW = 100_000_000_000
 _LATEST = 253_402_300_799  # the last second of the year 9999
-# Possessive, so that a string without an end is looked at once: it swallows the rest.
+# Possessive, so that a string without an end is scanned only once: it matches all the rest.
 _ALL_BUT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[^\[\]{}"]+', re.DOTALL)
-# Postgres writes a number out: `1e308` takes fifty times its room there. Any `float` of 32 bits
-# is in bounds.
+# Postgres stores every digit of a number, so `1e308` takes fifty times its size there. Any 32-bit
+# float is within these bounds.
 _LARGEST = 1e40
 _SMALLEST = 1e-40
 _UNUSUAL_NUMBER = re.compile(rb"[:\[,]\s*+-?(?:[0-9]{20}|[0-9.]++[eE][+-]?[0-9]{2})")
-# What such a number looks like, seen with half closed eyes: quicker than to search for it.
+# A cheap filter first: with every digit turned into 0, only a body that contains one of these two
+# strings pays for the regular expression.
 _BLURRED = bytes.maketrans(b"0123456789+-E", b"000000000000e")
 _BLURRED_EXPONENT, _BLURRED_INTEGER = b"0e00", b"0" * 20
 
 
 class RawMessage(NamedTuple):
-    """A message as it arrived. `received_at` is the server's clock, `sequence` its number in its
-    stream; 0 for a live one."""
+    """A message as it arrived.
+
+    `received_at` is by the server's clock. `sequence` is the message's number in its stream, or 0
+    for a live message.
+    """
 
     subject: str
     data: bytes
@@ -54,15 +58,14 @@ class RawMessage(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """In the place of a body that was refused: all that is left is who sent it, and when."""
+    """Takes the place of a body that was rejected, for handlers that need only sender and time."""
 
     reason: str
     detail: str
 
 
 class Message(NamedTuple):
-    """A durable message whose subject could be read, and its body, but where its handler takes
-    unreadable ones too."""
+    """A durable message with its subject parsed and its body decoded."""
 
     account: str
     tenant: UUID
@@ -73,7 +76,7 @@ class Message(NamedTuple):
 
 
 class _Claims(msgspec.Struct, frozen=True):
-    """The parts by which a wrapper is known, and an identity claimed."""
+    """The fields that identify a wrapped body, and the sender that a body claims."""
 
     payload: msgspec.Raw = msgspec.Raw()
     message_type: Any = None
@@ -82,7 +85,7 @@ class _Claims(msgspec.Struct, frozen=True):
 
 
 class _Reader:
-    """Decodes the bodies of one kind; most fit its type, `read_leniently` takes the others."""
+    """Decodes the bodies of one kind: first to its type, and where that fails leniently."""
 
     def __init__(self, kind: MessageKind) -> None:
         self._decoder = msgspec.json.Decoder(kind.body)
@@ -103,25 +106,30 @@ _readers = {kind.name: _Reader(kind) for kind in KINDS if not kind.alias_of}
 
 
 def decode(kind: str, data: bytes, *, tenant: UUID, device: UUID) -> Body:
-    """The body of a durable message. Raises MalformedMessage."""
+    """Return the body of a durable message. Raise MalformedMessage if it cannot be used."""
     body: Body = _decode(_readers[kind], data, tenant=tenant, device=device)
-    # As a NUL is spelt, and a harmless backslash before "u0000".
+    # A NUL, or a harmless backslash before "u0000".
     if b"\\u0000" in data:
         body = msgspec.convert(storable_json(msgspec.to_builtins(body)), type=type(body))
     return body
 
 
 def decode_metric(data: bytes, *, device: UUID) -> tuple[float, int | None]:
-    """Value and epoch milliseconds (None where the agent gave no time). Raises MalformedMessage."""
+    """Return the value and its epoch milliseconds, which are None if the agent gave no time.
+
+    Raise MalformedMessage if the point cannot be used.
+    """
     metric: Metric = _decode(_readers[METRIC.name], data, tenant=None, device=device)
     if not math.isfinite(metric.value):
-        raise MalformedMessage("The value is not finite.", reason="not_finite")
+        raise MalformedMessage(
+            f"The value is not a finite number: {metric.value}.", reason="not_finite"
+        )
     moment = timestamp(metric.timestamp, metric.timestamp_ms)
     return metric.value, None if moment is None else round(moment.timestamp() * 1000)
 
 
 def timestamp(seconds: float | None, milliseconds: float | None = None) -> datetime | None:
-    """UTC, from epoch seconds or milliseconds in either field; None for what is not a time."""
+    """Return a time in UTC from epoch seconds or milliseconds in either field, None if invalid."""
     value = seconds if milliseconds is None else milliseconds
     if value is None:
         return None
@@ -145,7 +153,9 @@ def _decode(reader: _Reader, data: bytes, *, tenant: UUID | None, device: UUID) 
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedMessage(str(error), reason="malformed_json") from error
     except RecursionError as error:
-        raise MalformedMessage("Nested too deeply.", reason="too_deep") from error
+        raise MalformedMessage(
+            f"Nested more than {MAX_DEPTH} levels deep.", reason="too_deep"
+        ) from error
     if _may_have_unusual_numbers(data) and _UNUSUAL_NUMBER.search(data):
         _refuse_numbers(msgspec.to_builtins(body))
     return body
@@ -164,7 +174,7 @@ def _refuse_foreign(claims: _Claims, tenant: UUID | None, device: UUID) -> None:
 
 
 def _uuid(text: str) -> UUID | None:
-    """In any spelling."""
+    """Return the UUID in any of its spellings, or None."""
     try:
         return UUID(text)
     except ValueError:
@@ -172,7 +182,7 @@ def _uuid(text: str) -> UUID | None:
 
 
 def _refuse_depth(data: bytes) -> None:
-    """Cheap for every honest message: only one with many brackets is looked at closely."""
+    """Raise MalformedMessage for deep nesting; only a body with many brackets is scanned."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
     brackets = _ALL_BUT_BRACKETS.sub(b"", data)
@@ -194,4 +204,7 @@ def _refuse_numbers(value: Any) -> None:
         for item in value:
             _refuse_numbers(item)
     elif isinstance(value, int | float) and value and not _SMALLEST < abs(value) < _LARGEST:
-        raise MalformedMessage("A number is out of range.", reason="number_out_of_range")
+        raise MalformedMessage(
+            f"A number is out of range: magnitudes go from {_SMALLEST:g} to {_LARGEST:g}.",
+            reason="number_out_of_range",
+        )

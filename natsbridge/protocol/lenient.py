@@ -1,26 +1,28 @@
-"""Pure: values that an agent may leave out, read from whatever it wrote instead.
+"""Read optional values leniently, in whatever form an agent wrote them.
 
-What cannot be read counts as left out: it costs the message nothing else.
+A value that cannot be read counts as left out; the rest of its message is used.
 """
 
 import math
 from datetime import UTC, datetime
 from typing import Any
 
-# The longest spelling of a time, with room to spare.
+# Longer than any spelling of a time.
 _LONGEST_TIME = 64
 
 
 def text(value: Any, limit: int) -> str | None:
-    """Return a text, or a number as text, cut to `limit` characters."""
+    """Return a text, or a number as text, cut to `limit` characters; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return str(value)[:limit]
 
 
 def number(value: Any) -> float | None:
-    """Return a time's number: itself, as text, or the epoch seconds of ISO 8601 (UTC, where it
-    names no zone)."""
+    """Return a number that was written as a number, as text, or as a time in ISO 8601.
+
+    Such a time becomes epoch seconds; without a zone it is read as UTC.
+    """
     if isinstance(value, str) and len(value) <= _LONGEST_TIME:
         value = _from_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -49,8 +51,10 @@ def json_object(value: Any) -> dict[str, Any] | None:
 
 
 def capabilities(value: Any) -> dict[str, Any] | None:
-    """Return an object as it is, and of a list the described commands, or else the names, under
-    the key where an object has them."""
+    """Return an object as it is, and a list as the object it stands for.
+
+    The object has the list's described commands under `commands`, or else its names under `tools`.
+    """
     if not isinstance(value, list):
         return json_object(value)
     commands = [each for each in value if isinstance(each, dict)]

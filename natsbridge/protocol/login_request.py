@@ -1,4 +1,4 @@
-"""Pure: what a nats-server asks the auth callout about one who wants to log in, and the answer.
+"""Read a nats-server's question to the auth callout about a login, and write the answer.
 
 The server signs its question with its own NKey, which is its id, and seals it for the callout's
 curve key; the answer is signed by the callout's account and sealed for the server's curve key.
@@ -17,7 +17,7 @@ from natsbridge.identity.permissions import NOTHING
 
 # The header in which the server names its curve key.
 XKEY_HEADER = "Nats-Server-Xkey"
-# How far the clocks of a server and ours may be apart, and how long a question is good.
+# How far a server's clock may be from ours, and for how long a question is valid.
 FRESH_SECONDS = 60
 _AUDIENCE = "nats-authorization-request"
 # A sealed question is some 2 kB; a client's certificates may be in it.
@@ -34,8 +34,10 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Somebody wants in. `server` is the server's id, `user_key` the key that the server has made
-    for this one login, `kind` and `listener` what the server calls the client ("Client", "nats").
+    """A client's attempt to log in.
+
+    `server` is the server's id, `user_key` the key that the server made for this one login. `kind`
+    and `listener` are the server's words for the client, such as "Client" and "nats".
     """
 
     server: str
@@ -50,8 +52,11 @@ class Login:
 
     @property
     def is_by_a_client(self) -> bool:
-        """Over the listeners for clients. The server does not hold a login that the callout lets
-        in against the connection types of its scoped key, so the callout has to."""
+        """Whether the login came over a listener for clients.
+
+        The server does not check an admitted login against the connection types of its scoped
+        key, so the callout has to.
+        """
         return self.kind == "Client" and self.listener in ("nats", "websocket")
 
 
@@ -90,10 +95,10 @@ class _Claims(msgspec.Struct):
 
 
 def sentinel_jwt(account: KeyPair, *, user_public: str, issued_at: int) -> str:
-    """The bearer JWT of those who bring none of their own: the callout is asked about them.
+    """Return the bearer JWT for clients without a JWT of their own; servers ask about these.
 
-    It is no secret, and may do nothing: a client that names the callout's own user as its
-    username is let in as this one without a question.
+    It is not secret and permits nothing: a client that gives the callout's own user as its
+    username is admitted as this user without a question.
     """
     nats = {
         "type": "user",
@@ -108,12 +113,13 @@ def sentinel_jwt(account: KeyPair, *, user_public: str, issued_at: int) -> str:
 def read_question(
     data: bytes, headers: Mapping[str, str], authority: Authority, *, now: float
 ) -> Login:
-    """Raises RejectedQuestion unless a server asked this, of this callout, and just now.
+    """Return the login that a server asks about.
 
-    Whether the server is one of ours, and the question the first of its kind, is not checked.
+    Raise RejectedQuestion unless a server has just asked this, and asked this callout. The caller
+    has to check that the server is known and that the question is not a replay.
     """
     if len(data) > _LARGEST:
-        raise RejectedQuestion("larger than any question")
+        raise RejectedQuestion(f"larger than {_LARGEST} bytes")
     try:
         sealed_by = headers.get(XKEY_HEADER, "")
         plain = xkeys.unseal(data, seed=authority.xkey.seed, sender=sealed_by)
@@ -145,12 +151,12 @@ def read_question(
 
 
 def admission(login: Login, authority: Authority, user_jwt: str, *, issued_at: int) -> bytes:
-    """Let it in as the user of `user_jwt`, which is for `login.user_key`."""
+    """Return the answer that admits the login as the user of `user_jwt`."""
     return _answer(login, authority, {"jwt": user_jwt}, issued_at)
 
 
 def refusal(login: Login, authority: Authority, reason: str, *, issued_at: int) -> bytes:
-    """The server logs the reason; the client is told only that it may not."""
+    """Return the answer that refuses the login; only the server logs the reason."""
     return _answer(login, authority, {"error": reason}, issued_at)
 
 

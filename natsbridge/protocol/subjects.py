@@ -1,4 +1,4 @@
-"""The subjects the platform speaks, built and parsed.
+"""Build and parse subjects: device identity comes from them, never from a payload.
 
 Inside a tenant's account devices publish `tenant.{tenant}.device.{device}.{kind}` and
 `demo.system.{device}.{metric}`. In the platform's account the same messages arrive under
@@ -22,11 +22,11 @@ LATEST_PATTERNS = tuple(
 )
 DEAD_LETTER_PATTERN = "dlq.>"
 METRIC_PATTERN = "ingest.*.demo.system.*.*"
-# Who connects to the broker and leaves it: in the system account, and as the platform imports it.
+# Connects and disconnects of clients, as the platform imports them from the system account.
 BROKER_EVENTS = ("connect", "disconnect")
 BROKER_PATTERNS = tuple(f"broker.*.{event}" for event in BROKER_EVENTS)
-# The server's word for the account of a connection that has not logged in.
-NOBODY = "$G"
+# The server names this account for a connection that has not logged in.
+UNAUTHENTICATED = "$G"
 
 # By what the subject says.
 _KIND_NAMES = {
@@ -40,7 +40,7 @@ _LONGEST_METRIC_TYPE = 64
 
 
 class IngestSubject(NamedTuple):
-    """Who published a durable message, by the broker's word; `kind` is the name of a
+    """Who published a durable message, as the broker has verified; `kind` is the name of a
     message kind, also where the subject has an alias of it."""
 
     account: str
@@ -50,15 +50,14 @@ class IngestSubject(NamedTuple):
 
 
 class BrokerSubject(NamedTuple):
-    """In which account somebody came (`connect`) or went (`disconnect`), by the broker's word;
-    NOBODY where no login had succeeded."""
+    """The account in which a client connected or disconnected; see UNAUTHENTICATED."""
 
     account: str
     event: str
 
 
 class MetricSubject(NamedTuple):
-    """Which account published a live metric, and for which device it claims to be."""
+    """The account that published a live metric, and the device that it names, unverified."""
 
     account: str
     device: UUID
@@ -66,14 +65,14 @@ class MetricSubject(NamedTuple):
 
 
 def device_subject(tenant: UUID, device: UUID, message_type: str) -> str:
-    """The subject of one kind of message of a device, inside its tenant's account."""
+    """Return the subject of one type of message of a device, inside its tenant's account."""
     if message_type not in _DEVICE_TYPES:
-        raise InvalidSubject(f"{message_type!r} is no message type")
+        raise InvalidSubject(f"{message_type!r} is not a message type")
     return f"tenant.{_text(tenant)}.device.{_text(device)}.{message_type}"
 
 
 def metric_subject(device: UUID, metric_type: str) -> str:
-    """The subject of a live metric, inside the device's tenant's account."""
+    """Return the subject of a live metric, inside the account of the device's tenant."""
     return f"demo.system.{_text(device)}.{_metric_type(metric_type)}"
 
 
@@ -92,26 +91,25 @@ def device_subjects(tenant: UUID, device: UUID) -> dict[str, str]:
 
 
 def command_export(account_public: str, device: UUID) -> str:
-    """Where the platform publishes a command so that it reaches `device` of that account."""
+    """Return the subject on which the platform publishes a command for a device of that account."""
     return f"command.{_account(account_public)}.{_text(device)}"
 
 
 def device_inbox(device: UUID) -> str:
-    """The inbox prefix of a device's client: nobody else in its account may listen there."""
+    """Return the inbox prefix of a device's client, where no other user may listen."""
     return f"_INBOX_{_text(device)}"
 
 
 def tenant_stream_name(tenant: UUID) -> str:
-    """The one stream in a tenant's own account; a stream's name takes no hyphens here so that it
-    reads as one token everywhere."""
+    """Return the name of the one stream in a tenant's own account.
+
+    It has underscores in place of hyphens, so that every tool takes it for one word.
+    """
     return f"TENANT_{_text(tenant).replace('-', '_')}_DEVICES"
 
 
 def parse_ingest(subject: str) -> IngestSubject:
-    """Read `ingest.{account}.tenant.{tenant}.device.{device}.{kind}`.
-
-    Raises InvalidSubject with the reason.
-    """
+    """Parse `ingest.{account}.tenant.{tenant}.device.{device}.{kind}`, or raise InvalidSubject."""
     parts = subject.split(".", 6)
     if len(parts) != 7:
         raise InvalidSubject("not a device's subject")
@@ -125,10 +123,7 @@ def parse_ingest(subject: str) -> IngestSubject:
 
 
 def parse_metric(subject: str) -> MetricSubject:
-    """Read `ingest.{account}.demo.system.{device}.{metric_type}`.
-
-    Raises InvalidSubject with the reason.
-    """
+    """Parse `ingest.{account}.demo.system.{device}.{metric_type}`, or raise InvalidSubject."""
     parts = subject.split(".")
     if len(parts) != 6:
         raise InvalidSubject("not a metric's subject")
@@ -139,11 +134,11 @@ def parse_metric(subject: str) -> MetricSubject:
 
 
 def parse_broker(subject: str) -> BrokerSubject:
-    """Read `broker.{account}.connect` or `.disconnect`. Raises InvalidSubject with the reason."""
+    """Parse `broker.{account}.connect` or `.disconnect`, or raise InvalidSubject."""
     parts = subject.split(".")
     if len(parts) != 3 or parts[0] != "broker" or parts[2] not in BROKER_EVENTS:
-        raise InvalidSubject("not an event of the broker")
-    return BrokerSubject(parts[1] if parts[1] == NOBODY else _account(parts[1]), parts[2])
+        raise InvalidSubject("not a subject of a broker event")
+    return BrokerSubject(parts[1] if parts[1] == UNAUTHENTICATED else _account(parts[1]), parts[2])
 
 
 def dead_letter_subject(subject: str, reason: str) -> str:
@@ -161,32 +156,32 @@ def dead_letter_subject(subject: str, reason: str) -> str:
 
 
 def account_of_dead_letter(subject: str) -> str:
-    """The account's key; empty where it is not known."""
+    """Return the account key that a dead letter's subject names; empty if it is unknown."""
     account = subject.split(".")[1]
     return "" if account == "unknown" else account
 
 
 def _text(identity: UUID) -> str:
-    """A `*` that slipped in as text would address everybody."""
+    """Refuse anything but a UUID: a `*` passed as text would address every device."""
     if not isinstance(identity, UUID):
-        raise InvalidSubject(f"{identity!r} is no uuid")
+        raise InvalidSubject(f"{identity!r} is not a UUID")
     return str(identity)
 
 
-# The three below are cached because a fleet's tokens come again and again: a uuid costs 1.5 µs to
-# parse and 0.1 µs to find. What is refused is not cached, so it displaces nothing. Reasons name no
-# token, so that they can be counted.
+# The three below are cached because a fleet's tokens come again and again: a UUID costs 1.5 µs to
+# parse and 0.1 µs to look up. A refused token is not cached, so it displaces nothing. The reasons
+# name no token, so that they can be counted.
 
 
 @lru_cache(maxsize=65_536)
 def _uuid(token: str) -> UUID:
-    """One spelling only: two would be two identities to anything that compares text."""
+    """Accept only the canonical spelling: anything that compares text takes two for two devices."""
     try:
         value = UUID(token)
     except ValueError:
-        raise InvalidSubject("a uuid was expected") from None
+        raise InvalidSubject("not a valid UUID") from None
     if str(value) != token:
-        raise InvalidSubject("not the canonical form of a uuid")
+        raise InvalidSubject("not the canonical form of a UUID")
     return value
 
 
@@ -194,7 +189,7 @@ def _uuid(token: str) -> UUID:
 def _account(token: str) -> str:
     well_formed = len(token) == _ACCOUNT_KEY_LENGTH and token.isascii() and token.isalnum()
     if not well_formed or token[0] != "A" or token != token.upper():
-        raise InvalidSubject("no account key")
+        raise InvalidSubject("not an account key")
     return token
 
 
@@ -204,5 +199,5 @@ def _metric_type(token: str) -> str:
     if not 0 < len(token) <= _LONGEST_METRIC_TYPE or not (
         token.isascii() and (bare.isalnum() or not bare)
     ):
-        raise InvalidSubject("no metric type")
+        raise InvalidSubject("not a metric type")
     return token

@@ -12,7 +12,7 @@ from django.db.models import Max, QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-from natsbridge.protocol.text import spell_out_marks
+from natsbridge.protocol.escaping import escape_marks
 from tenants.models import AuditEntry
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
@@ -58,7 +58,7 @@ def _pieces(
 def _csv_lines(rows: Iterable[tuple[Any, ...]]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
-    return spell_out_marks(text.getvalue().encode())
+    return escape_marks(text.getvalue().encode())
 
 
 def _cell(value: Any) -> Any:
@@ -74,7 +74,7 @@ def _cell(value: Any) -> Any:
 def _json_lines(rows: Iterable[tuple[Any, ...]]) -> bytes:
     encode = _Encoder(ensure_ascii=False).encode
     lines = (encode(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows)
-    return spell_out_marks("".join(lines).encode())
+    return escape_marks("".join(lines).encode())
 
 
 class _Encoder(DjangoJSONEncoder):

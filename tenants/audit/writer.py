@@ -9,7 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from natsbridge.postgres.wakeups import notify
-from natsbridge.protocol.text import storable, storable_json
+from natsbridge.protocol.storable import storable, storable_json
 from tenants.audit import sealing
 from tenants.models import Action, ActorKind, AuditEntry, User
 from tenants.origin import current_origin

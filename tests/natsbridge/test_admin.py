@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from natsbridge.admin.base import SHOWN_CHARACTERS
 from natsbridge.models import DeadLetter, SubscriberStatus
-from natsbridge.protocol.text import readable
+from natsbridge.protocol.hexdump import readable
 from tenants.models import User
 
 TABLE = DeadLetter._meta.db_table

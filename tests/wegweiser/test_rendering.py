@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from natsbridge.management.base import PlainCommand
-from natsbridge.protocol.text import one_line, plain
+from natsbridge.protocol.escaping import one_line, plain
 from tenants.actions.suspension import suspend_tenant
 from tenants.actions.tenants import create_tenant
 from tenants.models import Tenant

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from natsbridge.protocol.text import plain
+from natsbridge.protocol.escaping import plain
 from wegweiser.quickstart.state import Running
 
 

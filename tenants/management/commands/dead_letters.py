@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from natsbridge.dead_letters import store
 from natsbridge.management.base import PlainCommand
 from natsbridge.models import DeadLetter
-from natsbridge.protocol.text import readable
+from natsbridge.protocol.hexdump import readable
 
 State = DeadLetter.State
 FILTERS = ("reason", "kind", "tenant", "device")

@@ -14,7 +14,7 @@ from devices.enrolment.credentials import delete_devices, revoke_device
 from devices.presence import events
 from natsbridge.identity import claims
 from natsbridge.protocol.envelope import RawMessage
-from natsbridge.protocol.subjects import NOBODY
+from natsbridge.protocol.subjects import UNAUTHENTICATED
 from tenants.broker import logins
 from tenants.broker.accounts import ensure_platform_keys
 from tenants.callout.refusals import RefusedLogins
@@ -44,7 +44,7 @@ def refused(jwt: str, *args: str, **client: Any) -> None:
 
 
 def event(
-    jwt: str, reason: str = "Authentication Failure", account: str = NOBODY, **client: Any
+    jwt: str, reason: str = "Authentication Failure", account: str = UNAUTHENTICATED, **client: Any
 ) -> RawMessage:
     """As the server says it: nobody's, with the JWT that was offered."""
     now = timezone.now().isoformat()

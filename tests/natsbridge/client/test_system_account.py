@@ -296,7 +296,7 @@ async def test_everybody_is_listed_over_several_pages_without_a_jwt(broker: Brok
     for device in devices:
         await broker.connect_device(tenant, device)
     system = await broker.connect_system()
-    parts = await system_account.everybody(system.client, page=3)
+    parts = await system_account.all_connections(system.client, page=3)
     named = {each.user.name: each for part in parts for each in part.connections}
     assert {str(device) for device in devices} <= named.keys()
     assert {named[str(device)].user.account for device in devices} == {tenant.account.public}

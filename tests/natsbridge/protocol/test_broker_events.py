@@ -9,7 +9,8 @@ import pytest
 
 from natsbridge.errors import MalformedMessage
 from natsbridge.identity import claims
-from natsbridge.protocol.broker_events import read_event, read_listing, without_secrets
+from natsbridge.protocol.broker_events import read_event, without_secrets
+from natsbridge.protocol.connection_lists import read_listing
 
 ACCOUNT, SIGNING = claims.generate("account"), claims.generate("account")
 USER, OTHER = claims.generate("user"), claims.generate("user")
