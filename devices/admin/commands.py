@@ -27,7 +27,7 @@ from devices.presence.coverage import current_cutoffs
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
 from tenants.admin.asking import Question, admin_name, ask
 from tenants.admin.writing import person_of
-from tenants.models import Role, User, role_in
+from tenants.models import Role, User, has_role
 
 STATE_KINDS = {
     CommandState.QUEUED: "",
@@ -223,8 +223,7 @@ def _may_be_retried(command: Command) -> bool:
 def _operator(request: HttpRequest, command: Command) -> User:
     """Staff command devices as members of the tenant do; it is asked again when it is sent."""
     person = person_of(request)
-    role = role_in(person, command.device.tenant_id)
-    if role is None or not role.includes(Role.OPERATOR):
+    if not has_role(person, command.device.tenant_id, Role.OPERATOR):
         raise CommandRefused("This needs the role operator in the device's tenant.")
     return person
 

@@ -5,7 +5,6 @@ JWT need not be its holder. Passwords that are refused are the auth callout's to
 that was right may find its tenant's account full.
 """
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from devices.models import Device
+from natsbridge.identity.usernames import parse_username, username_of
 from natsbridge.protocol.broker_events import BrokerConnection, Offer
 from natsbridge.protocol.subjects import UNAUTHENTICATED
 from tenants.callout.refusals import RefusedLogins
@@ -21,8 +21,6 @@ from tenants.models import BrokerKey, Credential
 
 # Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
 book = RefusedLogins()
-
-_USERNAME = re.compile(r"(?:device_([0-9a-f-]{36})|tenant_[0-9a-f-]{36})")
 
 
 class Owner(NamedTuple):
@@ -33,7 +31,7 @@ class Owner(NamedTuple):
 
     @property
     def username(self) -> str:
-        return f"device_{self.device}" if self.device else f"tenant_{self.tenant}"
+        return username_of(self.tenant, self.device)
 
 
 def record(events: Sequence[BrokerConnection], tenants: Mapping[str, UUID]) -> None:
@@ -75,7 +73,7 @@ def _refusal(
     if rows:
         owner = Owner(rows[0].tenant_id, rows[0].device_uuid)
     elif signer:
-        # Issued before there were rows of credentials, or the rows are gone.
+        # Its row is gone: the device was deleted, or a backup of the database was restored.
         device = _uuid(offer.name)
         owner = Owner(signer, device if (signer, device) in theirs else None)
     else:
@@ -89,10 +87,10 @@ def _refusal(
 
 
 def _without_jwt(event: BrokerConnection, tenant: UUID | None) -> Refusal:
-    match = _USERNAME.fullmatch(event.user.name)
-    if tenant is None or match is None:
+    named = parse_username(event.user.name)
+    if tenant is None or named is None:
         return Refusal("anonymous", event.reason, event.address)
-    owner = Owner(tenant, _uuid(match[1] or ""))
+    owner = Owner(tenant, named.device)
     return Refusal(owner.username, event.reason, event.address, tenant, owner.device, proven=True)
 
 

@@ -17,6 +17,7 @@ from devices.models import Device, Reporter
 from devices.presence import sessions
 from devices.presence.sessions import Session
 from natsbridge.errors import MalformedMessage
+from natsbridge.identity.usernames import tenant_username
 from natsbridge.protocol import broker_events
 from natsbridge.protocol.broker_events import (
     ACCOUNT_FULL,
@@ -164,7 +165,7 @@ def _entry(event: BrokerConnection, owners: Owners) -> AuditEvent | None:
         actor = device_actor(named)
         name = owners.devices.get((tenant, named))
         target = f"device {name}" if known else "a device that the tenant has not"
-    elif tenant and user.name == f"tenant_{tenant}":
+    elif tenant and user.name == tenant_username(tenant):
         actor, target = Actor(ActorKind.CREDENTIAL, user.name), "the tenant's credential"
     elif user.name in _OWN_USERS:
         return None

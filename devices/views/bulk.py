@@ -16,7 +16,7 @@ from devices.errors import CommandRefused
 from devices.forms import CommandForm
 from devices.models import BulkCommand, Command, CommandState
 from devices.presence.coverage import current_cutoffs
-from tenants.models import Role, Tenant, role_in
+from tenants.models import Role, Tenant, has_role
 from tenants.views.page import PersonRequest, page, wants_fragment
 
 BULKS_PER_PAGE = 20
@@ -126,7 +126,7 @@ def _render(
         "notice": notice,
         "chosen": chosen,
         "page": shown,
-        "may_command": _is_operator(request, found),
+        "may_command": has_role(request.user, found.tenant_id, Role.OPERATOR),
         "cutoffs": current_cutoffs(),
         "to_give_up": bulk.to_give_up(found),
         "repeatable": bulk.failed(found).count(),
@@ -182,11 +182,6 @@ def _may_issue(request: PersonRequest) -> bool:
     return Tenant.objects.visible_to(request.user, Role.OPERATOR).exists()
 
 
-def _is_operator(request: PersonRequest, found: BulkCommand) -> bool:
-    role = role_in(request.user, found.tenant_id)
-    return role is not None and role.includes(Role.OPERATOR)
-
-
 def _require_operator(request: PersonRequest, found: BulkCommand) -> None:
-    if not _is_operator(request, found):
+    if not has_role(request.user, found.tenant_id, Role.OPERATOR):
         raise PermissionDenied("This needs the role operator in the tenant.")

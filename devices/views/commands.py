@@ -18,10 +18,10 @@ from devices.views.parts import (
     find_device,
     form_context,
     history_of,
-    may_command,
     offers_of,
     row_context,
 )
+from tenants.models import Role, has_role
 from tenants.views.page import PersonRequest, page, wants_fragment
 
 
@@ -49,7 +49,7 @@ def commands(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
 
 
 def _issue(request: PersonRequest, found: Device) -> HttpResponse:
-    if not may_command(request, found):
+    if not has_role(request.user, found.tenant_id, Role.OPERATOR):
         raise PermissionDenied("Sending commands needs the role operator in this tenant.")
     name = request.POST.get("command", "").strip()
     offer = next((each for each in offers_of(found) if each.name == name), None)
@@ -102,7 +102,7 @@ def command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID) -> Ht
 @require_POST
 def cancel_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID) -> HttpResponse:
     found = find_device(request, device_uuid)
-    if not may_command(request, found):
+    if not has_role(request.user, found.tenant_id, Role.OPERATOR):
         raise PermissionDenied("Cancelling commands needs the role operator in this tenant.")
     unwanted = get_object_or_404(commands_of(request, found), uuid=command_uuid)
     try:
@@ -116,7 +116,7 @@ def cancel_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID
 @require_POST
 def retry_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID) -> HttpResponse:
     found = find_device(request, device_uuid)
-    if not may_command(request, found):
+    if not has_role(request.user, found.tenant_id, Role.OPERATOR):
         raise PermissionDenied("Retrying commands needs the role operator in this tenant.")
     ended = get_object_or_404(commands_of(request, found), uuid=command_uuid)
     try:

@@ -13,7 +13,7 @@ from devices.forms import CommandForm
 from devices.models import Command, Device
 from devices.models.command import CommandQuerySet
 from devices.presence.coverage import current_cutoffs
-from tenants.models import Role, User, role_in
+from tenants.models import Role, User, has_role
 from tenants.views.page import PersonRequest
 
 COMMANDS_PER_PAGE = 20
@@ -42,11 +42,6 @@ def _tell_staff(person: User, device_uuid: UUID) -> None:
         )
 
 
-def may_command(request: PersonRequest, device: Device) -> bool:
-    role = role_in(request.user, device.tenant_id)
-    return role is not None and role.includes(Role.OPERATOR)
-
-
 def offers_of(device: Device) -> list[Offer]:
     connectivity = getattr(device, "connectivity", None)
     return offers(connectivity.capabilities if connectivity else {})
@@ -63,7 +58,7 @@ def form_context(
         "offers": available,
         "offer": offer,
         "form": form or CommandForm(chosen, offer),
-        "may_command": may_command(request, found),
+        "may_command": has_role(request.user, found.tenant_id, Role.OPERATOR),
     }
 
 
@@ -71,7 +66,7 @@ def row_context(request: PersonRequest, found: Device) -> dict[str, Any]:
     """What the rows of a device's commands say besides the command itself."""
     return {
         "device": found,
-        "may_command": may_command(request, found),
+        "may_command": has_role(request.user, found.tenant_id, Role.OPERATOR),
         "offline_since": found.offline_since(current_cutoffs()),
     }
 

@@ -33,6 +33,7 @@ from natsbridge.identity.permissions import (
     device_permissions,
     tenant_permissions,
 )
+from natsbridge.identity.usernames import tenant_username
 from natsbridge.protocol.subjects import BROKER_EVENTS, COMMAND_EXPORT, INGEST_EXPORT
 
 __all__ = [
@@ -202,7 +203,7 @@ def tenant_account_jwt(operator: KeyPair, account: TenantAccount, *, issued_at: 
         ],
         "revocations": dict(account.revocations),
     }
-    name = f"tenant_{tenant}"
+    name = tenant_username(tenant)
     return _account_jwt(operator, account.public, nats, name=name, issued_at=issued_at)
 
 
@@ -243,7 +244,7 @@ def tenant_user_jwt(
     tags: Iterable[str] = (),
 ) -> str:
     """The tenant's own credential, signed by its scoped key `tenant`."""
-    name = f"tenant_{_identity(tenant)}"
+    name = tenant_username(_identity(tenant))
     return _scoped_user(
         tenant_key, account, name, user_public, issued_at, expires_at=expires_at, tags=tags
     )

@@ -6,7 +6,7 @@ from django.contrib.auth.models import Permission
 from django.db.models import Q
 
 from tenants.errors import PowerMissing
-from tenants.models import Membership, Role, User
+from tenants.models import Membership, Role, User, has_role
 
 
 def covers(by: User, person: User) -> bool:
@@ -29,10 +29,7 @@ def covers(by: User, person: User) -> bool:
 
 def assigns(by: User, tenant: UUID, role: Role) -> bool:
     """Return whether `by` may give this role in the tenant, or take it away."""
-    if by.is_superuser:
-        return True
-    own = _roles(by).get(tenant)
-    return own is not None and own.includes(role)
+    return by.is_superuser or has_role(by, tenant, role)
 
 
 def highest_role(person: User) -> Role:

@@ -6,7 +6,7 @@ from uuid import UUID
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 
-from tenants.models import ApiToken, Credential, Role, Tenant, User, role_in
+from tenants.models import ApiToken, Credential, Role, Tenant, User, has_role
 from tenants.models.owners import TenantQuerySet
 
 
@@ -52,8 +52,7 @@ def credential_of(tenant: Tenant, number: int) -> Credential:
 
 def require(request: Request, tenant: UUID, role: Role) -> None:
     """A role of the person's; the token's caps it. Raises PermissionDenied."""
-    held = role_in(request.user, tenant)
-    if held is None or not held.includes(role):
+    if not has_role(request.user, tenant, role):
         raise PermissionDenied(f"This needs the role {role} in the tenant.")
     _require_token(request, role)
 

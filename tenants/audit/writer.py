@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from natsbridge.identity.usernames import device_username
 from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol.storable import storable, storable_json
 from tenants.audit import sealing
@@ -135,7 +136,7 @@ def register_device_names(names: DeviceNames) -> None:
 
 
 def device_actor(device: UUID) -> Actor:
-    return Actor(ActorKind.DEVICE, f"device_{device}", str(device))
+    return Actor(ActorKind.DEVICE, device_username(device), str(device))
 
 
 def _actor(by: "User | Actor | None") -> Actor:
@@ -154,7 +155,8 @@ def _device_names(devices: Collection[UUID]) -> Mapping[UUID, str]:
 
 
 def _is_bare(event: AuditEvent) -> bool:
-    return event.target in ("", f"device_{event.device}")
+    """Return whether the target is empty, or only the device's username."""
+    return not event.target or bool(event.device and event.target == device_username(event.device))
 
 
 def _target(event: AuditEvent, names: Mapping[UUID, str]) -> str:

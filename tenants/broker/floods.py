@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from natsbridge.identity.usernames import username_of
 from natsbridge.rules.metering import Excess
 from tenants.audit.writer import Actor, AuditEvent, device_actor, record_events
 from tenants.broker.accounts import announce_account
@@ -37,7 +38,7 @@ class Sender:
 
     @property
     def name(self) -> str:
-        return f"device_{self.device}" if self.device else f"tenant_{self.tenant}"
+        return username_of(self.tenant, self.device)
 
 
 def tenants_by_account(accounts: Collection[str]) -> dict[str, UUID]:

@@ -5,7 +5,6 @@ password typed into the wrong field: it is written down nowhere.
 """
 
 import hmac
-import re
 import time
 from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 
 from natsbridge.identity import claims
+from natsbridge.identity.usernames import parse_username, username_of
 from natsbridge.protocol.login_request import Login
 from natsbridge.subscriber.callout import Admitted, Refused, Verdict
 from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
@@ -25,9 +25,6 @@ from tenants.models import Action, ActorKind, Credential, FloodBlock, Tenant, ha
 
 ANONYMOUS, UNKNOWN_NAME, SERVER = "anonymous", "unknown name", "a question"
 WRONG = "wrong username or password"
-
-_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_USERNAME = re.compile(rf"(tenant|device)_({_UUID})")
 
 
 class Gatekeeper:
@@ -86,9 +83,10 @@ def _shut_out(tenants: Collection[UUID]) -> set[tuple[str, str]]:
     """Usernames of those that have sent too much; a tenant's with the address that did."""
     blocks = FloodBlock.objects.filter(tenant__in=tenants, public_key="").in_force()
     return {
-        (f"device_{block.device_uuid}", "")
-        if block.device_uuid
-        else (f"tenant_{block.tenant_id}", block.address)
+        (
+            username_of(block.tenant_id, block.device_uuid),
+            "" if block.device_uuid else block.address,
+        )
         for block in blocks
     }
 
@@ -172,25 +170,23 @@ def _entry(login: Login, credential: Credential) -> AuditEvent:
 
 def _described(refused: Sequence[tuple[Login, str]]) -> list[Refusal]:
     """With the tenant and device of each name that is one of ours."""
-    names = {login.username for login, _ in refused}
-    uuids: dict[str, set[UUID]] = {"tenant": set(), "device": set()}
-    for match in filter(None, map(_USERNAME.fullmatch, names)):
-        uuids[match[1]].add(UUID(match[2]))
-    tenants = set(Tenant.objects.filter(pk__in=uuids["tenant"]).values_list("pk", flat=True))
+    names = {login.username: parse_username(login.username) for login, _ in refused}
+    named = [each for each in names.values() if each]
+    wanted = {each.tenant for each in named if each.tenant}
+    tenants = set(Tenant.objects.filter(pk__in=wanted).values_list("pk", flat=True))
     devices: dict[UUID | None, UUID] = {}
-    if uuids["device"]:
-        rows = Credential.objects.filter(device_uuid__in=uuids["device"]).order_by()
+    if of_devices := {each.device for each in named if each.device}:
+        rows = Credential.objects.filter(device_uuid__in=of_devices).order_by()
         devices = dict(rows.values_list("device_uuid", "tenant").distinct())
 
     def describe(login: Login, reason: str) -> Refusal:
-        match = _USERNAME.fullmatch(login.username)
-        if match is None:
-            name = UNKNOWN_NAME if login.username else ANONYMOUS
-            return Refusal(name, reason, login.address)
-        uuid = UUID(match[2])
-        if match[1] == "device":
-            tenant, device = devices.get(uuid), uuid
-            return Refusal(login.username, reason, login.address, tenant, device)
-        return Refusal(login.username, reason, login.address, uuid if uuid in tenants else None)
+        name = names[login.username]
+        if name is None:
+            unnamed = UNKNOWN_NAME if login.username else ANONYMOUS
+            return Refusal(unnamed, reason, login.address)
+        tenant = devices.get(name.device) if name.device else name.tenant
+        if name.tenant and name.tenant not in tenants:
+            tenant = None
+        return Refusal(login.username, reason, login.address, tenant, name.device)
 
     return [describe(login, reason) for login, reason in refused]

@@ -10,6 +10,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from natsbridge.client.system_account import ClientConnection
+from natsbridge.identity.usernames import tenant_username
 from tenants.models import Action, AuditEntry, Credential
 
 # Of a password that ended longer ago no connection is left.
@@ -40,7 +41,7 @@ def ended_passwords(tenant: UUID) -> EndedPasswords:
     rows = Credential.objects.filter(tenant=tenant, kind=Credential.Kind.PASSWORD).order_by()
     ended = rows.filter(ended_at__gte=timezone.now() - ENDED_WITHIN).values_list("device_uuid")
     by_user = {
-        str(device) if device else f"tenant_{tenant}": at
+        str(device) if device else tenant_username(tenant): at
         for device, at in ended.annotate(Max("ended_at"))
     }
     if not by_user:
@@ -51,7 +52,7 @@ def ended_passwords(tenant: UUID) -> EndedPasswords:
 
 def _of(users: Iterable[str], tenant: UUID) -> Q:
     """The users' credentials."""
-    own = f"tenant_{tenant}"
+    own = tenant_username(tenant)
     of_devices = Q(device_uuid__in=[user for user in users if user != own])
     return of_devices | Q(device_uuid=None) if own in users else of_devices
 

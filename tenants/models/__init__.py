@@ -12,7 +12,7 @@ from tenants.models.people import (
     Role,
     TenantOwnedQuerySet,
     User,
-    role_in,
+    has_role,
 )
 from tenants.models.web_sessions import WebSession
 
@@ -38,6 +38,6 @@ __all__ = [
     "TenantOwnedQuerySet",
     "User",
     "WebSession",
+    "has_role",
     "hash_token",
-    "role_in",
 ]

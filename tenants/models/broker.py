@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from natsbridge.identity.usernames import username_of
 from tenants.models.owners import Tenant
 from tenants.models.people import TenantOwnedQuerySet, User
 from tenants.rules import secrets
@@ -183,6 +184,4 @@ class Credential(models.Model):
     @property
     def username(self) -> str:
         """What a password login gives as its user."""
-        if self.device_uuid:
-            return f"device_{self.device_uuid}"
-        return f"tenant_{self.tenant_id}"
+        return username_of(self.tenant_id, self.device_uuid)

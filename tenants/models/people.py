@@ -103,11 +103,14 @@ class Membership(models.Model):
         return f"{self.user} in {self.tenant}: {self.role}"
 
 
-def role_in(person: Person, tenant_id: uuid.UUID) -> Role | None:
-    """Return the role that `person` has there; superusers who are no members are viewers."""
+def has_role(person: Person, tenant: uuid.UUID, role: Role) -> bool:
+    """Return whether `person` has at least `role` in the tenant.
+
+    A superuser who is not a member is a viewer of every tenant, and no more.
+    """
     if not isinstance(person, User):
-        return None
-    membership = Membership.objects.filter(user=person, tenant=tenant_id).first()
-    if membership is None:
-        return Role.VIEWER if person.is_superuser else None
-    return Role(membership.role)
+        return False
+    held = Membership.objects.filter(user=person, tenant=tenant).first()
+    if held is None:
+        return person.is_superuser and role == Role.VIEWER
+    return Role(held.role).includes(role)

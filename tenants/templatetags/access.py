@@ -4,15 +4,15 @@ from uuid import UUID
 
 from django import template
 
-from tenants.models import Person, Role, Tenant, User, role_in
+from tenants.models import Person, Role, Tenant, User
+from tenants.models import has_role as person_has_role
 
 register = template.Library()
 
 
 @register.simple_tag
-def administers(person: Person, tenant: Tenant) -> bool:
-    role = role_in(person, tenant.pk)
-    return role is not None and role.includes(Role.ADMIN)
+def has_role(person: Person, tenant: Tenant, role: str) -> bool:
+    return person_has_role(person, tenant.pk, Role(role))
 
 
 @register.simple_tag

@@ -1,7 +1,6 @@
 """How the audit's entries look on its page: things by their names, and of the detail what a person
 reads; the rest is folded away."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from django.urls import reverse
 
+from natsbridge.identity.usernames import parse_username
 from tenants.audit.rules.wording import in_words
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Role, Tenant, User
 from tenants.templatetags.presentation import label
@@ -29,8 +29,6 @@ TECHNICAL = {
 # Values that say by themselves what they are.
 PLAIN = {"command", "reason"}
 KINDS = dict(Credential.Kind.choices)
-
-_USERNAME = re.compile(r"(device|tenant)_([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class _Names:
         if uuid in self._devices:
             return Named(self._devices[uuid], reverse("device", args=[uuid]))
         name = self._gone.get(uuid) or otherwise.removeprefix("device ")
-        if not name or _USERNAME.fullmatch(name):
+        if not name or parse_username(name):
             name = f"device {str(uuid)[:8]}…"
         return Named(name)
 
@@ -99,8 +97,8 @@ def _devices_in(entries: Iterable[AuditEntry]) -> Iterable[UUID]:
     for entry in entries:
         if entry.device_uuid:
             yield entry.device_uuid
-        if (match := _USERNAME.fullmatch(entry.actor)) and match[1] == "device":
-            yield UUID(match[2])
+        if (named := parse_username(entry.actor)) and named.device:
+            yield named.device
 
 
 def _row(entry: AuditEntry, names: _Names) -> Row:
@@ -119,20 +117,22 @@ def _row(entry: AuditEntry, names: _Names) -> Row:
 
 
 def _who(entry: AuditEntry, names: _Names) -> Named:
-    match = _USERNAME.fullmatch(entry.actor)
-    if entry.actor_kind == ActorKind.DEVICE and match:
-        return names.device(UUID(match[2]))
-    if entry.actor_kind == ActorKind.CREDENTIAL and match:
+    named = parse_username(entry.actor)
+    if entry.actor_kind == ActorKind.DEVICE and named and named.device:
+        return names.device(named.device)
+    if entry.actor_kind == ActorKind.CREDENTIAL and named:
         return _own_credential(entry, names) or Named(entry.actor)
     # Of a login that was refused only the name is known, which is what it was to.
-    claimed = entry.actor_kind == ActorKind.UNKNOWN and (match or entry.actor == entry.target)
+    claimed = entry.actor_kind == ActorKind.UNKNOWN and (named or entry.actor == entry.target)
     return Named((not claimed and entry.actor) or ActorKind(entry.actor_kind).label)
 
 
 def _target(entry: AuditEntry, names: _Names) -> Named | None:
     if entry.device_uuid:
         return names.device(entry.device_uuid, entry.target)
-    if entry.target in (f"tenant_{entry.tenant_uuid}", "the tenant's credential"):
+    named = parse_username(entry.target)
+    own = named and named.tenant and named.tenant == entry.tenant_uuid
+    if own or entry.target == "the tenant's credential":
         return _own_credential(entry, names) or Named(entry.target)
     return Named(entry.target) if entry.target else None
 

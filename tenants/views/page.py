@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
-from tenants.models import Role, Tenant, User, role_in
+from tenants.models import Role, Tenant, User, has_role
 
 P = ParamSpec("P")
 
@@ -53,8 +53,7 @@ def wants_fragment(request: HttpRequest) -> bool:
 
 
 def require_admin(request: PersonRequest, tenant: Tenant) -> None:
-    role = role_in(request.user, tenant.pk)
-    if role is None or not role.includes(Role.ADMIN):
+    if not has_role(request.user, tenant.pk, Role.ADMIN):
         raise PermissionDenied("This needs the role admin in this tenant.")
 
 

@@ -13,6 +13,7 @@ from django.utils.text import slugify
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
+from natsbridge.identity.usernames import tenant_username
 from tenants.actions.limits import tenant_limits
 from tenants.actions.one_time_secrets import reveal_secret, store_secret
 from tenants.credentials import rotate as rotation
@@ -69,7 +70,7 @@ def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
         "account": getattr(found, "broker_account", None),
         "credentials": own[:CREDENTIALS_SHOWN],
         "in_use": own.live().exists(),
-        "username": f"tenant_{found.pk}",
+        "username": tenant_username(found.pk),
         "device_count": found.devices.count(),
         "most_devices": tenant_limits(found)["max_devices"]["value"],
         "revoked_count": found.devices.exclude(revoked_at=None).count(),
