@@ -1,7 +1,7 @@
-"""How many connections a device may have at once: one more ends its oldest.
+"""Limit how many connections a device may have at once; one more ends the oldest.
 
-An agent has one, and two while it changes to a new credential; a credential that was copied, or an
-attacker who opens many to have the server keep what nobody reads, has more.
+An agent has one, and two while it changes to a new credential. A copied credential has more, and
+so has an attacker who opens many so that the server buffers what nobody reads.
 """
 
 from collections.abc import Iterable
@@ -16,15 +16,15 @@ from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
 from tenants.audit.writer import PLATFORM, AuditEvent
 from tenants.models import Action
 
-# So many are ended at once.
+# How many connections are ended at once.
 _BATCH = 200
 
-# Of this process: the side task `connection limit` writes it, and `refused logins`.
+# Shared in this process by the tasks `connection limit` and `refused logins`.
 limited_devices = CoalescedEvents(others=others_of)
 
 
 class Surplus(NamedTuple):
-    """A connection that is one too many of its device's."""
+    """A connection beyond its device's limit."""
 
     server: str
     client: int
@@ -33,7 +33,7 @@ class Surplus(NamedTuple):
 
 
 def surplus() -> list[Surplus]:
-    """All but the newest connections of each device, oldest first."""
+    """Return the connections beyond the newest few that each device may have, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(_SURPLUS, [settings.DEVICE_MAX_CONNECTIONS, _BATCH])
         return [Surplus(*row) for row in cursor.fetchall()]
@@ -41,7 +41,7 @@ def surplus() -> list[Surplus]:
 
 @transaction.atomic
 def record_ended(ended: Iterable[Surplus]) -> None:
-    """In the audit, that the platform has ended them."""
+    """Record in the audit log that the platform ended these connections."""
     found = list(ended)
     rows = Device.objects.filter(pk__in={each.device for each in found})
     tenants = dict(rows.values_list("pk", "tenant"))

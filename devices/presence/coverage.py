@@ -1,17 +1,17 @@
-"""Who was listening, read once for each request, and what it means for a device's status."""
+"""When subscribers were listening, and what that means for the status of devices."""
 
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
-from devices.presence.rules import BLIND_AFTER, Cutoffs, Watch, cutoffs
-from natsbridge.models import Coverage
+from devices.presence.rules import BLIND_AFTER, Coverage, Cutoffs, cutoffs
+from natsbridge import models
 
 
 def blind_times(now: datetime) -> list[tuple[datetime, datetime]]:
-    """When nobody listened, as far as is remembered: the latest time, and one that goes on."""
-    row = Coverage.objects.first()
+    """Return when no subscriber listened: the latest gap that is over, and one that lasts."""
+    row = models.Coverage.objects.first()
     if row is None:
         return []
     times = [(row.gap_started, row.gap_ended)] if row.gap_started and row.gap_ended else []
@@ -19,10 +19,11 @@ def blind_times(now: datetime) -> list[tuple[datetime, datetime]]:
 
 
 def current_cutoffs() -> Cutoffs:
-    row = Coverage.objects.first()
-    watch = Watch(row.last_beat, row.gap_started, row.gap_ended) if row else Watch()
+    """Return the cutoffs at this moment, from the stored coverage and the settings."""
+    row = models.Coverage.objects.first()
+    coverage = Coverage(row.last_beat, row.gap_started, row.gap_ended) if row else Coverage()
     return cutoffs(
-        watch,
+        coverage,
         timezone.now(),
         online=timedelta(seconds=settings.ONLINE_SECONDS),
         stale=timedelta(seconds=settings.STALE_SECONDS),

@@ -1,4 +1,4 @@
-"""When devices were last heard by their live metrics: in the database, but not with each point."""
+"""Record when devices last sent live metrics, but not with every point."""
 
 import math
 import time
@@ -9,15 +9,15 @@ from uuid import UUID
 
 from devices.telemetry.reports import record_seen
 
-# So often at most it is written down of one device.
+# The least time between two writes for one device.
 EVERY_SECONDS = 15.0
-# Beyond this many devices what is known starts afresh, so that it cannot fill the memory.
+# Beyond this many devices the memory is emptied, so that it cannot grow without end.
 _KNOWN_DEVICES = 200_000
 
 
 class Heard:
-    """`note` is for the live intake, which must not wait for a database that hangs; `write` is for
-    a task of its own."""
+    """Collect devices in `note`, which never waits for the database, and store them in `write`,
+    which a task of its own calls."""
 
     def __init__(self, every: float = EVERY_SECONDS) -> None:
         self.every = every
@@ -35,8 +35,8 @@ class Heard:
                     self._due[device] = at
 
     def write(self) -> None:
-        """Write those that are due. Raises what says that the database is away; what is lost so
-        comes again with the devices' next points."""
+        """Store the devices that are due. Raise if the database is away; the devices' next points
+        make up for what is lost then."""
         with self._lock:
             due, self._due = self._due, {}
         if not due:

@@ -1,9 +1,9 @@
-"""What heartbeats say, from a batch of messages to rows, in one transaction.
+"""Record a batch of heartbeats in one transaction.
 
-A heartbeat may leave out what has not changed: of each part the last that was named is kept. One
-that is older than the newest known changes nothing, so redelivery and several subscribers do no
-harm. Upserts go in the order of their keys, so that two subscribers seldom wait for each other in
-a circle; where Postgres finds one, the batch is tried again.
+A heartbeat may leave out parts that have not changed; the last value of each part is kept. One
+that is not newer than the stored one changes nothing, so redelivery and several subscribers do no
+harm. Rows are written in the order of their keys, so that subscribers seldom deadlock; where
+Postgres finds a deadlock, the batch is tried again.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from natsbridge.registry import Rejection
 
 
 def record_heartbeats(messages: Sequence[Message]) -> list[Rejection]:
-    """Also one whose body was refused shows that its device is there."""
+    """Record the heartbeats. One whose body was rejected still shows that its device is online."""
     accepted, rejected = reject_foreign(messages)
     rejected += reject_unreadable(accepted)
     beats: dict[UUID, _Beat] = {}
@@ -44,7 +44,7 @@ def record_heartbeats(messages: Sequence[Message]) -> list[Rejection]:
 
 
 class _Beat(NamedTuple):
-    """A heartbeat, or several of one device in one. None is what is not named."""
+    """One or several heartbeats of a device combined. A part is None if none of them names it."""
 
     device: UUID
     at: datetime
@@ -57,7 +57,7 @@ class _Beat(NamedTuple):
     clock_offset: float | None
 
     def after(self, before: "_Beat | None") -> "_Beat":
-        """The two in one. An agent's session that claims no receipts has none from another's."""
+        """Combine this with an earlier one; a new session of the agent inherits no receipts."""
         if before is None:
             return self
         if self.capabilities is None and self.session_id not in (None, before.session_id):
@@ -69,7 +69,7 @@ class _Beat(NamedTuple):
         return _Beat._make(old if new is None else new for old, new in pairs)
 
     def row(self) -> tuple[Any, ...]:
-        """In the order of _UPSERT_HEARTBEAT's columns."""
+        """Return the values in the order of _UPSERT_HEARTBEAT's columns."""
         parts = {"system_info": self.system_info, "status": self.status}
         return (
             self.device,
@@ -107,6 +107,7 @@ def _limited(part: JsonObject | str) -> JsonObject | str:
     return members_within(part, limit)
 
 
+# What `rules.is_back` says, in SQL; a test holds the two together.
 _IS_BACK = (
     f"(known.presence <> '{Presence.ONLINE}' AND (known.presence_at IS NULL OR "
     "EXCLUDED.last_heartbeat > known.presence_at"
@@ -115,12 +116,12 @@ _IS_BACK = (
 
 
 def _newest_of(part: str) -> str:
-    """A part of what a device says of itself, which stays where it is not named."""
+    """Return SQL for one part of `connection_info`: the new value, else the stored one."""
     return f"COALESCE(EXCLUDED.connection_info->'{part}', known.connection_info->'{part}', '{{}}')"
 
 
-# One that is newer than the device's going says that it is back; returned are those that came so.
-# Of what a heartbeat does not name, the texts are empty and the times null.
+# Return the devices that came back online. What a heartbeat does not name is an empty text or a
+# null time.
 _UPSERT_HEARTBEAT = f"""
     WITH written AS (
     INSERT INTO devices_connectivity AS known (

@@ -1,8 +1,8 @@
-"""Pure: what may be said of a device now, from what the broker and its own messages tell.
+"""Pure: decide whether a device is online, from the broker's reports and its own messages.
 
-The broker says who connects and who leaves; a device's messages confirm that it lives. Two
-sources, and several subscribers that hear of things in any order: so every rule here looks at all
-that is known, and none at what came last.
+The broker reports connections that begin and end; messages show that a device is alive. Several
+subscribers receive both in any order, so every rule looks at all that is known, and none at which
+report came last.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Status(StrEnum):
-    """As the API and the pages say it."""
+    """A device's status in the API and on the pages."""
 
     ONLINE = "Online"
     STALE = "Stale"
@@ -22,14 +22,14 @@ class Status(StrEnum):
 
 
 class Presence(StrEnum):
-    """Whether a device is connected."""
+    """The last reported state of a device's connection."""
 
     ONLINE = "online"
     OFFLINE = "offline"
 
 
 class Reporter(StrEnum):
-    """Who can say that a device is there or gone."""
+    """What reported that a device came online or went offline."""
 
     CONNECT = "connect"
     DISCONNECT = "disconnect"
@@ -50,9 +50,9 @@ _REPORTERS = {
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Whether anybody was listening: the last sign of a subscriber connected to the broker, and
-    the latest gap between two such signs. Silence of a device in a gap means nothing."""
+class Coverage:
+    """When subscribers were connected to the broker: their last sign of life, and the latest gap
+    between two signs. That a device was silent in a gap means nothing."""
 
     last_beat: datetime | None = None
     gap_started: datetime | None = None
@@ -61,11 +61,12 @@ class Watch:
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Status by the time a device was last seen.
+    """The times that divide devices into statuses by when they were last seen.
 
-    At or after `online_since`: online. Before `offline_before`: offline. In between: unknown
-    where it is before `unknown_before` (nobody listened, and the device has not had the time to
-    speak since), else stale. `blind`: nobody is listening now, so all are unknown.
+    A device seen at or after `online_since` is online, one last seen before `offline_before` is
+    offline. In between it is unknown before `unknown_before` (no subscriber listened, and the
+    device has not had time to report since), else stale. With `blind` no subscriber is listening
+    now, so every device is unknown.
     """
 
     blind: bool
@@ -74,7 +75,7 @@ class Cutoffs:
     unknown_before: datetime
 
     def status_of(self, last_seen: datetime | None, *, gone: bool = False) -> Status:
-        """`gone`: it has disconnected, and not come back within its grace."""
+        """Return the status; `gone` means that the device disconnected and its grace is over."""
         if self.blind:
             return Status.UNKNOWN
         if gone or last_seen is None or last_seen < self.offline_before:
@@ -84,44 +85,45 @@ class Cutoffs:
         return Status.UNKNOWN if last_seen < self.unknown_before else Status.STALE
 
 
-# A subscriber says every 5 s that it listens; three missed say that it does not.
+# A subscriber records every 5 s that it listens; after three missed records it counts as away.
 BLIND_AFTER = timedelta(seconds=15)
 
 
-def cutoffs(watch: Watch, now: datetime, online: timedelta, stale: timedelta) -> Cutoffs:
-    """`online` and `stale`: how long a device may be silent before it is stale, and offline."""
-    blind = watch.last_beat is None or now - watch.last_beat > BLIND_AFTER
+def cutoffs(coverage: Coverage, now: datetime, online: timedelta, stale: timedelta) -> Cutoffs:
+    """Return the cutoffs at `now`. After `online` without a sign a device is stale, after `stale`
+    it is offline."""
+    blind = coverage.last_beat is None or now - coverage.last_beat > BLIND_AFTER
     online_since = now - online
     offline_before = now - stale
     recently_blind = False
-    if watch.gap_started and watch.gap_ended and watch.gap_ended > offline_before:
+    if coverage.gap_started and coverage.gap_ended and coverage.gap_ended > offline_before:
         # Time in the gap does not count as silence.
-        offline_before -= watch.gap_ended - watch.gap_started
-        recently_blind = now - watch.gap_ended < online
-    unknown_before = watch.gap_ended if watch.gap_ended and recently_blind else offline_before
+        offline_before -= coverage.gap_ended - coverage.gap_started
+        recently_blind = now - coverage.gap_ended < online
+    unknown_before = coverage.gap_ended if coverage.gap_ended and recently_blind else offline_before
     return Cutoffs(blind, online_since, offline_before, unknown_before)
 
 
 @dataclass(frozen=True)
 class Grace:
-    """How long a device may take to connect again before its disconnection counts."""
+    """How long a device may take to reconnect before it counts as offline."""
 
     usual: timedelta
     unstable: timedelta
-    # A whole server's clients come back one after the other.
+    # The clients of a server that went away come back one after the other.
     server: timedelta
 
 
-# So many connections ended within the window: the link comes and goes.
+# A link is unstable if this many of its connections ended within the window.
 UNSTABLE_ENDS = 4
 UNSTABLE_WINDOW = timedelta(minutes=5)
-# What a device sent just before its connection ended may be stored just after.
+# A message sent just before a connection ended may be stored just after.
 LAST_WORDS = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What stands in a device's row; `presence` is None while nobody has said anything."""
+    """The stored presence of a device; `presence` is None until something has reported it."""
 
     presence: Presence | None = None
     at: datetime | None = None
@@ -132,8 +134,11 @@ class Known:
 
 
 class Current(NamedTuple):
-    """A device's presence beside its status: since when, and who reported it. None where nobody
-    knows, or nobody reported it: it has been revoked, or silent for too long."""
+    """The presence to show beside a status: since when, and what reported it.
+
+    A field is None if it is not known, or if nothing reported it because the device was revoked or
+    has been silent for too long.
+    """
 
     presence: Presence | None = None
     since: datetime | None = None
@@ -141,7 +146,7 @@ class Current(NamedTuple):
 
 
 def current(status: Status, known: Known, revoked_at: datetime | None = None) -> Current:
-    """Return what the status lets one say: what stands in the row may be older than the status."""
+    """Return the presence that agrees with the status; the stored one may be out of date."""
     if status is Status.UNKNOWN:
         return Current()
     presence = Presence.OFFLINE if status is Status.OFFLINE else Presence.ONLINE
@@ -151,9 +156,9 @@ def current(status: Status, known: Known, revoked_at: datetime | None = None) ->
 
 
 class Sessions(NamedTuple):
-    """The connections of a device: since when it has one that lives, when the newest of all
-    began, when and why the last one ended, how many ended within UNSTABLE_WINDOW, and how many
-    live."""
+    """A summary of a device's connections: since when it has an open one, when the newest of all
+    began, when and why the last one ended, how many ended within UNSTABLE_WINDOW, and how many are
+    open."""
 
     live_since: datetime | None = None
     newest_start: datetime | None = None
@@ -165,7 +170,7 @@ class Sessions(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One line of a device's history."""
+    """One entry in a device's presence history."""
 
     presence: Presence
     at: datetime
@@ -173,10 +178,22 @@ class Change(NamedTuple):
     reason: str = ""
 
 
-def settle(
+def is_back(known: Known, heartbeat_at: datetime) -> bool:
+    """Return whether a heartbeat brings a device back online.
+
+    A device sends its last heartbeat before its connection ends, but the message may be stored just
+    after; so the heartbeat must be newer than the report by more than LAST_WORDS.
+    """
+    if known.presence is Presence.ONLINE:
+        return False
+    return known.at is None or heartbeat_at > known.at + LAST_WORDS
+
+
+def after_sessions(
     known: Known, sessions: Sessions, grace: Grace, now: datetime, *, by: Reporter
 ) -> tuple[Known, list[Change]]:
-    """After its sessions changed: it is there, or its going is due. `by` told of them."""
+    """Return a device's presence after its connections changed, as `by` reported: it is online, or
+    its grace begins."""
     changes: list[Change] = []
     since = _arrival(known, sessions, now)
     if since is not None:
@@ -195,7 +212,8 @@ def settle(
 
 
 def sweep(known: Known, sessions: Sessions, grace: Grace) -> tuple[Known, list[Change]]:
-    """Once its going is due: it is gone, unless it has come back or spoken meanwhile."""
+    """Return a device's presence once its grace is over: offline, unless it has connected again or
+    sent something meanwhile."""
     due, known = known.offline_due_at, replace(known, offline_due_at=None)
     if due is None or sessions.live_since is not None or known.presence is Presence.OFFLINE:
         return known, []
@@ -203,15 +221,15 @@ def sweep(known: Known, sessions: Sessions, grace: Grace) -> tuple[Known, list[C
         return known, []
     announced = sessions.ended_at is not None and not sessions.server_ended
     by = Reporter.DISCONNECT if announced else Reporter.RECONCILIATION
-    # It was there up to then; and no change may stand before the one that it follows.
+    # It was online up to then; and no change may be older than the one before it.
     at = _latest(sessions.ended_at or known.last_seen or due, known.at) or due
     change = Change(Presence.OFFLINE, at, by, sessions.reason)
     return replace(known, presence=Presence.OFFLINE, at=at, by=by), [change]
 
 
 def _arrival(known: Known, sessions: Sessions, now: datetime) -> datetime | None:
-    """Since when it is there, if that is news. A connection that has ended already is news too
-    where it began after the device was thought to be gone."""
+    """Return when an offline device came online, else None. A connection that has already ended
+    counts too if it began after the device was recorded as offline."""
     if known.presence is Presence.ONLINE:
         return None
     start = sessions.live_since or sessions.newest_start
@@ -236,7 +254,7 @@ def _latest(*moments: datetime | None) -> datetime | None:
 
 
 class Span(NamedTuple):
-    """A stretch of a device's history; None where nobody knows."""
+    """A stretch of a device's history; its presence is None if it is not known."""
 
     presence: Presence | None
     start: datetime
@@ -249,8 +267,8 @@ def timeline(
     end: datetime,
     blind: Iterable[tuple[datetime, datetime]] = (),
 ) -> list[Span]:
-    """The spans that fill `start` to `end`. `changes` are in order and may begin before `start`;
-    `blind` are times in which nobody listened."""
+    """Return the spans that cover `start` to `end`. `changes` are in order and may begin before
+    `start`; in the times `blind` no subscriber listened."""
     spans: list[Span] = []
     for span in _between(changes, start, end):
         pieces = [span]
@@ -280,7 +298,7 @@ def _between(
 
 
 def _cut(span: Span, start: datetime, end: datetime) -> Iterator[Span]:
-    """The span with the time from `start` to `end` made unknown."""
+    """Yield the parts of the span, with the time from `start` to `end` made unknown."""
     start, end = max(start, span.start), min(end, span.end)
     if start >= end:
         yield span

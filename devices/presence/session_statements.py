@@ -1,4 +1,4 @@
-"""What `sessions` asks of the database, over many devices at once."""
+"""The SQL of `sessions`; each statement is for many devices at once."""
 
 ENSURE_ROWS = """
     INSERT INTO devices_connectivity (
@@ -15,7 +15,7 @@ BEGIN = """
     FROM unnest(%s::text[], %s::bigint[], %s::uuid[], %s::text[], %s::timestamptz[])
         AS began (server, client, device, address, at)
     JOIN devices_connectivity ON device_id = device
-    -- Older than all that are remembered: it has ended, or the broker's list names it.
+    -- One older than all that are kept has ended, or the broker's list names it.
     WHERE %s OR %s > (
         SELECT count(*) FROM devices_brokersession AS later
         WHERE later.device_id = device AND later.ended_at IS NOT NULL AND later.started_at > at)

@@ -1,8 +1,10 @@
-"""The only writer of presence: connections that begin and end, and what follows for their devices.
+"""Record connections that begin and end, and what follows for the presence of their devices.
 
-Events come in any order and to several subscribers, and what the broker lists comes in between. So
-each change locks its devices' rows (in the order of their keys), puts down what it knows of the
-connections, and then settles each device by all of them; see `devices.presence.rules`.
+Only this module and `heartbeats` write presence; a heartbeat can only bring a device back online.
+
+Events arrive in any order at several subscribers, and the broker's lists come in between. So each
+change locks its devices' rows (in the order of their keys), stores what it knows of the
+connections, and then decides each device's presence by all of them; see `devices.presence.rules`.
 """
 
 from collections import Counter
@@ -31,23 +33,23 @@ from devices.presence.rules import Change, Grace, Known, Presence, Sessions
 from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol.broker_events import ORDERED_ENDS, SERVER_SHUTDOWN
 
-# The channel on which a subscriber hears that some device's going will be due.
+# The channel that tells subscribers that some device's grace has begun.
 PRESENCE_CHANNEL = "wegweiser_presence"
-# The channel on which a subscriber hears that some device has too many connections.
+# The channel that tells subscribers that some device has too many connections.
 CONNECTIONS_CHANNEL = "wegweiser_connections"
-# So many ended connections of a device are remembered, so that a flood of them fills no table: more
-# than its link's stability is judged by, since events of one connection may change places.
+# How many ended connections of a device are kept, so that a flood of them cannot fill the table:
+# more than make its link unstable, since events of one connection may arrive in the wrong order.
 ENDED_KEPT = 20
 
 _SERVER_ENDS = [SERVER_SHUTDOWN, BrokerSession.SERVER_GONE]
-# These say nothing of the device's link.
+# Ends for these reasons do not make the device's link unstable.
 _NOT_ITS_OWN = [*_SERVER_ENDS, *ORDERED_ENDS]
 _UNANNOUNCED = list(BrokerSession.UNANNOUNCED)
 _SWEPT_AT_ONCE = 1000
 
 
 class Session(NamedTuple):
-    """One connection of a device, in the order of BrokerSession's columns."""
+    """One connection of a device; its fields are in the order of BrokerSession's columns."""
 
     server: str
     client: int
@@ -68,8 +70,11 @@ def grace() -> Grace:
 
 @transaction.atomic
 def record(sessions: Sequence[Session], *, by: Reporter) -> None:
-    """Connections that began or ended. `by=RECONCILIATION`: they were listed as living, which
-    undoes an end that nobody had announced."""
+    """Record connections that began or ended.
+
+    With `by=RECONCILIATION` the broker's list names them as open, which undoes an end that the
+    broker had not announced.
+    """
     devices = {session.device for session in sessions}
     known = _locked(devices)
     began = {(session.server, session.client): session for session in sessions}
@@ -83,12 +88,15 @@ def record(sessions: Sequence[Session], *, by: Reporter) -> None:
     _begin(lasting, reopen=by is Reporter.RECONCILIATION)
     _end(list(ended.values()))
     _forget({session.device for session in ended.values()})
-    _settle(known, by=by)
+    _update_presence(known, by=by)
 
 
 def _passing(sessions: Sequence[Session], known: Mapping[UUID, Known]) -> set[tuple[str, int]]:
-    """Of connections that both began and ended in one batch those that need no row: all but the
-    device's newest, and until its link is known to be unstable, as many as that takes."""
+    """Return which of the connections that began and ended in one batch need no row.
+
+    Rows are kept for the newest of each device, and for as many as it takes to find its link
+    unstable.
+    """
     now, kept = timezone.now(), Counter[UUID]()
     passing = set()
     for each in sorted(sessions, key=lambda each: each.ended_at or now, reverse=True):
@@ -109,17 +117,18 @@ def _forget(devices: Iterable[UUID]) -> None:
 
 @transaction.atomic
 def end_unlisted(sessions: Iterable[BrokerSession], *, at: datetime, reason: str) -> int:
-    """The broker does not list them any more; one that has ended meanwhile is left as it is."""
+    """End connections that the broker does not list any more, and return how many; leave those that
+    have ended meanwhile."""
     rows = list(sessions)
     known = _locked({row.device_id for row in rows})
     found = BrokerSession.objects.filter(pk__in=[row.pk for row in rows], ended_at=None)
     count = found.update(ended_at=at, end_reason=reason)
-    _settle(known, by=Reporter.RECONCILIATION)
+    _update_presence(known, by=Reporter.RECONCILIATION)
     return count
 
 
 def end_denied(connections: Collection[tuple[str, int]]) -> int:
-    """Of these (server and client) the broker said one by one that it has them no more."""
+    """End connections (server and client) of which the broker, asked for each, had no record."""
     servers, clients = {server for server, _ in connections}, {client for _, client in connections}
     rows = BrokerSession.objects.filter(server_id__in=servers, client_id__in=clients)
     denied = [row for row in rows if (row.server_id, row.client_id) in connections]
@@ -128,8 +137,10 @@ def end_denied(connections: Collection[tuple[str, int]]) -> int:
 
 @transaction.atomic
 def expect_no_more(devices: Iterable[UUID], *, at: datetime) -> None:
-    """Thought to be online, without any connection: unless they come or speak, they are gone.
-    `at` is when the broker was asked."""
+    """Begin the grace of devices that are stored as online and have no connection.
+
+    `at` is when the broker was asked; a device heard since then is left alone.
+    """
     known = _locked(devices)
     sessions = _sessions_of(known)
     due = timezone.now() + grace().usual
@@ -147,7 +158,7 @@ def expect_no_more(devices: Iterable[UUID], *, at: datetime) -> None:
 
 @transaction.atomic
 def postpone() -> None:
-    """The broker was away: whoever its end has cut off gets the time to come back from now on."""
+    """Restart the grace of devices that were cut off when a server went away."""
     until = timezone.now() + grace().server
     with connection.cursor() as cursor:
         cursor.execute(statements.POSTPONE, [until, _SERVER_ENDS])
@@ -155,7 +166,7 @@ def postpone() -> None:
 
 @transaction.atomic
 def sweep() -> datetime | None:
-    """Devices whose going is due are gone. Returns when the next is due, None if none is."""
+    """Mark devices offline whose grace is over. Return when the next grace ends, or None."""
     now, allowed = timezone.now(), grace()
     rows = Connectivity.objects.filter(offline_due_at__lte=now).order_by("device_id")
     locked = rows.select_for_update(skip_locked=True).defer("connection_info", "capabilities")
@@ -172,7 +183,7 @@ def sweep() -> datetime | None:
 
 
 def _locked(devices: Iterable[UUID]) -> dict[UUID, Known]:
-    """The devices that still exist, their rows made where there are none and locked."""
+    """Lock the rows of the devices that still exist, creating missing ones, and return them."""
     ordered = sorted(devices)
     with connection.cursor() as cursor:
         cursor.execute(statements.ENSURE_ROWS, [ordered])
@@ -197,10 +208,10 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _settle(known: Mapping[UUID, Known], *, by: Reporter) -> None:
+def _update_presence(known: Mapping[UUID, Known], *, by: Reporter) -> None:
     sessions, allowed, now = _sessions_of(known), grace(), timezone.now()
     outcomes = {
-        device: presence.settle(row, sessions[device], allowed, now, by=by)
+        device: presence.after_sessions(row, sessions[device], allowed, now, by=by)
         for device, row in known.items()
         if device in sessions
     }

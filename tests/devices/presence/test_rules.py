@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from devices.models import Connectivity, Device
 from devices.presence.rules import (
+    Coverage,
     Grace,
     Known,
     Presence,
     Reporter,
     Sessions,
     Status,
-    Watch,
+    after_sessions,
     cutoffs,
-    settle,
     sweep,
     timeline,
 )
@@ -31,11 +31,11 @@ def ago(minutes: float) -> datetime:
     return NOW - timedelta(minutes=minutes)
 
 
-def said(last_seen: datetime | None, watch: Watch) -> Status:
-    return cutoffs(watch, NOW, ONLINE, STALE).status_of(last_seen)
+def said(last_seen: datetime | None, coverage: Coverage) -> Status:
+    return cutoffs(coverage, NOW, ONLINE, STALE).status_of(last_seen)
 
 
-ALWAYS = Watch(last_beat=NOW)
+ALWAYS = Coverage(last_beat=NOW)
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def test_a_device_never_seen_is_offline() -> None:
     assert said(None, ALWAYS) is Status.OFFLINE
 
 
-@pytest.mark.parametrize("watch", [Watch(), Watch(last_beat=ago(0.5))])
-def test_nobody_listening_means_unknown_and_never_a_mass_offline(watch: Watch) -> None:
-    assert {said(ago(minutes), watch) for minutes in (0, 5, 500)} == {Status.UNKNOWN}
+@pytest.mark.parametrize("coverage", [Coverage(), Coverage(last_beat=ago(0.5))])
+def test_nobody_listening_means_unknown_and_never_a_mass_offline(coverage: Coverage) -> None:
+    assert {said(ago(minutes), coverage) for minutes in (0, 5, 500)} == {Status.UNKNOWN}
 
 
-def after_a_gap(ended: float) -> Watch:
+def after_a_gap(ended: float) -> Coverage:
     """An hour in which nobody listened, over since `ended` minutes."""
-    return Watch(last_beat=NOW, gap_started=ago(ended + 60), gap_ended=ago(ended))
+    return Coverage(last_beat=NOW, gap_started=ago(ended + 60), gap_ended=ago(ended))
 
 
 def test_after_a_gap_a_device_has_the_time_of_a_heartbeat_to_speak() -> None:
-    watch = after_a_gap(ended=1)
-    assert said(ago(0.5), watch) is Status.ONLINE
-    assert said(ago(62), watch) is Status.UNKNOWN
-    assert said(ago(69), watch) is Status.UNKNOWN
+    coverage = after_a_gap(ended=1)
+    assert said(ago(0.5), coverage) is Status.ONLINE
+    assert said(ago(62), coverage) is Status.UNKNOWN
+    assert said(ago(69), coverage) is Status.UNKNOWN
 
 
 def test_a_device_that_was_offline_before_the_gap_is_offline_after_it() -> None:
@@ -76,9 +76,9 @@ def test_a_device_that_stays_silent_after_a_gap_is_stale_and_then_offline() -> N
     assert said(ago(71), after_a_gap(ended=9)) is Status.OFFLINE
 
 
-@pytest.mark.parametrize("watch", [ALWAYS, Watch(), after_a_gap(1), after_a_gap(5)])
-def test_the_filter_finds_what_the_status_says(group_a: Group, watch: Watch) -> None:
-    now = cutoffs(watch, NOW, ONLINE, STALE)
+@pytest.mark.parametrize("coverage", [ALWAYS, Coverage(), after_a_gap(1), after_a_gap(5)])
+def test_the_filter_finds_what_the_status_says(group_a: Group, coverage: Coverage) -> None:
+    now = cutoffs(coverage, NOW, ONLINE, STALE)
     for minutes in (None, 0, 1.5, 3, 9, 11, 61.5, 62, 64, 66, 69, 75, 500):
         device = enrol(group_a, f"seen {minutes}").device
         seen = None if minutes is None else ago(minutes)
@@ -102,7 +102,7 @@ def test_the_filter_finds_what_the_status_says(group_a: Group, watch: Watch) -> 
 def test_a_device_that_has_left_is_offline_however_lately_it_spoke() -> None:
     now = cutoffs(ALWAYS, NOW, ONLINE, STALE)
     assert now.status_of(ago(0), gone=True) is Status.OFFLINE
-    assert cutoffs(Watch(), NOW, ONLINE, STALE).status_of(ago(0), gone=True) is Status.UNKNOWN
+    assert cutoffs(Coverage(), NOW, ONLINE, STALE).status_of(ago(0), gone=True) is Status.UNKNOWN
 
 
 GRACE = Grace(timedelta(seconds=3), timedelta(seconds=30), timedelta(seconds=60))
@@ -110,8 +110,8 @@ ONLINE_SINCE = Known(Presence.ONLINE, ago(60), Reporter.CONNECT, last_seen=ago(1
 
 
 def after(sessions: Sessions, known: Known = ONLINE_SINCE) -> tuple[Known, list[Presence]]:
-    settled, changes = settle(known, sessions, GRACE, NOW, by=Reporter.CONNECT)
-    return settled, [change.presence for change in changes]
+    present, changes = after_sessions(known, sessions, GRACE, NOW, by=Reporter.CONNECT)
+    return present, [change.presence for change in changes]
 
 
 def due_after(sessions: Sessions) -> float:
@@ -185,7 +185,7 @@ def test_events_in_any_order_end_in_the_same_presence(
             live = [spans[each][0] for each, over in seen.items() if over is None]
             over = [each for each in seen.values() if each]
             sessions = Sessions(min(live, default=None), max(started), max(over, default=None))
-            known, _ = settle(known, sessions, GRACE, NOW, by=Reporter.CONNECT)
+            known, _ = after_sessions(known, sessions, GRACE, NOW, by=Reporter.CONNECT)
         results.add((known.presence, known.offline_due_at is None))
         gone, _ = sweep(known, sessions, GRACE)
         assert (gone.presence is Presence.OFFLINE) == (not live)
