@@ -10,10 +10,12 @@ from typing import Any
 
 import structlog
 from django.db import OperationalError
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
+from rest_framework.views import APIView, exception_handler
 
+from devices.commands.targets import RoleMissing, UnknownTarget
 from devices.errors import (
     AlreadyRegistered,
     CommandConflict,
@@ -33,7 +35,9 @@ STATUSES: dict[type[Exception], int] = {
     EnrollmentRefused: 401,
     RegistrationRefused: 401,
     RegistrationForbidden: 403,
+    RoleMissing: 403,
     TooManyDevices: 403,
+    UnknownTarget: 404,
     AlreadyRegistered: 409,
     CommandConflict: 409,
     CredentialRefused: 409,
@@ -107,3 +111,14 @@ def _flatten(detail: Any, field: str) -> Iterator[dict[str, str]]:
             yield from _flatten(inner, field)
     else:
         yield {"field": field, "detail": str(detail)}
+
+
+class NoSuchEndpointView(APIView):
+    """Answer for any other address below the API's root, so that a mistyped one gets JSON too."""
+
+    authentication_classes: list[type] = []
+    permission_classes: list[type] = []
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound("There is no such endpoint; see /api/docs/.")

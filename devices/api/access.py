@@ -9,8 +9,8 @@ from rest_framework.request import Request
 
 from devices.api.authentication import DevicePrincipal
 from devices.models import Command, Device
-from tenants.api.access import require
-from tenants.models import Role
+from tenants.api.access import person_of, require
+from tenants.models import Role, User
 
 
 def device_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Device:
@@ -29,6 +29,11 @@ def device_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Dev
         _no_such_device(uuid)
     require(request, device.tenant_id, role)
     return device
+
+
+def administered_device(request: Request, uuid: UUID) -> tuple[User, Device]:
+    """The caller and the device, for an admin of its tenant."""
+    return person_of(request), device_for(request, uuid, role=Role.ADMIN)
 
 
 def own_device(request: Request, uuid: UUID) -> Device:

@@ -6,19 +6,16 @@ from uuid import UUID
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices import representations
-from devices.api.answers import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
 from devices.api.serializers import CommandSerializer
 from devices.commands import bulk
 from devices.commands import targets as recipients
 from devices.commands.bulk import Recipients
-from devices.commands.targets import RoleMissing, UnknownTarget
-from devices.errors import CommandRefused
 from devices.models import BulkCommand
 from devices.presence.rules import Status
 from tenants.api import access
@@ -55,6 +52,56 @@ class BulkCommandSerializer(CommandSerializer):
                 "Name exactly one of group, organisation, filter, devices."
             )
         return attrs
+
+
+class BulkIssuedAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    bulk_id = serializers.UUIDField()
+    status_url = serializers.URLField()
+    total = serializers.IntegerField(help_text="Devices that get the command.")
+    left_out = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many do not, by the reason."
+    )
+
+
+class BulkPreviewAnswer(serializers.Serializer[Any]):
+    target = serializers.CharField()
+    total = serializers.IntegerField(help_text="Devices that would get the command.")
+    by_status = serializers.DictField(
+        child=serializers.IntegerField(), help_text="online, stale, offline, unknown."
+    )
+    left_out = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many would not, by the reason."
+    )
+
+
+class BulkAnswer(serializers.Serializer[Any]):
+    bulk_id = serializers.UUIDField()
+    tenant_uuid = serializers.UUIDField()
+    command = serializers.CharField()
+    parameters = serializers.JSONField()
+    target = serializers.CharField()
+    created_by = serializers.CharField(allow_null=True)
+    created_at = serializers.FloatField()
+    deadline = serializers.FloatField()
+    cancelled_at = serializers.FloatField(allow_null=True)
+    retry_of = serializers.UUIDField(allow_null=True)
+    total = serializers.IntegerField()
+    left_out = serializers.DictField(child=serializers.IntegerField())
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="By state.")
+    open = serializers.IntegerField(help_text="Those that have not ended yet.")
+    to_give_up = serializers.IntegerField(
+        help_text="Sent to devices that are offline now, and not ended: cancelling gives them up."
+    )
+
+
+class CancelledAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    cancelled = serializers.IntegerField(help_text="How many commands that waited.")
+    given_up = serializers.IntegerField(
+        help_text="How many that were sent to devices that are offline now. They have failed; a "
+        "result that comes late corrects that."
+    )
 
 
 class BulkCommandsView(APIView):
@@ -118,14 +165,7 @@ def _asked(request: Request) -> tuple[User, Recipients, dict[str, Any]]:
     form = BulkCommandSerializer(data=request.data)
     form.is_valid(raise_exception=True)
     data = form.validated_data
-    try:
-        wanted = _recipients(person, data)
-    except UnknownTarget as error:
-        raise NotFound(str(error)) from error
-    except RoleMissing as error:
-        raise PermissionDenied(str(error)) from error
-    except CommandRefused as error:
-        raise ValidationError(str(error)) from error
+    wanted = _recipients(person, data)
     access.require(request, wanted.tenant.pk, Role.OPERATOR)
     return person, wanted, data
 

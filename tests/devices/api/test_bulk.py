@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.api import answers
+from devices.api.bulk import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
 from devices.commands import bulk, targets
 from devices.commands import issue as commands
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device, Presence
@@ -58,14 +58,14 @@ def test_a_bulk_command_is_issued_followed_cancelled_and_repeated(
 ) -> None:
     answer = post(api, alice, to(group_a, parameters={"n": 1}, deadline="7d"))
     assert answer.status_code == 202
-    assert answer.json().keys() == answers.BulkIssuedAnswer().fields.keys()
+    assert answer.json().keys() == BulkIssuedAnswer().fields.keys()
     status_url = answer.json()["status_url"]
     status = api.get(status_url, **authorization(alice)).json()
-    assert status.keys() == answers.BulkAnswer().fields.keys()
+    assert status.keys() == BulkAnswer().fields.keys()
     assert (status["total"], status["open"], status["counts"]["queued"]) == (1, 1, 1)
     assert status["deadline"] - status["created_at"] == pytest.approx(7 * 86_400, abs=5)
     ended = post(api, alice, None, f"{status_url}/cancel").json()
-    assert ended.keys() == answers.CancelledAnswer().fields.keys()
+    assert ended.keys() == CancelledAnswer().fields.keys()
     assert (ended["cancelled"], ended["given_up"]) == (1, 0)
     assert post(api, alice, None, f"{status_url}/retry").status_code == 409
     failed(Command.objects.get())
@@ -94,7 +94,7 @@ def test_each_way_to_name_devices_finds_them_and_no_others(
     body = {kind: target[kind], "command": "ping"}
     expected = {device.name, "other"} if kind == "organisation" else {device.name}
     shown = post(api, alice, body, f"{ADDRESS}/preview").json()
-    assert shown.keys() == answers.BulkPreviewAnswer().fields.keys()
+    assert shown.keys() == BulkPreviewAnswer().fields.keys()
     assert shown["total"] == len(expected)
     assert not Command.objects.exists()
     assert post(api, alice, body).status_code == 202

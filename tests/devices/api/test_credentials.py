@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.api import answers
+from devices.api.credentials import DeviceCredentialHistoryAnswer
 from devices.models import Device
 from tenants.credentials.issue import issue_device_jwt, issue_device_password
 from tenants.credentials.revocations import revoke_credential
@@ -121,7 +121,7 @@ def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
     new = issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
     answer = api.get(address, **authorization(alice))
     told = answer.json()
-    assert told.keys() == answers.DeviceCredentialHistoryAnswer().fields.keys()
+    assert told.keys() == DeviceCredentialHistoryAnswer().fields.keys()
     assert [each["id"] for each in told["credentials"]] == [new.credential.pk, old.credential.pk]
     ended = told["credentials"][1]
     assert (ended["state"], ended["ended_by"], ended["end_reason"]) == (

@@ -10,7 +10,10 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices.api import answers
+from devices.api.commands import CommandAnswer
+from devices.api.devices import DeviceStatusAnswer, RecentMetricsAnswer
+from devices.api.health import HealthAnswer
+from devices.api.registration import DeviceCredentialsAnswer, DeviceTenantAnswer
 from devices.commands import issue as commands
 from devices.live import frames
 from devices.models import Command, Connectivity, Device
@@ -355,12 +358,12 @@ def test_answers_have_the_fields_that_the_documentation_says(
     command = commands.issue(enrolled.device, "ping", {}, by=alice)
     people, device = authorization(alice), enrolled.authorization
     documented = {
-        url(enrolled.device, "tenant"): (people, answers.DeviceTenantAnswer),
-        url(enrolled.device, "credentials"): (device, answers.DeviceCredentialsAnswer),
-        url(enrolled.device, "status"): (people, answers.DeviceStatusAnswer),
-        url(enrolled.device, "metrics/recent"): (people, answers.RecentMetricsAnswer),
-        f"/api/nats/command/{command.uuid}": (people, answers.CommandAnswer),
-        "/api/nats/health": ({}, answers.HealthAnswer),
+        url(enrolled.device, "tenant"): (people, DeviceTenantAnswer),
+        url(enrolled.device, "credentials"): (device, DeviceCredentialsAnswer),
+        url(enrolled.device, "status"): (people, DeviceStatusAnswer),
+        url(enrolled.device, "metrics/recent"): (people, RecentMetricsAnswer),
+        f"/api/nats/command/{command.uuid}": (people, CommandAnswer),
+        "/api/nats/health": ({}, HealthAnswer),
     }
     for path, (headers, answer) in documented.items():
         assert api.get(path, **headers).json().keys() == answer().fields.keys(), path

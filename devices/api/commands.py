@@ -1,0 +1,122 @@
+"""Commands to one device."""
+
+from typing import Any
+from uuid import UUID
+
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from devices import representations
+from devices.api.access import command_for, device_for
+from devices.api.serializers import CommandSerializer
+from devices.commands import issue as commands
+from devices.models import Command
+from devices.presence.coverage import current_cutoffs
+from tenants.api.access import person_of
+from tenants.api.idempotency import KEY, key_of
+from tenants.models import Role
+
+
+class IssuedAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    command_id = serializers.UUIDField()
+    status_url = serializers.URLField()
+
+
+class CommandAnswer(serializers.Serializer[Any]):
+    command_id = serializers.UUIDField()
+    device_uuid = serializers.UUIDField()
+    command = serializers.CharField()
+    parameters = serializers.JSONField()
+    state = serializers.CharField()
+    created_at = serializers.FloatField()
+    deadline = serializers.FloatField()
+    sent_at = serializers.FloatField(allow_null=True)
+    finished_at = serializers.FloatField(allow_null=True)
+    result = serializers.JSONField(allow_null=True)
+    result_cut_from = serializers.IntegerField(
+        allow_null=True, help_text="Bytes that the result had, where it was cut."
+    )
+    error = serializers.CharField(allow_null=True)
+    retry_of = serializers.UUIDField(allow_null=True, help_text="The command that it tries again.")
+    bulk_id = serializers.UUIDField(allow_null=True)
+    device_offline_since = serializers.FloatField(
+        allow_null=True,
+        help_text="Of a command that has not ended: since when its device is offline; null where "
+        "it is not.",
+    )
+
+
+class DeviceCommandView(APIView):
+    @extend_schema(
+        request=CommandSerializer,
+        parameters=[KEY],
+        responses={202: IssuedAnswer, 200: IssuedAnswer},
+    )
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """202 for a new one, 200 for one that its Idempotency-Key has brought before."""
+        person = person_of(request)
+        device = device_for(request, uuid, role=Role.OPERATOR)
+        form = CommandSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        command, new = commands.issue_once(
+            key_of(request), device, by=person, **form.validated_data
+        )
+        return _issued(request, command, new)
+
+
+class CommandView(APIView):
+    @extend_schema(responses=CommandAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        return _command(command_for(request, uuid))
+
+
+class CancelCommandView(APIView):
+    @extend_schema(request=None, responses=CommandAnswer)
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """While it waits it is cancelled. What was sent cannot be called back: it is given up,
+        and a result that comes late corrects that."""
+        person = person_of(request)
+        command = command_for(request, uuid, role=Role.OPERATOR)
+        commands.cancel(command, by=person)
+        return _command(command_for(request, uuid))
+
+
+class RetryCommandView(APIView):
+    @extend_schema(
+        request=None,
+        parameters=[KEY],
+        responses={202: IssuedAnswer, 200: IssuedAnswer},
+    )
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """A new command of the same content, once this one has ended; 200 for one that its
+        Idempotency-Key has brought before."""
+        person = person_of(request)
+        command = command_for(request, uuid, role=Role.OPERATOR)
+        return _issued(request, *commands.retry_once(key_of(request), command, by=person))
+
+
+def _issued(request: Request, command: Command, new: bool) -> Response:
+    path = reverse("api-command", args=[command.uuid])
+    answer = {
+        "success": True,
+        "command_id": str(command.uuid),
+        "status_url": request.build_absolute_uri(path),
+    }
+    return Response(answer, status=202 if new else 200)
+
+
+def _command(command: Command) -> Response:
+    offline_since = command.device.offline_since(current_cutoffs()) if command.is_open else None
+    return Response(
+        representations.command(command)
+        | {
+            "retry_of": str(command.retry_of.uuid) if command.retry_of else None,
+            "bulk_id": str(command.bulk.uuid) if command.bulk else None,
+            "device_offline_since": representations.epoch(offline_since),
+        }
+    )

@@ -1,0 +1,98 @@
+"""A device: how it stands, what it measures, and its end."""
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from devices import representations
+from devices.api.access import administered_device, device_for
+from devices.enrolment import credentials
+from devices.presence.coverage import current_cutoffs
+from devices.presence.rules import Presence, Reporter
+from devices.telemetry import ring_buffers
+from tenants.api.serializers import StrictSerializer
+
+
+class RecentMetricsSerializer(serializers.Serializer[Any]):
+    metric = serializers.RegexField(r"\A[A-Za-z0-9_-]{1,64}\Z", required=False)
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=10_000)
+
+
+class DeviceAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    device_uuid = serializers.UUIDField()
+
+
+class DeviceStatusAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    device_uuid = serializers.UUIDField()
+    revoked = serializers.BooleanField()
+    is_online = serializers.BooleanField()
+    status = serializers.CharField()
+    connection_type = serializers.CharField()
+    last_heartbeat = serializers.FloatField(allow_null=True)
+    last_seen_online = serializers.FloatField(allow_null=True)
+    presence = serializers.ChoiceField(
+        [each.value for each in Presence],
+        allow_null=True,
+        help_text="Agrees with the status: online while that is Online or Stale, offline while it "
+        "is Offline, null while it is Unknown.",
+    )
+    presence_since = serializers.FloatField(
+        allow_null=True, help_text="null where nobody knows since when."
+    )
+    reported_by = serializers.ChoiceField(
+        [each.value for each in Reporter],
+        allow_null=True,
+        help_text="Who said so: the broker as it connected or disconnected, its own heartbeat, "
+        "or the broker's list of connections; null where it has been revoked or silent too long.",
+    )
+    unstable = serializers.BooleanField(help_text="Its link has come and gone again and again.")
+    agent_version = serializers.CharField()
+    connection_info = serializers.JSONField()
+
+
+class PointAnswer(serializers.Serializer[Any]):
+    timestamp = serializers.IntegerField(help_text="Epoch milliseconds.")
+    value = serializers.FloatField()
+
+
+class RecentMetricsAnswer(serializers.Serializer[Any]):
+    device_uuid = serializers.UUIDField()
+    metrics = serializers.DictField(child=PointAnswer(many=True), help_text="Oldest first.")
+
+
+class DeviceView(APIView):
+    @extend_schema(responses={200: DeviceAnswer})
+    def delete(self, request: Request, uuid: UUID) -> Response:
+        """The device with all that is known of it; its credentials and its token are void."""
+        person, device = administered_device(request, uuid)
+        StrictSerializer(data=request.data).is_valid(raise_exception=True)
+        credentials.delete_devices([device], by=person)
+        return Response({"success": True, "device_uuid": str(uuid)})
+
+
+class DeviceStatusView(APIView):
+    @extend_schema(responses=DeviceStatusAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = device_for(request, uuid)
+        return Response(representations.status(device, current_cutoffs()))
+
+
+class RecentMetricsView(APIView):
+    @extend_schema(parameters=[RecentMetricsSerializer], responses=RecentMetricsAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = device_for(request, uuid)
+        form = RecentMetricsSerializer(data=request.query_params)
+        form.is_valid(raise_exception=True)
+        wanted = form.validated_data.get("metric")
+        names = [wanted] if wanted else ring_buffers.LIVE_METRICS
+        points = ring_buffers.recent(device.pk, names, form.validated_data.get("limit"))
+        if wanted:
+            points.setdefault(wanted, [])
+        return Response({"device_uuid": str(device.pk), "metrics": points})

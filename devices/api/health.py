@@ -1,0 +1,33 @@
+"""Whether the parts of the installation are there, for load balancers and people alike."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from devices import health
+
+
+class HealthAnswer(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    components = serializers.DictField(child=serializers.CharField())
+
+
+class HealthView(APIView):
+    """For load balancers and people alike, without a login; it names no address and no error."""
+
+    authentication_classes: list[type] = []
+    permission_classes: list[type] = []
+
+    @extend_schema(responses={200: HealthAnswer, 503: HealthAnswer}, auth=[])
+    def get(self, request: Request) -> Response:
+        components = health.components()
+        healthy = all(state == "ok" for state in components.values())
+        body: dict[str, Any] = {
+            "status": "healthy" if healthy else "unhealthy",
+            "components": components,
+        }
+        return Response(body, status=200 if healthy else 503)

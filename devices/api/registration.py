@@ -1,0 +1,246 @@
+"""A computer becomes a device, moves to NATS, and learns how to reach the broker."""
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from devices import representations
+from devices.api.access import device_for, own_device
+from devices.api.serializers import JsonObjectField
+from devices.enrolment import actions as enrolment
+from devices.errors import RegistrationRefused
+from devices.models import Device
+from natsbridge.identity.claims import is_public_user_key
+from tenants.api.authentication import count_failure
+from tenants.api.credentials import BrokerAddressesAnswer
+from tenants.credentials.issue import Issued
+from tenants.errors import EnrollmentRefused
+from tenants.models import Credential, Role, User
+from tenants.names import validate_name
+from tenants.throttle import refused_tokens
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class NkeyField(serializers.CharField):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=56, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        value = super().to_internal_value(data)
+        if not is_public_user_key(value):
+            raise serializers.ValidationError("Not the public key of an NKey user (U…).")
+        return value
+
+
+class RegistrationSerializer(serializers.Serializer[Any]):
+    groupuuid = serializers.UUIDField()
+    devicename = serializers.CharField(max_length=255, validators=[validate_name])
+    enrollment_key = serializers.CharField(max_length=200)
+    nkey_public = NkeyField(required=False)
+    hardwareinfo = JsonObjectField(required=False, default=dict)
+    timestamp = serializers.IntegerField(required=False, min_value=0, max_value=2**53)
+    signature = serializers.CharField(required=False, max_length=200)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("signature" in attrs) != ("timestamp" in attrs) and "signature" in attrs:
+            raise serializers.ValidationError(
+                {"timestamp": "A signature needs the timestamp it was made with."}
+            )
+        if "signature" in attrs and "nkey_public" not in attrs:
+            raise serializers.ValidationError(
+                {"nkey_public": "A signature needs the public key that it is checked with."}
+            )
+        return attrs
+
+
+class UpgradeSerializer(serializers.Serializer[Any]):
+    nkey_public = NkeyField(
+        required=False, help_text="Without it the device gets a username and a password."
+    )
+
+
+class SubjectsAnswer(serializers.Serializer[Any]):
+    heartbeat = serializers.CharField()
+    commands = serializers.CharField(help_text="To subscribe to; to the others it publishes.")
+    responses = serializers.CharField()
+    status = serializers.CharField()
+    monitoring = serializers.CharField()
+    sysinfo = serializers.CharField()
+    metrics = serializers.CharField(
+        help_text="With the metric's name, such as `cpu_percent`, in place of `{metric_type}`."
+    )
+
+
+class BrokerAccessAnswer(BrokerAddressesAnswer):
+    inbox_prefix = serializers.CharField(
+        help_text="For the client library: in other inboxes a device hears no acknowledgement."
+    )
+    subjects = SubjectsAnswer()
+
+
+class CredentialsAnswer(BrokerAccessAnswer):
+    """A JWT for a device that has registered a key, a username and a password for another."""
+
+    jwt = serializers.CharField(required=False)
+    username = serializers.CharField(required=False)
+    password = serializers.CharField(
+        required=False,
+        help_text="A new one each time; the one before it ends once this one has been used.",
+    )
+
+
+class RegistrationAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    deviceuuid = serializers.UUIDField()
+    tenant_uuid = serializers.UUIDField()
+    device_token = serializers.CharField()
+    nats_credentials = CredentialsAnswer()
+
+
+class UpgradeAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    device_uuid = serializers.UUIDField()
+    tenant_uuid = serializers.UUIDField()
+    device_token = serializers.CharField(
+        required=False, help_text="Where a person asked: void are all tokens before it."
+    )
+    nats_credentials = CredentialsAnswer()
+
+
+class DeviceTenantAnswer(BrokerAccessAnswer):
+    success = serializers.BooleanField()
+    device_uuid = serializers.UUIDField()
+    tenant_uuid = serializers.UUIDField()
+    group_uuid = serializers.UUIDField()
+    org_uuid = serializers.UUIDField()
+    nats_server = serializers.CharField(help_text="The same as `nats_url`.")
+
+
+class DeviceCredentialsAnswer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    device_uuid = serializers.UUIDField()
+    tenant_uuid = serializers.UUIDField()
+    credentials = CredentialsAnswer()
+
+
+class RegisterView(APIView):
+    """A computer becomes a device; the enrolment key in the body is its only credential.
+
+    With `nkey_public` it logs in to the broker by a JWT; without, by a username and a password.
+    A key pair is registered once: sent again, signed, it is the same device with a fresh token.
+    A signature is good once, so each needs a later timestamp than the one before.
+    Without a key pair nothing could prove that, so each time is a new device and a use of the key.
+    """
+
+    authentication_classes: list[type] = []
+    permission_classes: list[type] = []
+
+    @extend_schema(
+        request=RegistrationSerializer,
+        responses={201: RegistrationAnswer, 200: RegistrationAnswer},
+    )
+    def post(self, request: Request) -> Response:
+        form = RegistrationSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        data = form.validated_data
+        proof = None
+        if "signature" in data:
+            proof = enrolment.Proof(data["timestamp"], data["signature"])
+        try:
+            registration = enrolment.register(
+                group=data["groupuuid"],
+                name=data["devicename"],
+                enrollment_key=data["enrollment_key"],
+                nkey_public=data.get("nkey_public"),
+                hardware_info=data["hardwareinfo"],
+                proof=proof,
+            )
+        except (EnrollmentRefused, RegistrationRefused):
+            group = refused_tokens.group_named(data["groupuuid"])
+            count_failure(request, refused_tokens.ENROLMENT_KEY, group)
+            raise
+        device = registration.device
+        answer = {
+            "success": True,
+            "deviceuuid": str(device.pk),
+            "tenant_uuid": str(device.tenant_id),
+            "device_token": registration.device_token,
+            "nats_credentials": _credentials(device),
+        }
+        status = 201 if registration.created else 200
+        return Response(answer, status=status, headers=NO_STORE)
+
+
+class UpgradeView(APIView):
+    """A device that was registered by other means (`connection_type` node-red) moves to NATS.
+
+    For an admin of its tenant, who gets a fresh device token for its agent, and for the device
+    itself. It may be repeated until its agent has logged in; what was issued before is then void.
+    """
+
+    @extend_schema(request=UpgradeSerializer, responses=UpgradeAnswer)
+    def post(self, request: Request, uuid: UUID) -> Response:
+        device = device_for(request, uuid, role=Role.ADMIN)
+        form = UpgradeSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        person = request.user if isinstance(request.user, User) else None
+        upgraded = enrolment.upgrade(
+            device, nkey_public=form.validated_data.get("nkey_public"), by=person
+        )
+        answer = {
+            "success": True,
+            "device_uuid": str(uuid),
+            "tenant_uuid": str(device.tenant_id),
+            **({"device_token": upgraded.device_token} if upgraded.device_token else {}),
+            "nats_credentials": _shown(device, upgraded.issued),
+        }
+        return Response(answer, headers=NO_STORE)
+
+
+class DeviceTenantView(APIView):
+    """Also at `/api/device/{uuid}/tenant`, where agents look that are older than `/api/nats/`."""
+
+    @extend_schema(responses=DeviceTenantAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = device_for(request, uuid)
+        broker = representations.broker_access(device)
+        answer = {
+            "success": True,
+            "device_uuid": str(device.pk),
+            "tenant_uuid": str(device.tenant_id),
+            "group_uuid": str(device.group_id),
+            "org_uuid": str(device.group.organisation_id),
+            "nats_server": broker["nats_url"],
+        }
+        return Response(answer | broker)
+
+
+class DeviceCredentialsView(APIView):
+    @extend_schema(responses=DeviceCredentialsAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        device = own_device(request, uuid)
+        answer = {
+            "success": True,
+            "device_uuid": str(device.pk),
+            "tenant_uuid": str(device.tenant_id),
+            "credentials": _credentials(device),
+        }
+        return Response(answer, headers=NO_STORE)
+
+
+def _credentials(device: Device) -> dict[str, Any]:
+    return _shown(device, enrolment.issue_credential(device))
+
+
+def _shown(device: Device, issued: Issued) -> dict[str, Any]:
+    """As agents know it; a JWT goes with the agent's own key, and names its user itself."""
+    secret = {"jwt": issued.secret}
+    if issued.credential.kind == Credential.Kind.PASSWORD:
+        secret = {"username": issued.username, "password": issued.secret}
+    return secret | representations.broker_access(device)
