@@ -27,10 +27,11 @@ from tests.support import emptying
 from tests.support.broker import StartNats
 from tests.support.chromium import chromium
 from tests.support.people import enrol, logged_in, person
+from tests.support.static_files import quick_static_files
 from tests.support.system import LoopThread, System
 from tests.support.web import Web
 
-__all__ = ["chromium"]
+__all__ = ["chromium", "quick_static_files"]
 
 
 @pytest.fixture(scope="session", autouse=True)
