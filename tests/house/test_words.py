@@ -9,10 +9,10 @@ from tests.house.words import KEPT, WORDS
 
 # Words that are still on their way out.
 NOT_YET = {
-    *("standing", "let in", "opens", "of", "offers", "recipients", "owners"),
-    *("alone", "end", "noted", "stand-in", "_told", "settle", "levels", "tally", "text"),
+    *("standing", "let in", "opens", "offers", "recipients", "owners"),
+    *("alone", "end", "stand-in", "_told", "settle", "levels"),
     *("repeat", "Repeat", "enrollment", "shall", "whoever", "is no", "to be had", "wants in"),
-    *("came of it", "no word", "to be pushed", "half closed", "who says so"),
+    *("came of it", "no word", "to be pushed", "who says so"),
 }
 
 
