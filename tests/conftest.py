@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices.live import frames
+from devices.live import watchers
 from devices.models import Device
 from devices.presence import connection_limit, events
 from natsbridge.models import Coverage
@@ -167,7 +167,7 @@ def system(
 ) -> Iterator[System]:
     """A backend with an empty Redis and no subscriber yet: `system.start_subscriber()`."""
     # A test before this one may have taken Redis away, after which pages are left alone a while.
-    monkeypatch.setattr(frames._resting, "until", 0.0)
+    monkeypatch.setattr(watchers.pause, "until", 0.0)
     settings.NATS_URL = settings.AGENT_NATS_URL = settings.NATS_URL
     client(settings.REDIS_URL).flushall()
     whole = System(start_nats, tmp_path, loop_thread)

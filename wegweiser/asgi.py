@@ -13,7 +13,7 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402 (needs the apps)
 
-from devices.live.routing import websocket_urlpatterns  # noqa: E402
+from devices.live.consumers import websocket_urlpatterns  # noqa: E402
 from wegweiser.origins import SameOrigin  # noqa: E402
 
 # Daphne runs no checks by itself, and a wrong setting must not wait for the first request.

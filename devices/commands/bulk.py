@@ -20,6 +20,7 @@ from devices.commands.issue import (
 )
 from devices.commands.rules.states import COMMAND_STATES, WAITING
 from devices.errors import CommandConflict, CommandRefused
+from devices.live import frames
 from devices.models import BulkCommand, Command, CommandState
 from devices.models.device import DeviceQuerySet
 from devices.presence.coverage import current_cutoffs
@@ -258,7 +259,7 @@ def _end_some(bulk: BulkCommand, by: User, cutoffs: Cutoffs) -> Ended:
     locked = ending.select_for_update(skip_locked=True, of=("self",))
     rows = list(locked.defer("parameters", "result")[: expansion.BATCH])
     given_up = end_by_person(rows, by)
-    transaction.on_commit(lambda: expansion.push([row.uuid for row in rows]))
+    transaction.on_commit(lambda: frames.push_commands(rows))
     return Ended(len(rows) - given_up, given_up)
 
 

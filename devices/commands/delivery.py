@@ -52,6 +52,7 @@ class Outgoing:
     """
 
     command: int
+    uuid: UUID
     account: str
     tenant: UUID
     device: UUID
@@ -83,7 +84,7 @@ def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
     """After publishing: what certainly did not leave waits again, the rest shows on the pages."""
     waiting = Command.objects.filter(pk__in=[each.command for each in unsent])
     waiting.move_to(CommandState.QUEUED, sent_at=None, sends=F("sends") - 1)
-    frames.push_commands(list(Command.objects.filter(pk__in=[each.command for each in sent])))
+    frames.push_states((each.device, each.uuid, CommandState.SENT) for each in sent)
 
 
 def sweep() -> None:
@@ -267,7 +268,7 @@ def _outgoing(row: Command, connections: Connections | None) -> Outgoing:
         "message_id": f"{row.uuid}:{row.sends}",
     }
     account = row.device.tenant.broker_account.public_key
-    return Outgoing(row.pk, account, tenant, device, body, connections)
+    return Outgoing(row.pk, row.uuid, account, tenant, device, body, connections)
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from devices.commands.issue import wake_delivery
 from devices.live import frames
-from devices.models import BulkCommand, Command
+from devices.models import BulkCommand, CommandState
 from tenants.audit.writer import Actor, AuditEvent, record_events
 from tenants.models import Action, ActorKind
 from tenants.origin import current_origin
@@ -57,19 +57,13 @@ def _expand_some(number: int) -> bool:
             bulk.left_out[GONE] = bulk.left_out.get(GONE, 0) + gone
         bulk.total += len(made)
         wake_delivery()
-        uuids = [uuid for uuid, *_ in made]
-        transaction.on_commit(lambda: push(uuids))
+        news = [(device, command, CommandState.QUEUED) for command, device, _ in made]
+        transaction.on_commit(lambda: frames.push_states(news))
     bulk.waiting = rest
     if not rest and bulk.expanded_at is None:
         bulk.expanded_at = timezone.now()
     bulk.save(update_fields=["waiting", "total", "left_out", "expanded_at"])
     return bool(rest)
-
-
-def push(uuids: list[UUID]) -> None:
-    """Push the commands to the open pages of their devices."""
-    if shown := frames.watched():
-        frames.push_commands(list(Command.objects.filter(uuid__in=uuids, device__in=shown)))
 
 
 def _audit_each(bulk: BulkCommand, made: list[tuple[UUID, UUID, str]]) -> None:

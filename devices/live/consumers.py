@@ -1,4 +1,8 @@
-"""The websockets of open pages: a device's, and the fleet's."""
+"""The websockets of open pages: a device's, and the fleet's.
+
+A page is sent a snapshot when it opens and whenever it asks for one, then frames as they come, and
+a sign of life every RENEW_SECONDS, by which its browser knows that the connection still works.
+"""
 
 import asyncio
 import time
@@ -10,11 +14,13 @@ import redis
 import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.security.websocket import WebsocketDenier
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as AnyDatabaseError
+from django.urls import path, re_path
 
-from devices.live import frames
+from devices.live import frames, watchers
 from devices.live.open_pages import OpenPages
 from devices.models import Device
 from natsbridge.errors import DependencyAway
@@ -27,14 +33,13 @@ open_pages = OpenPages()
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Close codes, after the HTTP statuses they stand for.
+# Close codes, after the HTTP statuses that they stand for.
 LOGIN_NEEDED = 4401
 NO_SUCH_DEVICE = 4404
 TEXT_ONLY = 4415
 TOO_MANY_PAGES = 4429
 TRY_AGAIN = 4503
 
-# Also how soon a status that ages without a message (stale, offline, unknown) is seen.
 RENEW_SECONDS = 10
 # A page that asks for snapshots in a loop gets one each time this has passed.
 SNAPSHOT_SECONDS = 1.0
@@ -46,7 +51,8 @@ async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 
 
 class PageConsumer(AsyncJsonWebsocketConsumer):
-    """What the websocket of any page does: hears its groups, and ends when it should."""
+    """The websocket of any live page: it joins its groups, passes on their frames, and closes when
+    its person logs out or may no longer see what it shows."""
 
     renewal: asyncio.Task[None] | None = None
     # The snapshot that was asked for and is yet to be sent; and when there may be another.
@@ -55,7 +61,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
     login: Login
 
     async def connect(self) -> None:
-        self.groups_heard: list[str] = []
+        self.joined: list[str] = []
         # No frame goes out between the making of a snapshot and its sending, or the page would
         # miss its number.
         self.sending = asyncio.Lock()
@@ -67,7 +73,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
             await self._or_try_again(self._open_if_allowed())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """However the page ends, nothing of it stays behind."""
+        """Serve the page, and leave nothing of it behind however it ends."""
         try:
             await super().__call__(scope, receive, send)
         except redis.RedisError as error:
@@ -80,8 +86,8 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
                     task.cancel()
 
     async def disconnect(self, code: int) -> None:
-        await _in_thread(frames.leave, self.person.pk, self.channel_name)
-        for group in self.groups_heard:
+        await _in_thread(watchers.remove_page, self.person.pk, self.channel_name)
+        for group in self.joined:
             await self.channel_layer.group_discard(group, self.channel_name)
 
     async def receive(
@@ -93,20 +99,21 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
             await self.close(TEXT_ONLY)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """However often it is asked for meanwhile, the next snapshot answers it all."""
+        """Send a snapshot on request; one answers all requests that come before it is sent."""
         wanted = isinstance(content, dict) and content.get("type") == "snapshot"
         if wanted and (self.snapshot is None or self.snapshot.done()):
             self.snapshot = asyncio.create_task(self._or_try_again(self._snapshot_in_turn()))
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
-        """What is not JSON is nothing we asked for, and no reason to fall over."""
+        """Return None for what is not JSON: it asks for nothing."""
         try:
             return await super().decode_json(text_data)
         except (ValueError, RecursionError):
             return None
 
     async def page_frame(self, event: dict[str, Any]) -> None:
+        """Pass on a frame that was published to a group."""
         async with self.sending:
             await self.send(text_data=event["text"])
 
@@ -114,7 +121,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         await self.close(LOGIN_NEEDED)
 
     async def look_again(self) -> None:
-        """The person's rights have changed."""
+        """Act on a change of the person's rights."""
         await self._or_try_again(self._renew())
 
     async def _open_if_allowed(self) -> None:
@@ -123,13 +130,11 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         self.login = Login(session.session_key, self.person.pk, proof)
         if not await open_pages.add(self):
             await self.close(LOGIN_NEEDED)
-        elif not await self._take_place():
+        elif not await _in_thread(watchers.add_page, self.person.pk, self.channel_name):
             await self.close(TOO_MANY_PAGES)
-        else:
-            await self._open()
-
-    async def _take_place(self) -> bool:
-        return await _in_thread(frames.take_place, self.person.pk, self.channel_name)
+        elif await self._open():
+            await self._send_snapshot()
+            self.renewal = asyncio.create_task(self._or_try_again(self._renew_for_ever()))
 
     async def _snapshot_in_turn(self) -> None:
         await asyncio.sleep(max(0.0, self.next_snapshot - time.monotonic()))
@@ -137,105 +142,102 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         async with self.sending:
             await self._send_snapshot()
 
-    async def _open(self) -> None:
+    async def _open(self) -> bool:
+        """Join the groups of what the page shows. Return False where that closed the page."""
+        raise NotImplementedError
+
+    async def _renew(self) -> bool:
+        """Keep what the page shows watched. Return False where that closed the page."""
         raise NotImplementedError
 
     async def _send_snapshot(self) -> None:
         raise NotImplementedError
 
-    async def _renew(self) -> bool:
-        """Keeps what is shown watched. False: it closed the page."""
-        raise NotImplementedError
-
-    async def _hear(self, group: str) -> None:
+    async def _join(self, group: str) -> None:
         await self.channel_layer.group_add(group, self.channel_name)
-        self.groups_heard.append(group)
-
-    def _keep_renewing(self) -> None:
-        self.renewal = asyncio.create_task(self._or_try_again(self._renew_for_ever()))
+        self.joined.append(group)
 
     async def _or_try_again(self, work: Coroutine[Any, Any, object]) -> None:
-        """While a server is away the page is closed; its browser comes back by itself."""
+        """Close the page while a server is away; its browser comes back by itself."""
         try:
             await work
         except (redis.RedisError, DependencyAway, AnyDatabaseError, OSError) as error:
-            path = self.scope["path"]
-            log.warning("live page closed", path=path, error=str(error).strip())
+            log.warning("live page closed", path=self.scope["path"], error=str(error).strip())
             await self.close(TRY_AGAIN)
 
     async def _renew_for_ever(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            await _in_thread(frames.keep_place, self.person.pk, self.channel_name)
+            await _in_thread(watchers.renew_page, self.person.pk, self.channel_name)
             if not await self._renew():
                 return
+            await self.send_json({"type": "alive"})
 
 
 class DeviceConsumer(PageConsumer):
-    """Sends a snapshot when it opens and whenever it is asked, then the frames as they come."""
+    """The websocket of a device's page."""
 
-    async def _open(self) -> None:
+    async def _open(self) -> bool:
         self.uuid: UUID = self.scope["url_route"]["kwargs"]["uuid"]
-        if await self._device() is None:
-            await self.close(NO_SUCH_DEVICE)
-            return
-        await self._hear(frames.group_of(self.uuid))
-        await _in_thread(frames.watch, self.uuid)
-        await self._send_snapshot()
-        self._keep_renewing()
+        if not await self._is_visible():
+            return False
+        await self._join(frames.device_group(self.uuid))
+        await _in_thread(watchers.watch_device, self.uuid)
+        return True
 
     async def _renew(self) -> bool:
-        """Also ends the page of somebody who may no longer see the device."""
-        device = await self._device()
-        if device is None:
-            await self.close(NO_SUCH_DEVICE)
+        if not await self._is_visible():
             return False
-        await _in_thread(frames.watch, self.uuid)
-        await self.send_json(await _in_thread(frames.connectivity_frame, device))
+        await _in_thread(watchers.watch_device, self.uuid)
         return True
 
     async def _send_snapshot(self) -> None:
-        device = await self._device()
-        if device is None:
-            await self.close(NO_SUCH_DEVICE)
-        else:
-            await self.send_json(await _in_thread(frames.snapshot, device))
+        if await self._is_visible():
+            await self.send_json(await _in_thread(frames.snapshot, self.uuid))
 
-    async def _device(self) -> Device | None:
-        return await _in_thread(self._visible_device)
+    async def _is_visible(self) -> bool:
+        """Close the page of somebody who may not, or no longer, see the device."""
+        if await _in_thread(self._find):
+            return True
+        await self.close(NO_SUCH_DEVICE)
+        return False
 
-    def _visible_device(self) -> Device | None:
-        devices = Device.objects.visible_to(self.person).select_related("connectivity")
-        return devices.filter(pk=self.uuid).first()
+    def _find(self) -> bool:
+        return Device.objects.visible_to(self.person).filter(pk=self.uuid).exists()
 
 
 class FleetConsumer(PageConsumer):
-    """Says when a device of any of the person's tenants has come or gone: the page looks again.
+    """The websocket of the fleet's page, which looks again when told that a device of any of the
+    person's tenants has come or gone.
 
-    The rows themselves are the page's own request, with its filters and the person's rights."""
+    The rows themselves are the page's own request, with its filters and the person's rights.
+    """
 
-    async def _open(self) -> None:
-        await self._hear_tenants()
-        await self._send_snapshot()
-        self._keep_renewing()
+    async def _open(self) -> bool:
+        return await self._renew()
 
     async def _renew(self) -> bool:
-        """Also of tenants that the person has come to since, and none that were left."""
-        await self._hear_tenants()
+        """Follow the person's tenants: join those that were added, leave those that were lost."""
+        tenants: list[UUID] = await _in_thread(self._visible_tenants)
+        wanted = {frames.fleet_group(tenant) for tenant in tenants}
+        for group in set(self.joined) - wanted:
+            await self.channel_layer.group_discard(group, self.channel_name)
+            self.joined.remove(group)
+        for group in wanted - set(self.joined):
+            await self._join(group)
+        await _in_thread(watchers.watch_fleets, tenants)
         return True
 
-    async def _hear_tenants(self) -> None:
-        tenants: list[UUID] = await _in_thread(self._visible_tenants)
-        wanted = {frames.fleet_of(tenant) for tenant in tenants}
-        for group in set(self.groups_heard) - wanted:
-            await self.channel_layer.group_discard(group, self.channel_name)
-            self.groups_heard.remove(group)
-        for group in wanted - set(self.groups_heard):
-            await self._hear(group)
-        await _in_thread(frames.watch_fleets, tenants)
-
     async def _send_snapshot(self) -> None:
-        await self.send_json({"type": "snapshot", "seq": 0})
+        await self.send_json({"type": "snapshot"})
 
     def _visible_tenants(self) -> list[UUID]:
         return list(Tenant.objects.visible_to(self.person).values_list("pk", flat=True))
+
+
+websocket_urlpatterns = [
+    path("ws/devices/<uuid:uuid>/", DeviceConsumer.as_asgi()),
+    path("ws/fleet/", FleetConsumer.as_asgi()),
+    # Channels would raise for what it does not find.
+    re_path("", WebsocketDenier.as_asgi()),
+]

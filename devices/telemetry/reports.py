@@ -82,11 +82,11 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
         else:
             results.setdefault(body.command_id, _result(message, body))
     with transaction.atomic():
-        moved = Command.move_each(receipts.values())
-        moved += Command.move_each(results.values(), corrections=True)
-        _send_the_next(known[uuid] for uuid in moved)
-    if moved:
-        frames.push_commands(list(Command.objects.filter(uuid__in=set(moved))))
+        delivered = Command.move_each(receipts.values())
+        ended = Command.move_each(results.values(), corrections=True)
+        _send_the_next(known[uuid] for uuid in delivered + ended)
+    moves = [receipts[uuid] for uuid in delivered] + [results[uuid] for uuid in ended]
+    frames.push_states((known[move.uuid], move.uuid, move.state) for move in moves)
     return rejected
 
 

@@ -38,25 +38,24 @@ function showState(state, text) {
   if (words.textContent !== text) words.textContent = text;
 }
 
+// A frame says that there is news of the device's connectivity; the status line says what.
+const status = document.getElementById("status");
 const presence = document.getElementById("presence");
-let known = null;
-let knownStatus = null;
+const readStatus = () => ({ ...status.querySelector("[data-status]").dataset });
+let known = readStatus();
 
-// Whoever looks at another range or page of the history keeps it.
-function refreshPresence(state) {
+function followStatus() {
+  const before = known;
+  known = readStatus();
   // The rows of commands that were sent say whether their device is gone.
-  if (knownStatus !== null && knownStatus !== state.status) history.markOpen();
-  knownStatus = state.status;
-  const news = `${state.presence} ${state.presence_since}`;
+  if (known.status !== before.status) history.markOpen();
+  // A person who looks at another range or page of the history keeps it.
   const first = !presence.querySelector("[rel=prev]") && presence.querySelector("#range-1[aria-current]");
-  if (known !== null && known !== news && first) htmx.trigger(presence, "refresh");
-  known = news;
+  if (known.presence !== before.presence && first) htmx.trigger(presence, "refresh");
 }
 
-function showConnectivity(frame) {
-  htmx.trigger("#status", "refresh");
-  refreshPresence(frame.connectivity);
-}
+const refreshStatus = () => htmx.trigger(status, "refresh");
+document.addEventListener("htmx:afterSwap", (event) => event.detail.target === status && followStatus());
 
 const first = JSON.parse(document.getElementById("snapshot").textContent);
 showSnapshot(first.metrics, first.now);
@@ -65,12 +64,12 @@ const live = new Live(device.dataset.socket, {
   state: showState,
   snapshot(frame) {
     showSnapshot(frame.metrics, Date.now());
-    refreshPresence(frame.connectivity);
+    refreshStatus();
     history.compare(frame.commands);
   },
   metrics: (frame) => showMetrics(frame.metrics),
-  connectivity: showConnectivity,
-  command: (frame) => history.mark(frame.command.command_id),
+  connectivity: refreshStatus,
+  commands: (frame) => history.compare(frame.commands),
 });
 
 // What was said of the last command holds until it has ended, or another one is tried.

@@ -36,11 +36,13 @@ export class History {
     if (!this.busy && !this.timer) this.timer = setTimeout(() => this.flush(), FLUSH_AFTER);
   }
 
-  // commands: the newest, as a snapshot has them.
+  // commands: those with news, or the newest, as frames and snapshots have them.
   compare(commands) {
     for (const { command_id: uuid, state } of commands) {
       const row = this.row(uuid);
-      if (row ? row.dataset.state !== state : this.onFirstPage) this.mark(uuid);
+      // One that was sent may have been sent again, at another time.
+      const isNews = row?.dataset.state !== state || state === "sent";
+      if (row ? isNews : this.onFirstPage) this.mark(uuid);
     }
   }
 

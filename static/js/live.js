@@ -13,7 +13,7 @@ const FINAL = {
 };
 
 export class Live {
-  // handlers: {snapshot, metrics, connectivity, command, fleet} take a frame; state(state, text) is told
+  // handlers: {snapshot, metrics, connectivity, commands, fleet} take a frame; state(state, text) is told
   // "connecting", "live", "broken" or "ended".
   constructor(path, handlers) {
     this.url = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}${path}`;
@@ -79,7 +79,7 @@ export class Live {
     this.heard = Date.now();
     if (frame.type === "snapshot") {
       this.failures = 0;
-      this.sequence = frame.seq;
+      this.sequence = frame.seq ?? null;
       this.handlers.state("live", "live");
     } else if (frame.type === "metrics") {
       if (this.sequence !== null && frame.seq > this.sequence + 1) this.ask();

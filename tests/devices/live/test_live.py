@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from devices.commands import issue as commands
-from devices.live import consumers, frames, open_pages
+from devices.live import consumers, frames, open_pages, watchers
 from devices.models import Connectivity, Device
 from devices.presence import heard
 from devices.telemetry import reports, ring_buffers
@@ -250,32 +250,45 @@ def test_heartbeats_and_commands_show_as_they_come(
 ) -> None:
     page.frame("snapshot")
     agent.heartbeat()
-    assert page.frame("connectivity")["connectivity"]["status"] == "Online"  # type: ignore[index]
-    row = commands.issue(enrolled.device, "ping", {}, by=alice)
-    states = [page.frame("command")["command"]["state"] for _ in range(2)]  # type: ignore[index]
-    assert states == ["queued", "sent"]
-    agent.answer(row.uuid, result="pong")
-    assert page.frame("command")["command"]["result"] == "pong"  # type: ignore[index]
+    assert page.frame("connectivity") == {"type": "connectivity"}
+    row = commands.issue(enrolled.device, "ping", {"huge": 2**100}, by=alice)
+    news: list[object] = []
+    for state in ("queued", "sent", "delivered", "succeeded"):
+        if state == "delivered":
+            agent.answer(row.uuid, "received")
+        if state == "succeeded":
+            agent.answer(row.uuid, result="x" * 200_000)
+        news += page.frame("commands")["commands"]  # type: ignore[misc]
+        assert news[-1] == {"command_id": str(row.uuid), "state": state}
+    assert frames.snapshot(enrolled.device.pk)["commands"] == [news[-1]]
 
 
-def test_numbers_and_results_of_any_size_do_not_break_a_page(
-    agent: Agent, page: Page, enrolled: Enrolled, alice: User
+def test_points_that_no_page_draws_are_stored_and_not_pushed(
+    agent: Agent, page: Page, enrolled: Enrolled
 ) -> None:
     page.frame("snapshot")
-    row = commands.issue(enrolled.device, "ping", {"huge": 2**100}, by=alice)
-    assert page.frame("command")["command"]["parameters"] == {"huge": 2**100}  # type: ignore[index]
-    agent.answer(row.uuid, result="x" * 200_000)
-    frame = page.frame("command")["command"]
-    while frame["state"] != "succeeded":  # type: ignore[index]
-        frame = page.frame("command")["command"]
-    assert "result" not in frame  # type: ignore[operator]
+    agent.stream_metric("temperature", {"value": 40})
+    eventually(lambda: ring_buffers.recent(enrolled.device.pk, ["temperature"]))
+    agent.stream_metric("cpu_percent", {"value": 1})
+    frame = page.frame("metrics")
+    assert (frame["seq"], list(frame["metrics"])) == (1, ["cpu_percent"])  # type: ignore[call-overload]
+
+
+def test_a_page_to_which_nothing_happens_hears_that_its_connection_lives(
+    system: System, enrolled: Enrolled, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "RENEW_SECONDS", 0.1)
+    for device in (enrolled.device, None):
+        quiet = Page(system, device, alice)
+        assert quiet.frame("alive") == {"type": "alive"}
+        quiet.close()
 
 
 def test_only_a_watched_device_costs_a_push(agent: Agent, enrolled: Enrolled) -> None:
     agent.stream_metric("cpu_percent", {"value": 1})
     eventually(lambda: values(enrolled.device, "cpu_percent") == [1])
-    assert frames.watched() == set()
-    assert frames.snapshot(enrolled.device)["seq"] == 0
+    assert watchers.watched_devices() == set()
+    assert frames.snapshot(enrolled.device.pk)["seq"] == 0
 
 
 def test_charlie_of_another_tenant_is_told_that_there_is_no_such_device(
@@ -343,11 +356,11 @@ def test_redis_that_hangs_costs_one_batch_its_patience_and_not_each(
     assert redis_server.child is not None
     redis_server.child.process.send_signal(signal.SIGSTOP)
     try:
-        monkeypatch.setattr(frames._resting, "seconds", 10 * SAFETY_NET)
-        assert frames.watched() == set()
+        monkeypatch.setattr(watchers.pause, "seconds", 10 * SAFETY_NET)
+        assert watchers.watched_devices() == set()
         # Nothing asks Redis again.
-        monkeypatch.setattr(frames, "_redis", None)
-        assert [frames.watched() for _ in range(50)] == [set()] * 50
+        monkeypatch.setattr(watchers, "store", None)
+        assert [watchers.watched_devices() for _ in range(50)] == [set()] * 50
     finally:
         redis_server.child.process.send_signal(signal.SIGCONT)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
-from devices.live import frames
+from devices.live import watchers
 from natsbridge.redis import client
 from tests.suites.cluster.nodes import Cluster
 from tests.support.broker import StartNats
@@ -22,7 +22,7 @@ def cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Cluster]:
     """Three servers, and no subscriber yet: `cluster.start_subscriber()`."""
-    monkeypatch.setattr(frames._resting, "until", 0.0)
+    monkeypatch.setattr(watchers.pause, "until", 0.0)
     settings.NATS_URL = settings.AGENT_NATS_URL = settings.NATS_URL
     settings.NATS_REPLICAS = 3
     client(settings.REDIS_URL).flushall()
