@@ -1,20 +1,25 @@
 """What the subscriber does for this app: one line from each kind of message to its action."""
 
 from collections.abc import Sequence
+from functools import partial
 
+from devices.commands import delivery, expansion
 from devices.commands import task as delivery_task
 from devices.commands.issue import COMMANDS_CHANNEL
-from devices.enrolment import refusals_task, renewal_task
-from devices.presence import connection_limit_task, events, heard_task, heartbeats
+from devices.enrolment import credentials, refused_logins
+from devices.presence import connection_limit, connection_limit_task, events, heartbeats
 from devices.presence import task as presence_task
+from devices.presence.heard import heard as heard_devices
 from devices.presence.sessions import CONNECTIONS_CHANNEL, PRESENCE_CHANNEL
 from devices.telemetry import intake, reports
 from natsbridge.jetstream import streams
+from natsbridge.postgres.locks import Lock
 from natsbridge.protocol.broker_events import without_secrets
 from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.protocol.subjects import METRIC_PATTERN
 from natsbridge.registry import Rejection, registry
-from natsbridge.runtime import Runtime
+from natsbridge.runtime import Part, Runtime
+from tenants.broker import logins
 from tenants.credentials.renewals import RENEWALS_CHANNEL
 
 
@@ -44,19 +49,25 @@ def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:
     return events.record_events(messages)
 
 
-@registry.side_task("presence sweep", wakes_on=(PRESENCE_CHANNEL,))
-async def presence_sweep(runtime: Runtime) -> None:
-    await presence_task.watch_presence(runtime)
+@registry.side_task("presence sweep", login=logins.system_login, wakes_on=PRESENCE_CHANNEL)
+async def presence_sweep(part: Part) -> None:
+    await presence_task.watch_presence(part)
 
 
-@registry.side_task("connection limit", wakes_on=(CONNECTIONS_CHANNEL,))
-async def connection_limit(runtime: Runtime) -> None:
-    await connection_limit_task.limit_connections(runtime)
+@registry.side_task("connection limit", login=logins.system_login, wakes_on=CONNECTIONS_CHANNEL)
+async def end_surplus_connections(part: Part) -> None:
+    # In half a second the broker's events of the connections that were ended arrive.
+    end_surplus = partial(connection_limit_task.end_surplus, part)
+    await part.repeat(end_surplus, every=10.0, wakes_on=CONNECTIONS_CHANNEL, least=0.5)
 
 
-@registry.side_task("refused logins")
-async def refused_logins(runtime: Runtime) -> None:
-    await refusals_task.write_refusals(runtime)
+@registry.periodic("refused logins", every=15.0, last=5.0, beside=("presence", "connection limit"))
+def counts_of_logins(runtime: Runtime) -> None:
+    at_once = runtime.stopping.is_set()
+    refused_logins.book.flush(at_once=at_once)
+    events.connection_events.flush(at_once=at_once)
+    connection_limit.limited_devices.flush(at_once=at_once)
+    runtime.gauges["refused_logins"] = lambda: refused_logins.book.total
 
 
 @registry.live_handler("metrics", subject=METRIC_PATTERN, queue="metrics")
@@ -64,16 +75,27 @@ def metrics(messages: Sequence[RawMessage]) -> list[Rejection]:
     return intake.record(messages)
 
 
-@registry.side_task("heard")
-async def heard(runtime: Runtime) -> None:
-    await heard_task.write_heard(runtime)
+@registry.periodic("heard", every=2.0, beside=("metrics",))
+def heard(runtime: Runtime) -> None:
+    heard_devices.write()
 
 
-@registry.side_task("commands", wakes_on=(COMMANDS_CHANNEL,))
-async def commands(runtime: Runtime) -> None:
-    await delivery_task.deliver(runtime)
+@registry.side_task("commands", login=logins.system_login, wakes_on=COMMANDS_CHANNEL)
+async def commands(part: Part) -> None:
+    courier = delivery_task.Courier(part)
+    await part.repeat(courier.publish_due, every=2.0, wakes_on=COMMANDS_CHANNEL)
 
 
-@registry.side_task("renewals", wakes_on=(RENEWALS_CHANNEL,))
-async def renewals(runtime: Runtime) -> None:
-    await renewal_task.tell_to_renew(runtime)
+@registry.periodic(
+    "command deadlines", every=5.0, lock=Lock.COMMAND_DEADLINES, beside=("commands",)
+)
+def command_deadlines(runtime: Runtime) -> None:
+    delivery.sweep()
+    expansion.expand_unfinished()
+
+
+@registry.periodic("renewals", every=15.0, wakes_on=RENEWALS_CHANNEL, lock=Lock.RENEWALS)
+def renewals(runtime: Runtime) -> float | None:
+    told = credentials.tell_some_to_renew()
+    runtime.counters["renewals.told"] += told
+    return credentials.PACE_SECONDS if told else None

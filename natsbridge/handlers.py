@@ -1,6 +1,7 @@
 """What the subscriber does for this app."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from natsbridge.dead_letters import store
 from natsbridge.dead_letters.store import REPLAYS_CHANNEL
@@ -8,7 +9,7 @@ from natsbridge.jetstream import streams
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Rejection, registry
 from natsbridge.retention import task as pruning_task
-from natsbridge.runtime import Runtime
+from natsbridge.runtime import Part, Runtime
 from natsbridge.subscriber import replay, stream_usage
 
 
@@ -17,16 +18,17 @@ def dead_letters(messages: Sequence[RawMessage]) -> list[Rejection]:
     return store.mirror(messages)
 
 
-@registry.side_task("replays", wakes_on=(REPLAYS_CHANNEL,))
-async def replays(runtime: Runtime) -> None:
-    await replay.replay_dead_letters(runtime, registry)
+@registry.periodic("replays", every=10.0, wakes_on=REPLAYS_CHANNEL)
+def replays(runtime: Runtime) -> float | None:
+    return replay.replay_requested(runtime, registry)
+
+
+# A subscriber that has just started has more urgent things to do.
+@registry.periodic("pruning", first=60.0, every=600.0)
+def pruning(runtime: Runtime) -> None:
+    pruning_task.prune_daily(runtime)
 
 
 @registry.side_task("stream levels")
-async def stream_levels(runtime: Runtime) -> None:
-    await stream_usage.watch_levels(runtime)
-
-
-@registry.side_task("pruning")
-async def pruning(runtime: Runtime) -> None:
-    await pruning_task.prune_daily(runtime)
+async def stream_levels(part: Part) -> None:
+    await part.repeat(partial(stream_usage.measure, part.runtime), every=5.0)

@@ -1,17 +1,20 @@
-"""What runs in a subscriber: handlers by message kind, of whole streams, of live messages, and
-side tasks.
+"""What runs in a subscriber: handlers by message kind, of whole streams, of live messages, periodic
+work, and side tasks.
 
 Apps fill it by decorators in their `handlers` modules, which the subscriber's command imports.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from natsbridge.client.login import Login
+from natsbridge.postgres.locks import Lock
 from natsbridge.protocol.envelope import Message, RawMessage
 
 if TYPE_CHECKING:
-    from natsbridge.runtime import Runtime
+    from natsbridge.runtime import Part, Runtime
 
 
 class Rejection(NamedTuple):
@@ -27,13 +30,16 @@ class Rejection(NamedTuple):
 Handler = Callable[[Sequence[Message]], Sequence[Rejection]]
 StreamHandler = Callable[[Sequence[RawMessage]], Sequence[Rejection]]
 LiveHandler = StreamHandler
-# A coroutine function that runs until `runtime.stopping` is set.
-SideTask = Callable[["Runtime"], Awaitable[None]]
+# Synchronous, and run in a thread of its own. It may return the seconds until the next time.
+PeriodicWork = Callable[["Runtime"], float | None]
+# A coroutine function that runs until `part.runtime.stopping` is set.
+SideWork = Callable[["Part"], Awaitable[None]]
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 StreamHandlerT = TypeVar("StreamHandlerT", bound=StreamHandler)
 LiveHandlerT = TypeVar("LiveHandlerT", bound=LiveHandler)
-SideTaskT = TypeVar("SideTaskT", bound=SideTask)
+PeriodicWorkT = TypeVar("PeriodicWorkT", bound=PeriodicWork)
+SideWorkT = TypeVar("SideWorkT", bound=SideWork)
 
 
 def _as_it_is(body: bytes) -> bytes:
@@ -66,6 +72,29 @@ class LiveSubscription:
     handle: LiveHandler
 
 
+@dataclass(frozen=True)
+class Periodic:
+    """Work that is done again and again; see `Registry.periodic`."""
+
+    name: str
+    work: PeriodicWork
+    every: float
+    wakes_on: str | None = None
+    lock: Lock | None = None
+    first: float = 0.0
+    least: float = 0.0
+    last: float = 0.0
+
+
+@dataclass(frozen=True)
+class SideTask:
+    """A coroutine beside the consumers; see `Registry.side_task`."""
+
+    name: str
+    work: SideWork
+    login: Callable[[], Login] | None = None
+
+
 @dataclass
 class Registry:
     handlers: dict[str, Handler] = field(default_factory=dict)
@@ -73,8 +102,11 @@ class Registry:
     unreadable: set[str] = field(default_factory=set)
     streams: dict[str, StreamSubscription] = field(default_factory=dict)
     live: dict[str, LiveSubscription] = field(default_factory=dict)
+    periodics: dict[str, Periodic] = field(default_factory=dict)
     side_tasks: dict[str, SideTask] = field(default_factory=dict)
     channels: set[str] = field(default_factory=set)
+    # By part: what has to run in the same process, since they share what is in its memory.
+    companions: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def handler(self, *kinds: str, unreadable: bool = False) -> Callable[[HandlerT], HandlerT]:
         """Hand durable messages of these kinds to the function.
@@ -124,20 +156,62 @@ class Registry:
 
         return register
 
-    def side_task(
-        self, name: str, *, wakes_on: Sequence[str] = ()
-    ) -> Callable[[SideTaskT], SideTaskT]:
-        """Run the coroutine function beside the consumers; it is restarted when it fails.
+    def periodic(
+        self,
+        name: str,
+        *,
+        every: float,
+        wakes_on: str | None = None,
+        lock: Lock | None = None,
+        first: float = 0.0,
+        least: float = 0.0,
+        last: float = 0.0,
+        beside: Collection[str] = (),
+    ) -> Callable[[PeriodicWorkT], PeriodicWorkT]:
+        """Run the synchronous function `every` so many seconds, in a thread of its own, and at once
+        when the Postgres channel `wakes_on` is notified. Where it returns a number, the next time
+        is after so many seconds. While a server is away it is tried again.
 
-        `wakes_on` are the Postgres channels on which it may ask `runtime.wakeups` for an event.
+        `lock`: of several subscribers one does it at a time. `first`: seconds before the first
+        time. `least`: seconds between two times, whatever wakes it. `last`: when stopping it runs
+        once more, for so many seconds at most. `beside`: it runs wherever one of these parts does.
         """
 
-        def register(function: SideTaskT) -> SideTaskT:
-            _add(self.side_tasks, name, function)
-            self.channels.update(wakes_on)
+        def register(function: PeriodicWorkT) -> PeriodicWorkT:
+            job = Periodic(name, function, every, wakes_on, lock, first, least, last)
+            _add(self.periodics, name, job)
+            self._declare(name, wakes_on, beside)
             return function
 
         return register
+
+    def side_task(
+        self,
+        name: str,
+        *,
+        login: Callable[[], Login] | None = None,
+        wakes_on: str | None = None,
+        beside: Collection[str] = (),
+    ) -> Callable[[SideWorkT], SideWorkT]:
+        """Run the coroutine function beside the consumers; it is restarted when it fails.
+
+        It gets a Part, whose connection is opened with `login` (synchronous, asked at each start),
+        or else is the subscriber's own. `wakes_on` is the Postgres channel on which it may wait.
+        `beside`: it runs wherever one of these parts does.
+        """
+
+        def register(function: SideWorkT) -> SideWorkT:
+            _add(self.side_tasks, name, SideTask(name, function, login))
+            self._declare(name, wakes_on, beside)
+            return function
+
+        return register
+
+    def _declare(self, name: str, channel: str | None, beside: Collection[str]) -> None:
+        if channel is not None:
+            self.channels.add(channel)
+        for part in beside:
+            self.companions[part].add(name)
 
 
 def _add(entries: dict[str, Any], name: str, entry: Any) -> None:

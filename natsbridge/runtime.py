@@ -11,8 +11,10 @@ import structlog
 from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
 from django.db import InterfaceError, OperationalError, connections
+from nats.errors import Error as NatsError
 
 from natsbridge.client.connection import Connection
+from natsbridge.errors import BridgeError
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.rules.slow_lane import SlowLane
 
@@ -23,14 +25,16 @@ R = TypeVar("R")
 
 # Raised by Django when Postgres is away, as opposed to unhappy with what it was told.
 DATABASE_AWAY = (OperationalError, InterfaceError)
-
+# What passes by itself: a server that is away, or does not do now what it is asked.
+PASSING = (*DATABASE_AWAY, BridgeError, NatsError, OSError)
 
 # How long a thread may take to close its connections. One that hangs is left behind.
 CLOSE_SECONDS = 2.0
 
-
-# A task that needs the database tries again this often.
-DATABASE_SECONDS = 2.0
+# A task that needs a server which is away tries again this often.
+RETRY_SECONDS = 2.0
+# One round of what a task does again and again. It may return the seconds until the next.
+Round = Callable[[], Awaitable[float | None]]
 
 
 class Worker:
@@ -89,6 +93,55 @@ class Runtime:
             wake.clear()
 
 
+class Part:
+    """Handed to a side task: the runtime, a thread for its synchronous half, and its connection."""
+
+    def __init__(self, name: str, runtime: Runtime, worker: Worker, connection: Connection) -> None:
+        self.name = name
+        self.runtime = runtime
+        self.worker = worker
+        self.connection = connection
+
+    async def repeat(
+        self, run: Round, *, every: float, wakes_on: str | None = None, least: float = 0.0
+    ) -> None:
+        """Run rounds until stopping; see `repeat`."""
+        await repeat(self.name, self.runtime, run, every=every, wakes_on=wakes_on, least=least)
+
+
+async def repeat(
+    name: str,
+    runtime: Runtime,
+    run: Round,
+    *,
+    every: float,
+    wakes_on: str | None = None,
+    least: float = 0.0,
+) -> None:
+    """Run rounds until stopping: one at once, the next after `every` seconds or after as many as
+    the last one returned, and sooner when the channel `wakes_on` is notified.
+
+    At least `least` seconds lie between two rounds, and what comes meanwhile is taken together. A
+    round that fails for one of PASSING is logged, counted, and tried again soon.
+    """
+    wake = None if wakes_on is None else runtime.wakeups.on(wakes_on)
+    problem = ""
+    while not runtime.stopping.is_set():
+        seconds: float | None
+        try:
+            seconds, problem = await run(), ""
+        except PASSING as error:
+            seconds = min(every, RETRY_SECONDS)
+            runtime.counters[f"task_failures.{name}"] += 1
+            reason = str(error).strip() or type(error).__name__
+            if reason != problem:
+                problem = reason
+                log.warning("task waits", task=name, reason=reason)
+        await runtime.pause(every if seconds is None else seconds, wake=wake)
+        if least:
+            await runtime.pause(least)
+
+
 async def supervise(
     name: str,
     run: Callable[[], Awaitable[None]],
@@ -105,7 +158,7 @@ async def supervise(
         except DATABASE_AWAY as error:
             counters[f"task_failures.{name}"] += 1
             log.warning("task waits for the database", task=name, error=str(error).strip())
-            await _first_of(until, timeout=DATABASE_SECONDS)
+            await _first_of(until, timeout=RETRY_SECONDS)
         except Exception:
             if time.monotonic() - started > 60:
                 delay = 1.0

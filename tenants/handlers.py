@@ -1,30 +1,31 @@
 """What the subscriber does for this app."""
 
 from natsbridge.registry import registry
-from natsbridge.runtime import Runtime
-from tenants.audit.task import keep_sealed
+from natsbridge.runtime import Part, Runtime
+from natsbridge.subscriber.intake import DEVICE_STREAMS
+from tenants.audit import task as audit_task
 from tenants.audit.writer import AUDIT_CHANNEL
+from tenants.broker import floods_task, logins, provisioning_task
 from tenants.broker.accounts import ACCOUNTS_CHANNEL
-from tenants.broker.floods_task import end_floods
-from tenants.broker.provisioning_task import keep_provisioned
-from tenants.callout.task import answer_logins
+from tenants.callout import task as callout_task
 
 
-@registry.side_task("accounts", wakes_on=(ACCOUNTS_CHANNEL,))
-async def accounts(runtime: Runtime) -> None:
-    await keep_provisioned(runtime)
+@registry.side_task("accounts", login=logins.system_login, wakes_on=ACCOUNTS_CHANNEL)
+async def accounts(part: Part) -> None:
+    await provisioning_task.keep_provisioned(part)
 
 
-@registry.side_task("audit", wakes_on=(AUDIT_CHANNEL,))
-async def audit(runtime: Runtime) -> None:
-    await keep_sealed(runtime)
+@registry.periodic("audit", every=10.0, wakes_on=AUDIT_CHANNEL, least=0.2, last=1.0)
+def audit(runtime: Runtime) -> None:
+    audit_task.seal_all(runtime)
 
 
 @registry.side_task("auth")
-async def auth(runtime: Runtime) -> None:
-    await answer_logins(runtime)
+async def auth(part: Part) -> None:
+    await callout_task.answer_logins(part)
 
 
-@registry.side_task("floods")
-async def floods(runtime: Runtime) -> None:
-    await end_floods(runtime)
+# It tells the intakes of its process whose reports have to wait.
+@registry.side_task("floods", login=logins.system_login, beside=DEVICE_STREAMS)
+async def floods(part: Part) -> None:
+    await floods_task.FloodWatch(part).run()

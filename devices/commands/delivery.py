@@ -27,8 +27,6 @@ from devices.models import (
 )
 from devices.models.command import NO_RESPONSE
 from devices.presence.coverage import current_cutoffs
-from natsbridge.postgres import locks
-from natsbridge.postgres.locks import Lock
 from tenants.models import Membership, Role
 
 # A receipt comes within a second of the command; without one it is sent again, ever less often.
@@ -88,7 +86,7 @@ def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
 
 
 def sweep() -> None:
-    """Ends what has waited too long. Of several subscribers one does it at a time."""
+    """End what has waited too long."""
     while _sweep_some():
         pass
 
@@ -96,8 +94,6 @@ def sweep() -> None:
 def _sweep_some() -> bool:
     """Whether there may be more."""
     with transaction.atomic():
-        if not locks.try_lock(Lock.COMMAND_DEADLINES):
-            return False
         now = timezone.now()
         silent_since = now - timedelta(seconds=settings.COMMAND_RESPONSE_SECONDS)
         open_rows = (

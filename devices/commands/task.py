@@ -1,4 +1,4 @@
-"""The side task that carries commands from their rows to the broker."""
+"""Commands are carried from their rows to the broker."""
 
 import asyncio
 import time
@@ -9,35 +9,18 @@ import msgspec
 import structlog
 from nats.errors import Error as NatsError
 
-from devices.commands import delivery, expansion
+from devices.commands import delivery
 from devices.commands.delivery import Connections, Outgoing
-from devices.commands.issue import COMMANDS_CHANNEL
 from devices.presence import sessions
 from natsbridge.client import system_account
-from natsbridge.client.connection import Connection
 from natsbridge.errors import BrokerUnavailable
 from natsbridge.protocol import subjects
-from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
-from tenants.broker import logins, provisioning
+from natsbridge.runtime import DATABASE_AWAY, Part
 
 log = structlog.get_logger(__name__)
 
-# When nothing wakes it: for resends, and in case a wake-up was lost.
-POLL_SECONDS = 2.0
-SWEEP_EVERY = 5
 # A device that does not listen is asked again after so long: at first, and at most.
 UNHEARD_SECONDS = (1.0, 30.0)
-
-
-async def deliver(runtime: Runtime) -> None:
-    """Until stopping. What was claimed when it stops has been published."""
-    worker = Worker("commands")
-    try:
-        login = await worker.run(logins.system_login)
-        async with provisioning.connected(login, "commands") as system:
-            await _Courier(runtime, system, worker).run()
-    finally:
-        await worker.close()
 
 
 class Unheard:
@@ -66,36 +49,23 @@ class Unheard:
         return {name for name, (again, _) in self._again.items() if again > now}
 
 
-class _Courier:
+class Courier:
     """Publishes what is due. The system account is asked who is listening."""
 
-    def __init__(self, runtime: Runtime, system: Connection, worker: Worker) -> None:
-        self._runtime = runtime
-        self._system = system
-        self._worker = worker
-        self._wake = runtime.wakeups.on(COMMANDS_CHANNEL)
+    def __init__(self, part: Part) -> None:
+        self._runtime = part.runtime
+        self._system = part.connection
+        self._worker = part.worker
         self._unheard = Unheard()
 
-    async def run(self) -> None:
-        rounds = 0
-        while not self._runtime.stopping.is_set():
-            try:
-                if self._runtime.connection.is_connected:
-                    await self._publish_due()
-                if rounds % SWEEP_EVERY == 0:
-                    await self._worker.run(delivery.sweep)
-                    await self._worker.run(expansion.expand_unfinished)
-            except DATABASE_AWAY as error:
-                log.warning("commands wait for the database", error=str(error).strip())
-            rounds += 1
-            await self._runtime.pause(POLL_SECONDS, wake=self._wake)
-
-    async def _publish_due(self) -> None:
-        """Straight on while there is more than one claim takes."""
+    async def publish_due(self) -> float | None:
+        """Publish what one claim takes. Return 0 when there may be more, else None."""
+        if not self._runtime.connection.is_connected:
+            return None
         besides = self._unheard.waiting(time.monotonic())
         outgoing = await self._worker.run(delivery.claim_due, besides=besides)
         if not outgoing:
-            return
+            return None
         by_device: dict[UUID, list[Outgoing]] = {}
         for each in outgoing:
             by_device.setdefault(each.device, []).append(each)
@@ -107,7 +77,7 @@ class _Courier:
         self._runtime.counters["commands.sent"] += len(sent)
         self._unheard.forget({each.device for each in sent})
         self._unheard.note({each.device for each in unsent}, time.monotonic())
-        self._wake.set()
+        return 0.0
 
     async def _publish(self, commands: list[Outgoing]) -> list[Outgoing]:
         """To one device, in order; returns those that left."""

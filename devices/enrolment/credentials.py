@@ -13,8 +13,6 @@ from devices.live import frames
 from devices.models import Command, Device
 from devices.telemetry import ring_buffers
 from natsbridge.errors import DependencyAway
-from natsbridge.postgres import locks
-from natsbridge.postgres.locks import Lock
 from tenants.audit.writer import actor_name, record_action
 from tenants.credentials import rotate as rotation
 from tenants.credentials.issue import Issued
@@ -25,8 +23,9 @@ log = structlog.get_logger(__name__)
 
 RENEW = "renew_credentials"
 REVOCATION = ["revoked_at", "revoked_by", "revoked_by_name", "revoked_reason"]
-# Each renewal is a login: a thousand devices shall not come in one second.
+# Each renewal is a login: a thousand devices must not come in one second.
 TOLD_AT_ONCE = 25
+PACE_SECONDS = 1.0
 
 
 @transaction.atomic
@@ -95,11 +94,10 @@ def delete_devices(devices: Iterable[Device], *, by: User | None, reason: str = 
 
 @transaction.atomic
 def tell_some_to_renew() -> int:
-    """A command to some agents whose credentials are being rotated and who have no newer one; how
-    many those were. Each is told once in a rotation. One that is away hears of it when it comes
-    back in time, and otherwise renews by itself, as the old one is void then."""
-    if not locks.try_lock(Lock.RENEWALS):
-        return 0
+    """Send a command to some agents whose credentials are being rotated and who have no newer one;
+    return to how many. One subscriber at a time does it, and each agent is told once in a rotation.
+    One that is away hears of it when it comes back in time, and otherwise renews by itself, as the
+    old one is void then."""
     live_ones = Credential.objects.live().filter(device_uuid=OuterRef("pk")).order_by("-ends_at")
     rotating = live_ones.exclude(ends_at=None)
     told = Command.objects.filter(

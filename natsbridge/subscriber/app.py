@@ -5,21 +5,24 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import structlog
 from django.db import Error as AnyDatabaseError
 
 from natsbridge.client.connection import Connection
+from natsbridge.client.login import open_unless
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.registry import LiveSubscription, Registry, StreamSubscription
 from natsbridge.runtime import CLOSE_SECONDS, DATABASE_AWAY, Runtime, Worker, supervise
 from natsbridge.subscriber import breaker, status
 from natsbridge.subscriber.intake import DEVICE_STREAMS, DurableIntake
 from natsbridge.subscriber.live_intake import LiveIntake
+from natsbridge.subscriber.periodic import run_periodic, run_side_task
 
 log = structlog.get_logger(__name__)
 
@@ -29,13 +32,19 @@ SIGN_OFF_SECONDS = 2.0
 
 def part_names(registry: Registry) -> list[str]:
     """The parts that a subscriber can have."""
-    return sorted({*DEVICE_STREAMS, *registry.streams, *registry.live, *registry.side_tasks})
+    tasks = {*registry.periodics, *registry.side_tasks}
+    return sorted({*DEVICE_STREAMS, *registry.streams, *registry.live, *tasks})
+
+
+def with_companions(registry: Registry, parts: Collection[str]) -> set[str]:
+    """The parts, and those that have to run in the same process."""
+    return {*parts, *chain.from_iterable(registry.companions.get(part, ()) for part in parts)}
 
 
 class Subscriber:
     """`connect` opens the connection to the platform account, waiting until there is a server.
 
-    With `only`, no other parts run than those; see `part_names`.
+    With `only`, no other parts run than those and their companions; see `part_names`.
     """
 
     def __init__(
@@ -66,17 +75,12 @@ class Subscriber:
             {"wakeups": self._wakeups.listen, "status": self._say_status}, until=asyncio.Event()
         )
         try:
-            async with AsyncExitStack() as stack:
-                opening = asyncio.ensure_future(stack.enter_async_context(self._connect()))
-                await _first_of(opening, stop)
-                if opening.done():
+            async with open_unless(stop, self._connect()) as connection:
+                if connection:
                     self._runtime = Runtime(
-                        opening.result(), self._wakeups, self._instance, self._counters
+                        connection, self._wakeups, self._instance, self._counters
                     )
                     await self._serve(self._runtime, stop)
-                else:
-                    opening.cancel()
-                    await asyncio.gather(opening, return_exceptions=True)
         finally:
             await _cancel(helpers)
 
@@ -99,14 +103,19 @@ class Subscriber:
             parts[name] = partial(_read_stream, runtime, stream)
         for name, subscription in self._registry.live.items():
             parts[name] = partial(self._take_in, runtime, subscription)
+        for name, job in self._registry.periodics.items():
+            parts[name] = partial(run_periodic, runtime, job)
         for name, side_task in self._registry.side_tasks.items():
-            parts[name] = partial(side_task, runtime)
+            parts[name] = partial(run_side_task, runtime, side_task)
         if self._only:
-            parts = {name: run for name, run in parts.items() if name in self._only}
+            wanted = with_companions(self._registry, self._only)
+            parts = {name: run for name, run in parts.items() if name in wanted}
         tasks = self._supervised(parts, until=runtime.stopping)
         log.info("subscriber running", instance=self._instance, parts=sorted(parts))
         watching = asyncio.create_task(runtime.connection.watch(), name="watch the connection")
-        await _first_of(watching, stop)
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([watching, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
         log.info("subscriber draining")
         runtime.stopping.set()
         _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
@@ -125,14 +134,9 @@ class Subscriber:
         await intake.run()
 
     async def _take_in(self, runtime: Runtime, subscription: LiveSubscription) -> None:
-        async with AsyncExitStack() as stack:
-            opening = asyncio.ensure_future(stack.enter_async_context(self._connect()))
-            await _first_of(opening, runtime.stopping)
-            if opening.done():
-                await LiveIntake(runtime, subscription, opening.result()).run()
-            else:
-                opening.cancel()
-                await asyncio.gather(opening, return_exceptions=True)
+        async with open_unless(runtime.stopping, self._connect()) as connection:
+            if connection:
+                await LiveIntake(runtime, subscription, connection).run()
 
     async def _say_status(self) -> None:
         """At once and every few seconds, so that the web can tell waiting from dead, and when
@@ -189,18 +193,10 @@ async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
         await asyncio.wait(tasks, timeout=SIGN_OFF_SECONDS + CLOSE_SECONDS + 1)
 
 
-async def _first_of(future: asyncio.Future[Any], stop: asyncio.Event) -> None:
-    stopped = asyncio.ensure_future(stop.wait())
-    either: list[asyncio.Future[Any]] = [future, stopped]
-    try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopped.cancel()
-
-
 def _details(runtime: Runtime) -> dict[str, Any]:
     return {
         "counters": dict(sorted(runtime.counters.items())),
         "breakers": breaker.states(),
-        **{name: read() for name, read in runtime.gauges.items()},
+        # A copy, since periodic work adds its own from other threads.
+        **{name: read() for name, read in dict(runtime.gauges).items()},
     }

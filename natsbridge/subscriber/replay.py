@@ -2,45 +2,27 @@
 
 from typing import Any
 
-import structlog
-
 from natsbridge.dead_letters import store
-from natsbridge.dead_letters.store import REPLAYS_CHANNEL, replay_some
-from natsbridge.errors import DependencyAway, InvalidSubject
+from natsbridge.errors import InvalidSubject
 from natsbridge.models import DeadLetter
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Registry, Rejection
-from natsbridge.runtime import Runtime, Worker
+from natsbridge.runtime import Runtime
 from natsbridge.subscriber.breaker import DATABASE
 from natsbridge.subscriber.dispatch import BatchHandler, all_to, device_messages
 from natsbridge.subscriber.intake import DEVICE_STREAMS
 
-log = structlog.get_logger(__name__)
-
-# In case a NOTIFY is lost.
-POLL_SECONDS = 10.0
 AT_ONCE = 100
 
 
-async def replay_dead_letters(runtime: Runtime, registry: Registry) -> None:
-    """Until stopping."""
-    asked = runtime.wakeups.on(REPLAYS_CHANNEL)
-    worker = Worker("replays")
-    replay = handing_over(registry)
-    try:
-        while not runtime.stopping.is_set():
-            done = 0
-            if DATABASE.admits():
-                try:
-                    done = await worker.run(replay_some, replay, most=AT_ONCE)
-                except DependencyAway as error:
-                    log.warning("replays wait", error=str(error))
-            if done:
-                runtime.counters["replays"] += done
-            if done < AT_ONCE:
-                await runtime.pause(POLL_SECONDS, wake=asked)
-    finally:
-        await worker.close()
+def replay_requested(runtime: Runtime, registry: Registry) -> float | None:
+    """Replay some of what was asked for. Return 0 when there may be more, else None."""
+    if not DATABASE.admits():
+        return None
+    done = store.replay_some(handing_over(registry), most=AT_ONCE)
+    if done:
+        runtime.counters["replays"] += done
+    return 0.0 if done >= AT_ONCE else None
 
 
 def handing_over(registry: Registry) -> store.Replay:

@@ -1,4 +1,4 @@
-"""The side task that says how full the platform's streams are, and who fills them."""
+"""How full the platform's streams are, and who fills them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,6 @@ from natsbridge.jetstream.declarations import StreamDeclaration
 from natsbridge.protocol import subjects
 from natsbridge.runtime import Runtime
 
-SECONDS = 5.0
 # Of its own limit: then a device is named.
 NEAR = 0.8
 # How many are named.
@@ -21,17 +20,15 @@ NAMED = 10
 Levels = dict[str, dict[str, Any]]
 
 
-async def watch_levels(runtime: Runtime) -> None:
-    """Until stopping."""
+async def measure(runtime: Runtime) -> None:
+    """Ask the broker how full each stream is, for the service status."""
     levels: Levels = {}
+    for declaration in declaration_settings.all_streams():
+        try:
+            levels[declaration.name] = await _level(runtime, declaration)
+        except NatsError as error:
+            levels[declaration.name] = {"error": str(error)[:200] or type(error).__name__}
     runtime.gauges["streams"] = lambda: levels
-    while not runtime.stopping.is_set():
-        for declaration in declaration_settings.all_streams():
-            try:
-                levels[declaration.name] = await _level(runtime, declaration)
-            except NatsError as error:
-                levels[declaration.name] = {"error": str(error)[:200] or type(error).__name__}
-        await runtime.pause(SECONDS)
 
 
 async def _level(runtime: Runtime, declaration: StreamDeclaration) -> dict[str, Any]:

@@ -18,22 +18,19 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 
 from natsbridge.client import system_account
-from natsbridge.client.connection import Connection
-from natsbridge.errors import BridgeError, ClaimsRefused
+from natsbridge.errors import ClaimsRefused
 from natsbridge.protocol.broker_events import BrokerConnection
 from natsbridge.rules import shares
 from natsbridge.rules.metering import Allowance, ConnectionKey, Excess, Meter
-from natsbridge.runtime import DATABASE_AWAY, DATABASE_SECONDS, Runtime, Worker
-from tenants.broker import logins, provisioning
+from natsbridge.runtime import Part
 from tenants.broker.floods import Sender, record_flood, tenants_by_account
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.2
-TOLD_SECONDS = 0.2
+RECORD_SECONDS = 0.2
 # Of busy connections so many are asked for their owner at a time.
 ASKED_AT_ONCE = 100
 # The status names the last ones.
@@ -42,25 +39,14 @@ NAMED = 10
 SUSPECTS = 100
 
 
-async def end_floods(runtime: Runtime) -> None:
-    """Until stopping."""
-    worker = Worker("floods")
-    try:
-        login = await worker.run(logins.system_login)
-        async with provisioning.connected(login, "floods") as connection:
-            await FloodWatch(runtime, worker, connection).run()
-    finally:
-        await worker.close()
-
-
 class FloodWatch:
     """Asks the servers five times a second how much they received, and from whom, if that could be
     too much of one sender."""
 
-    def __init__(self, runtime: Runtime, worker: Worker, connection: Connection) -> None:
-        self._runtime = runtime
-        self._worker = worker
-        self._connection = connection
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._runtime = part.runtime
+        self._worker = part.worker
         self._allowance = Allowance(
             settings.DEVICE_MESSAGES_PER_SECOND,
             settings.DEVICE_MESSAGES_BURST,
@@ -71,34 +57,24 @@ class FloodWatch:
         # By server: messages, bytes, and when that was.
         self._received: dict[str, tuple[int, int, float]] = {}
         # Ended, and not on record yet.
-        self._untold: deque[Callable[[], object]] = deque()
+        self._unrecorded: deque[Callable[[], object]] = deque()
         self._ended: deque[dict[str, object]] = deque(maxlen=NAMED)
         self._suspects: deque[Sender] = deque(maxlen=SUSPECTS)
         # The broker's accounts by their tenants.
         self._accounts: dict[UUID, str] = {}
-        runtime.gauges["floods"] = lambda: list(self._ended)
+        part.runtime.gauges["floods"] = lambda: list(self._ended)
 
     async def run(self) -> None:
+        """Until stopping; what is not on record then is recorded, if the database answers."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch())
+            tasks.create_task(self._part.repeat(self._look, every=POLL_SECONDS))
             # Beside it, so that nobody floods for as long as the database takes.
-            tasks.create_task(self._tell_all())
+            tasks.create_task(self._part.repeat(self._record, every=RECORD_SECONDS))
+        await self._record()
 
-    async def _watch(self) -> None:
-        problem = ""
-        while not self._runtime.stopping.is_set():
-            try:
-                if self._connection.is_connected:
-                    await self._look(self._connection.client)
-                problem = ""
-            except (NatsError, BridgeError, OSError, *DATABASE_AWAY) as error:
-                if str(error) != problem:
-                    problem = str(error)
-                    log.warning("cannot watch for floods", error=problem.strip())
-            await self._runtime.pause(POLL_SECONDS)
-
-    async def _look(self, system: Client) -> None:
-        if not await self._may_be_flooded(system):
+    async def _look(self) -> None:
+        system = self._part.connection.client
+        if not self._part.connection.is_connected or not await self._may_be_flooded(system):
             return
         unknown = self._meter.observe(await system_account.traffic(system), time.monotonic())
         await self._identify(system, unknown[:ASKED_AT_ONCE])
@@ -164,20 +140,12 @@ class FloodWatch:
         )
         log.warning("disconnected for sending too much", **self._ended[-1])
         record = partial(record_flood, sender, excess, seen_at=seen_at, were_gone=were_gone)
-        self._untold.append(record)
+        self._unrecorded.append(record)
 
-    async def _tell_all(self) -> None:
-        while self._untold or not self._runtime.stopping.is_set():
-            try:
-                while self._untold:
-                    await self._worker.run(self._untold[0])
-                    self._untold.popleft()
-            except DATABASE_AWAY as error:
-                log.warning("floods wait to be recorded", error=str(error).strip())
-                if self._runtime.stopping.is_set():
-                    return
-                await self._runtime.pause(DATABASE_SECONDS)
-            await self._runtime.pause(TOLD_SECONDS)
+    async def _record(self) -> None:
+        while self._unrecorded:
+            await self._worker.run(self._unrecorded[0])
+            self._unrecorded.popleft()
 
 
 def _sender(

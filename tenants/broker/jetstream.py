@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from natsbridge.client import system_account
+from natsbridge.client.login import Login, connect_as
 from natsbridge.errors import BrokerUnavailable, StreamRefused
 from natsbridge.jetstream import declaration_settings, streams
 from natsbridge.jetstream.declarations import StreamDeclaration
@@ -187,7 +188,7 @@ def _of_each(
 
 
 def _run(
-    login: logins.Login,
+    login: Login,
     use: Callable[[Client], Awaitable[R]],
     *,
     patience: float = PATIENCE_SECONDS,
@@ -195,7 +196,7 @@ def _run(
     async def run() -> R:
         try:
             async with asyncio.timeout(patience):
-                async with provisioning.connected(login, "wegweiser streams") as connection:
+                async with connect_as(login, "wegweiser streams") as connection:
                     return await use(connection.client)
         except TimeoutError as error:
             raise BrokerUnavailable(

@@ -6,7 +6,7 @@ Nothing here writes; what is missing raises NotProvisioned.
 import hmac
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db.models import Max, Min, Q, QuerySet
 from django.utils import timezone
 
+from natsbridge.client.login import Login
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair
 from natsbridge.identity.permissions import (
@@ -38,14 +39,6 @@ MOST_REVOCATIONS = 5_000
 MOST_SHUT_OUT = 500
 # Between the clocks of those who make keys and issue JWTs.
 CLOCKS_APART = timedelta(minutes=5)
-
-
-@dataclass(frozen=True)
-class Login:
-    """What a NATS client needs; `seed` is secret."""
-
-    jwt: str = field(repr=False)
-    seed: str = field(repr=False)
 
 
 @dataclass(frozen=True)

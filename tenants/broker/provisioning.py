@@ -7,7 +7,7 @@ advisory lock meanwhile; its stream has another, since seeing to that can take l
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from natsbridge.client import system_account
-from natsbridge.client.connection import Connection, connect
+from natsbridge.client.login import Login, connect_as
 from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused, StreamRefused
 from natsbridge.identity import claims
 from natsbridge.identity.claims import KeyPair, TenantAccount
@@ -60,7 +60,7 @@ class Plan:
     account: TenantAccount
     ended: EndedPasswords
     operator: KeyPair = field(repr=False)
-    provisioner: logins.Login = field(repr=False)
+    provisioner: Login = field(repr=False)
 
     @property
     def suspended(self) -> bool:
@@ -165,25 +165,15 @@ def plan(tenant: Tenant) -> Plan:
     )
 
 
-async def _with_own_connection(plan: Plan, login: logins.Login, use: Use) -> list[str]:
+async def _with_own_connection(plan: Plan, login: Login, use: Use) -> list[str]:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            async with connected(login, "wegweiser claims") as system:
+            async with connect_as(login, "wegweiser claims") as system:
                 return await use(plan, system.client)
     except TimeoutError as error:
         raise BrokerUnavailable(
             f"nats-server at {settings.NATS_URL} did not answer within {PATIENCE_SECONDS:.0f} s"
         ) from error
-
-
-def connected(login: logins.Login, name: str) -> AbstractAsyncContextManager[Connection]:
-    return connect(
-        settings.NATS_URL,
-        user_jwt=lambda: login.jwt,
-        seed=login.seed,
-        name=name,
-        ca_file=settings.NATS_CA_FILE,
-    )
 
 
 async def push_claims(plan: Plan, system: Client) -> list[str]:
@@ -266,7 +256,7 @@ async def _ensure_stream(plan: Plan, found: dict[str, Any] | None) -> list[str]:
         raise StreamRefused("The tenant is suspended; its stream is seen to when it is resumed.")
     try:
         async with asyncio.timeout(LOGIN_SECONDS):
-            async with connected(plan.provisioner, "wegweiser provisioning") as connection:
+            async with connect_as(plan.provisioner, "wegweiser provisioning") as connection:
                 return await streams.ensure(connection.client.jetstream(), plan.stream)
     except TimeoutError as error:
         raise StreamRefused(

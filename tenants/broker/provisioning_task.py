@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,10 +11,9 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from nats.aio.client import Client
 
-from natsbridge.client.connection import Connection
 from natsbridge.errors import BrokerUnavailable
-from natsbridge.runtime import Runtime, Worker
-from tenants.broker import logins, provisioning
+from natsbridge.runtime import Part, Worker
+from tenants.broker import provisioning
 from tenants.broker.accounts import ACCOUNTS_CHANNEL
 from tenants.broker.floods import lift_due_blocks
 from tenants.broker.provisioning import Plan
@@ -40,23 +38,13 @@ RECONNECTING_SECONDS = 1.0
 LOGIN_UNDER_WAY = timedelta(seconds=2 * POLL_SECONDS)
 
 
-async def keep_provisioned(runtime: Runtime) -> None:
+async def keep_provisioned(part: Part) -> None:
     """Until stopping."""
-    async with AsyncExitStack() as stack:
-        worker, stream_worker = Worker("accounts"), Worker("tenants' streams")
-        stack.push_async_callback(worker.close)
-        stack.push_async_callback(stream_worker.close)
-        login = await worker.run(logins.system_login)
-        opening = asyncio.ensure_future(
-            stack.enter_async_context(provisioning.connected(login, "wegweiser claims"))
-        )
-        while not opening.done() and not runtime.stopping.is_set():
-            await asyncio.wait([opening], timeout=0.5)
-        if opening.done():
-            await _Keeper(runtime, worker, stream_worker, opening.result()).run()
-        else:
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+    stream_worker = Worker("tenants' streams")
+    try:
+        await _Keeper(part, stream_worker).run()
+    finally:
+        await stream_worker.close()
 
 
 class _Keeper:
@@ -64,15 +52,13 @@ class _Keeper:
     so that who is revoked waits neither for hundreds who are only reviewed nor for anybody's
     stream. The streams are seen to beside that."""
 
-    def __init__(
-        self, runtime: Runtime, worker: Worker, stream_worker: Worker, system: Connection
-    ) -> None:
-        self._runtime = runtime
-        self._worker = worker
+    def __init__(self, part: Part, stream_worker: Worker) -> None:
+        self._runtime = part.runtime
+        self._worker = part.worker
         # With a database connection of its own, since the locks belong to that.
         self._stream_worker = stream_worker
-        self._system = system
-        self._announced = runtime.wakeups.on(ACCOUNTS_CHANNEL)
+        self._system = part.connection
+        self._announced = part.runtime.wakeups.on(ACCOUNTS_CHANNEL)
         # Those that wait for their claims, the newest last; it is looked up again after news.
         self._waiting: list[BrokerAccount] = []
         self._look = True

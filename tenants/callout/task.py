@@ -1,55 +1,46 @@
 """The side task that lets in those who bring a password to the broker."""
 
 import asyncio
-
-import structlog
+from functools import partial
 
 from natsbridge.client import system_account
-from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
+from natsbridge.client.login import connect_as, open_unless
+from natsbridge.runtime import Part
 from natsbridge.subscriber.callout import Callout
-from tenants.broker import logins, provisioning
+from tenants.broker import logins
 from tenants.callout.judge import Gatekeeper
-
-log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 15.0
 
 
-async def answer_logins(runtime: Runtime) -> None:
+async def answer_logins(part: Part) -> None:
     """Until stopping, over connections of its own: one in the callout's account, and one in the
     system account that asks which servers there are."""
-    worker = Worker("auth")
+    runtime, worker = part.runtime, part.worker
     gatekeeper = Gatekeeper()
-    try:
-        authority = await worker.run(logins.callout_authority)
-        login = await worker.run(logins.callout_login)
-        server_list = await worker.run(logins.server_list_login)
-        async with (
-            provisioning.connected(server_list, "wegweiser callout: servers") as system,
-            provisioning.connected(login, "wegweiser callout") as connection,
-        ):
-            callout = Callout(
-                runtime,
-                connection,
-                authority,
-                worker,
-                judge=gatekeeper.judge,
-                record_rejections=gatekeeper.record_rejections,
-                list_servers=lambda: system_account.server_ids(system.client),
-            )
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_flush(runtime, worker, gatekeeper))
-                tasks.create_task(callout.run())
-        await worker.run(gatekeeper.flush, at_once=True)
-    finally:
-        await worker.close()
-
-
-async def _flush(runtime: Runtime, worker: Worker, gatekeeper: Gatekeeper) -> None:
-    """What has been counted is written although nobody is refused any more."""
-    while not runtime.stopping.is_set():
-        await runtime.pause(FLUSH_SECONDS)
-        try:
-            await worker.run(gatekeeper.flush)
-        except DATABASE_AWAY as error:
-            log.warning("refused logins wait to be written", error=str(error).strip())
+    authority = await worker.run(logins.callout_authority)
+    login = await worker.run(logins.callout_login)
+    server_list = await worker.run(logins.server_list_login)
+    opening_list = connect_as(server_list, "wegweiser callout: servers")
+    opening = connect_as(login, "wegweiser callout")
+    async with (
+        open_unless(runtime.stopping, opening_list) as system,
+        open_unless(runtime.stopping, opening) as connection,
+    ):
+        if system is None or connection is None:
+            return
+        callout = Callout(
+            runtime,
+            connection,
+            authority,
+            worker,
+            judge=gatekeeper.judge,
+            record_rejections=gatekeeper.record_rejections,
+            list_servers=lambda: system_account.server_ids(system.client),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            # What has been counted is written although nobody is refused any more.
+            flush = part.repeat(partial(worker.run, gatekeeper.flush), every=FLUSH_SECONDS)
+            tasks.create_task(flush)
+            tasks.create_task(callout.run())
+    await worker.run(gatekeeper.flush, at_once=True)

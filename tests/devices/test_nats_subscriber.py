@@ -1,6 +1,7 @@
 """`manage.py nats_subscriber` as the process it is: started, waiting, drained."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,11 +19,13 @@ from pytest_django.fixtures import Settings
 
 from devices.models import Connectivity
 from devices.telemetry import ring_buffers
+from natsbridge.identity import claims
 from natsbridge.models import SubscriberStatus
 from natsbridge.subscriber import status
 from natsbridge.subscriber.status import service_state
 from tenants.credentials.issue import issue_device_password
 from tenants.models import BrokerAccount, BrokerKey, Group, Tenant
+from tenants.rules import secrets
 from tests.support.people import enrol
 from tests.support.system import System, eventually
 from tests.support.waiting import SAFETY_NET
@@ -160,6 +163,24 @@ def test_sigterm_ends_it_although_postgres_hangs(
         for pid in backends:
             os.kill(pid, signal.SIGCONT)
     assert "leaving threads that hang" in (tmp_path / "log").read_text()
+
+
+def test_sigterm_ends_tasks_that_wait_for_the_broker(
+    system: System, start: Start, tmp_path: Path
+) -> None:
+    # The server trusts another system account, so the tasks that ask it wait for their connection.
+    stranger = claims.generate("account")
+    seed = secrets.encrypt(stranger.seed, django_settings.FIELD_ENCRYPTION_KEYS)
+    keys = BrokerKey.objects.filter(purpose=BrokerKey.Purpose.SYSTEM)
+    keys.update(public_key=stranger.public, seed_encrypted=seed)
+    process, log = start(), tmp_path / "log"
+    eventually(lambda: service_state().connected)
+    for part in ("accounts", "commands", "connection limit", "floods", "presence sweep"):
+        waiting = re.compile(f"waiting for nats-server.*{part}")
+        eventually(lambda waiting=waiting: waiting.search(log.read_text()))
+    system.server.stop()
+    assert end(process) == 0
+    assert "did not finish in time" not in log.read_text()
 
 
 def _backends() -> list[int]:

@@ -24,6 +24,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from natsbridge.client.connection import connect
+from natsbridge.client.login import Login, connect_as
 from natsbridge.identity import claims
 from natsbridge.registry import registry
 from natsbridge.server.config import render
@@ -220,16 +221,7 @@ class System:
         """One more each time."""
         autodiscover_modules("handlers")
         login = broker.platform_login()
-        subscriber = Subscriber(
-            registry,
-            lambda: connect(
-                settings.NATS_URL,
-                user_jwt=lambda: login.jwt,
-                seed=login.seed,
-                name="test",
-                ca_file=settings.NATS_CA_FILE,
-            ),
-        )
+        subscriber = Subscriber(registry, lambda: connect_as(login, "test"))
         stop = asyncio.Event()
         running = asyncio.run_coroutine_threadsafe(subscriber.run(stop), self.thread.loop)
         self._running.append((stop, running))
@@ -275,7 +267,7 @@ class System:
 
         self.thread.run(connected())
 
-    def may_publish(self, login: broker.Login, subject: str) -> bool:
+    def may_publish(self, login: Login, subject: str) -> bool:
         """Whether the server lets this user of the platform's account publish there."""
         refusals: list[Exception] = []
 

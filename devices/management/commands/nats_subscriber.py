@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from argparse import ArgumentParser
-from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import redis
@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, ProgrammingError, connection
 from django.utils.module_loading import autodiscover_modules
 
-from natsbridge.client.connection import Connection, connect
+from natsbridge.client.login import connect_as
 from natsbridge.management.base import PlainCommand
 from natsbridge.redis import client
 from natsbridge.registry import registry
@@ -50,7 +50,8 @@ class Command(PlainCommand):
             action="extend",
             default=[],
             metavar="PART",
-            help="run these parts alone, such as `auth`, which lets in who brings a password",
+            help="run these parts alone, such as `auth`, which lets in who brings a password; what "
+            "has to run in the same process comes along, as `heard` does with `metrics`",
         )
 
     def handle(self, *args: Any, only: list[str], **options: Any) -> None:
@@ -67,19 +68,11 @@ class Command(PlainCommand):
         except ProgrammingError as error:
             raise CommandError(f"Run manage.py migrate first. {error}") from error
 
-        def open_connection() -> AbstractAsyncContextManager[Connection]:
-            return connect(
-                settings.NATS_URL,
-                user_jwt=lambda: login.jwt,
-                seed=login.seed,
-                name="wegweiser subscriber",
-                ca_file=settings.NATS_CA_FILE,
-            )
-
         before = set(threading.enumerate())
         try:
             with acting(Origin(via="subscriber")):
-                run_loop(_run(Subscriber(registry, open_connection, only=only)))
+                connecting = partial(connect_as, login, "wegweiser subscriber")
+                run_loop(_run(Subscriber(registry, connecting, only=only)))
         finally:
             _leave_hanging(set(threading.enumerate()) - before)
 

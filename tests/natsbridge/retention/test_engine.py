@@ -5,6 +5,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import cast
@@ -23,9 +24,9 @@ from natsbridge.models import Pruning
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.registry import registry
 from natsbridge.retention import engine as retention
-from natsbridge.retention import task as pruning_task
 from natsbridge.retention.engine import Batches, Kind, Outcome
 from natsbridge.runtime import Runtime
+from natsbridge.subscriber.periodic import run_periodic
 from tests.support.broker import eventually
 from tests.support.waiting import SAFETY_NET
 
@@ -191,16 +192,14 @@ def three_sessions(transactional_db: None) -> None:
 
 
 @pytest.mark.usefixtures("three_sessions")
-async def test_a_subscriber_does_it_by_itself_and_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pruning_task, "FIRST_SECONDS", 0)
+async def test_a_subscriber_does_it_by_itself_and_says_so() -> None:
     autodiscover_modules("handlers")
     counters: Counter[str] = Counter()
     # Of the connection to the broker it has no need.
     runtime = Runtime(cast(Connection, None), Wakeups(()), "here", counters)
 
-    task = asyncio.ensure_future(registry.side_tasks["pruning"](runtime))
+    job = replace(registry.periodics["pruning"], first=0.0)
+    task = asyncio.ensure_future(run_periodic(runtime, job))
     assert await eventually(lambda: "pruning" in runtime.gauges)
     runtime.stopping.set()
     await asyncio.wait_for(task, SAFETY_NET)

@@ -9,10 +9,10 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, StreamConfig
 from pytest_django.fixtures import Settings
 
+from natsbridge.client.login import connect_as
 from natsbridge.jetstream.declarations import ACK_WAIT
 from natsbridge.protocol.subjects import tenant_stream_name
 from tenants.broker import logins as broker
-from tenants.broker import provisioning
 from tenants.models import Tenant
 from tests.support.system import System
 
@@ -82,7 +82,7 @@ def test_what_is_missing_and_what_nobody_declared_is_named(
     name, login = tenant_stream_name(tenant_a.pk), broker.provisioner_login(tenant_a)
 
     async def change_the_tenants() -> None:
-        async with provisioning.connected(login, "by hand") as connection:
+        async with connect_as(login, "by hand") as connection:
             extra = ConsumerConfig(durable_name="mine", name="mine")
             await connection.client.jetstream().add_consumer(name, extra)
 
