@@ -19,7 +19,7 @@ from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.protocol.subjects import METRIC_PATTERN
 from natsbridge.registry import Rejection, registry
 from natsbridge.runtime import Part, Runtime
-from tenants.broker import logins
+from tenants.broker.logins import system_login
 from tenants.credentials.renewals import RENEWALS_CHANNEL
 
 
@@ -49,12 +49,12 @@ def broker_events(messages: Sequence[RawMessage]) -> list[Rejection]:
     return events.record_events(messages)
 
 
-@registry.side_task("presence sweep", login=logins.system_login, wakes_on=PRESENCE_CHANNEL)
+@registry.side_task("presence sweep", login=system_login, wakes_on=PRESENCE_CHANNEL)
 async def presence_sweep(part: Part) -> None:
     await presence_task.watch_presence(part)
 
 
-@registry.side_task("connection limit", login=logins.system_login, wakes_on=CONNECTIONS_CHANNEL)
+@registry.side_task("connection limit", login=system_login, wakes_on=CONNECTIONS_CHANNEL)
 async def end_surplus_connections(part: Part) -> None:
     # In half a second the broker's events of the connections that were ended arrive.
     end_surplus = partial(connection_limit_task.end_surplus, part)
@@ -80,7 +80,7 @@ def heard(runtime: Runtime) -> None:
     heard_devices.write()
 
 
-@registry.side_task("commands", login=logins.system_login, wakes_on=COMMANDS_CHANNEL)
+@registry.side_task("commands", login=system_login, wakes_on=COMMANDS_CHANNEL)
 async def commands(part: Part) -> None:
     courier = delivery_task.Courier(part)
     await part.repeat(courier.publish_due, every=2.0, wakes_on=COMMANDS_CHANNEL)

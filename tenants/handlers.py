@@ -5,12 +5,13 @@ from natsbridge.runtime import Part, Runtime
 from natsbridge.subscriber.intake import DEVICE_STREAMS
 from tenants.audit import task as audit_task
 from tenants.audit.writer import AUDIT_CHANNEL
-from tenants.broker import floods_task, logins, provisioning_task
+from tenants.broker import floods_task, provisioning_task
 from tenants.broker.accounts import ACCOUNTS_CHANNEL
+from tenants.broker.logins import system_login
 from tenants.callout import task as callout_task
 
 
-@registry.side_task("accounts", login=logins.system_login, wakes_on=ACCOUNTS_CHANNEL)
+@registry.side_task("accounts", login=system_login, wakes_on=ACCOUNTS_CHANNEL)
 async def accounts(part: Part) -> None:
     await provisioning_task.keep_provisioned(part)
 
@@ -26,6 +27,6 @@ async def auth(part: Part) -> None:
 
 
 # It tells the intakes of its process whose reports have to wait.
-@registry.side_task("floods", login=logins.system_login, beside=DEVICE_STREAMS)
+@registry.side_task("floods", login=system_login, beside=DEVICE_STREAMS)
 async def floods(part: Part) -> None:
     await floods_task.FloodWatch(part).run()

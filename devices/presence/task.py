@@ -18,7 +18,6 @@ from devices.presence import reconciliation, sessions
 from natsbridge.client import system_account
 from natsbridge.errors import BridgeError
 from natsbridge.runtime import DATABASE_AWAY, RETRY_SECONDS, Part, Worker
-from tenants.broker import logins
 from tenants.errors import TenantsError
 
 log = structlog.get_logger(__name__)
@@ -82,8 +81,6 @@ class Reconciler:
 
     async def _reconcile(self, worker: Worker, client: Client) -> bool:
         try:
-            if client is not self._compared:
-                await self._bring_up_to_date(worker, client)
             if not await worker.run(reconciliation.begin):
                 return False
             try:
@@ -96,12 +93,6 @@ class Reconciler:
         if client is not self._compared:
             self._compared = client
         return True
-
-    async def _bring_up_to_date(self, worker: Worker, client: Client) -> None:
-        """A server set up by an earlier version does not hand on yet who connects."""
-        for jwt in (await worker.run(logins.platform_claims)).values():
-            if await system_account.bring_up_to_date(client, jwt):
-                log.info("claims of a platform account updated")
 
     async def _compare(self, worker: Worker, client: Client) -> None:
         parts = await system_account.all_connections(client)

@@ -59,16 +59,6 @@ async def push(system: Client, jwt: str) -> None:
         raise ClaimsRefused("the server answered that all was well, but has other claims")
 
 
-async def bring_up_to_date(system: Client, jwt: str) -> bool:
-    """Push `jwt` unless the servers' claims of its account say the same; whether it was pushed."""
-    wanted = decode(jwt)
-    present = await lookup(system, wanted["sub"])
-    if present is not None and _meaning(decode(present)) == _meaning(wanted):
-        return False
-    await push(system, jwt)
-    return True
-
-
 async def lookup(system: Client, account_public: str) -> str | None:
     """The account JWT the servers have, or None when none of them knows the account."""
     subject = f"$SYS.REQ.ACCOUNT.{account_public}.CLAIMS.LOOKUP"
@@ -93,10 +83,6 @@ async def kick(system: Client, server_id: str, connection_id: int) -> None:
     """End one client's connection to the server with that id; ClaimsRefused if it has none."""
     subject = f"$SYS.REQ.SERVER.{server_id}.KICK"
     _accepted(await _ask_one(system, subject, json.dumps({"cid": connection_id})))
-
-
-def _meaning(decoded: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in decoded.items() if name not in ("iat", "jti")}
 
 
 async def streams(system: Client, account_public: str) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The keys that the broker trusts, and what is to be pushed to it."""
 
 from datetime import datetime
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -10,31 +11,34 @@ from django.utils import timezone
 from natsbridge.identity import claims, xkeys
 from natsbridge.identity.claims import KeyPair
 from natsbridge.postgres.wakeups import notify
+from tenants.errors import NotProvisioned
 from tenants.models import BrokerAccount, BrokerKey, Tenant
 from tenants.rules import secrets
 
 # The channel on which a subscriber hears that an account's claims want pushing.
 ACCOUNTS_CHANNEL = "wegweiser_accounts"
 
+Purpose = BrokerKey.Purpose
+
 # The keys that sign a tenant's users.
-SCOPED = (BrokerKey.Purpose.DEVICE, BrokerKey.Purpose.TENANT)
+SCOPED = (Purpose.DEVICE, Purpose.TENANT)
 
 PLATFORM_KEYS = (
-    BrokerKey.Purpose.OPERATOR,
-    BrokerKey.Purpose.SYSTEM,
-    BrokerKey.Purpose.PLATFORM,
-    BrokerKey.Purpose.CALLOUT,
-    BrokerKey.Purpose.CALLOUT_USER,
-    BrokerKey.Purpose.CALLOUT_XKEY,
+    Purpose.OPERATOR,
+    Purpose.SYSTEM,
+    Purpose.PLATFORM,
+    Purpose.CALLOUT,
+    Purpose.CALLOUT_USER,
+    Purpose.CALLOUT_XKEY,
 )
 
 
 @transaction.atomic
 def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
     """The tenant's account with its identity key and both scoped keys; what is missing is made."""
-    for purpose in (BrokerKey.Purpose.ACCOUNT, *SCOPED):
+    for purpose in (Purpose.ACCOUNT, *SCOPED):
         ensure_broker_key(purpose, tenant)
-    identity = BrokerKey.objects.get(purpose=BrokerKey.Purpose.ACCOUNT, tenant=tenant)
+    identity = BrokerKey.objects.get(purpose=Purpose.ACCOUNT, tenant=tenant)
     account, created = BrokerAccount.objects.get_or_create(
         tenant=tenant, defaults={"public_key": identity.public_key}
     )
@@ -44,7 +48,7 @@ def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
 
 
 @transaction.atomic
-def ensure_broker_key(purpose: BrokerKey.Purpose, tenant: Tenant | None = None) -> BrokerKey:
+def ensure_broker_key(purpose: Purpose, tenant: Tenant | None = None) -> BrokerKey:
     existing = BrokerKey.objects.filter(purpose=purpose, tenant=tenant, retires_at=None).first()
     if existing:
         return existing
@@ -57,18 +61,28 @@ def ensure_broker_key(purpose: BrokerKey.Purpose, tenant: Tenant | None = None) 
     )
 
 
-def _new_pair(purpose: BrokerKey.Purpose) -> KeyPair:
+def key_pair(purpose: Purpose, tenant: UUID | None = None) -> KeyPair:
+    key = BrokerKey.objects.filter(purpose=purpose, tenant=tenant, retires_at=None).first()
+    if key is None:
+        raise NotProvisioned(
+            f"There is no {purpose.label.lower()} key yet: run `manage.py nats_config` for the "
+            "platform's keys, `manage.py provision_tenant_creds` for a tenant's."
+        )
+    return KeyPair(public=key.public_key, seed=key.seed)
+
+
+def _new_pair(purpose: Purpose) -> KeyPair:
     match purpose:
-        case BrokerKey.Purpose.CALLOUT_XKEY:
+        case Purpose.CALLOUT_XKEY:
             return xkeys.generate()
-        case BrokerKey.Purpose.CALLOUT_USER:
+        case Purpose.CALLOUT_USER:
             return claims.generate("user")
-        case BrokerKey.Purpose.OPERATOR:
+        case Purpose.OPERATOR:
             return claims.generate("operator")
     return claims.generate("account")
 
 
-def ensure_platform_keys() -> dict[BrokerKey.Purpose, BrokerKey]:
+def ensure_platform_keys() -> dict[Purpose, BrokerKey]:
     """The operator's keys, those of the platform's own accounts, and the auth callout's."""
     return {purpose: ensure_broker_key(purpose) for purpose in PLATFORM_KEYS}
 

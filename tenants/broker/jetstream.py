@@ -15,7 +15,14 @@ from natsbridge.errors import BrokerUnavailable, StreamRefused
 from natsbridge.jetstream import declaration_settings, streams
 from natsbridge.jetstream.declarations import StreamDeclaration
 from natsbridge.jetstream.streams import Found
-from tenants.broker import logins, provisioning
+from tenants.broker import provisioning
+from tenants.broker.claims import account_limits, stream_bytes
+from tenants.broker.logins import (
+    inspector_login,
+    recreating_login,
+    stream_maker_login,
+    system_login,
+)
 from tenants.broker.provisioning import PATIENCE_SECONDS, REFUSALS
 from tenants.errors import NoSuchStream, StillInUse
 from tenants.models import BrokerAccount, Tenant
@@ -52,7 +59,7 @@ def verify() -> list[str]:
     """How the server differs from the declarations, fit to be printed. Changes nothing. Raises
     one of REFUSALS."""
     return [
-        *_run(logins.inspector_login(), lambda client: _platform_differences(client.jetstream())),
+        *_run(inspector_login(), lambda client: _platform_differences(client.jetstream())),
         *(text for _, found in _tenants_differences(tenant_streams()) for text in found),
     ]
 
@@ -63,7 +70,7 @@ def undeclared() -> list[Undeclared]:
     async def of_platform(client: Client) -> list[Found]:
         return await streams.undeclared(client.jetstream(), declaration_settings.all_streams())
 
-    found = [Undeclared(each) for each in _run(logins.inspector_login(), of_platform)]
+    found = [Undeclared(each) for each in _run(inspector_login(), of_platform)]
     return found + _tenants_undeclared(tenant_streams())
 
 
@@ -80,7 +87,7 @@ def init(say: Say) -> list[str]:
             except StreamRefused as error:
                 refused.append(str(error))
 
-    _run(logins.stream_maker_login(), ensure_platform)
+    _run(stream_maker_login(), ensure_platform)
     for each, found in _tenants_differences(tenant_streams()):
         if not found:
             continue
@@ -109,7 +116,7 @@ def remove(name: str, *, with_messages: bool = False) -> str:
             f"{each} holds {found.messages} messages. --with-messages removes them with it."
         )
     tenant = each.tenant.pk if each.tenant else None
-    login = logins.recreating_login(found.stream, found.consumer, tenant)
+    login = recreating_login(found.stream, found.consumer, tenant)
     _run(login, lambda client: streams.remove(client.jetstream(), found.stream, found.consumer))
     return f"{each} removed, with {found.messages} messages"
 
@@ -132,7 +139,7 @@ def recreate(name: str) -> list[str]:
 def tenant_streams() -> list[TenantStream]:
     found = []
     for account in BrokerAccount.objects.select_related("tenant").order_by("tenant__name"):
-        room = logins.stream_bytes(logins.account_limits(account).disk_storage)
+        room = stream_bytes(account_limits(account).disk_storage)
         declaration = streams.tenant_stream(account.tenant.pk, max_bytes=room)
         found.append(TenantStream(account.tenant, account.public_key, declaration))
     return found
@@ -141,7 +148,7 @@ def tenant_streams() -> list[TenantStream]:
 def _recreate(
     declaration: StreamDeclaration, consumer: str | None, tenant: Tenant | None = None
 ) -> list[str]:
-    login = logins.recreating_login(declaration.name, consumer, tenant.pk if tenant else None)
+    login = recreating_login(declaration.name, consumer, tenant.pk if tenant else None)
     return _run(login, lambda client: streams.recreate(client.jetstream(), declaration, consumer))
 
 
@@ -183,7 +190,7 @@ def _of_each(
         return [await ask(system, each) for each in tenants]
 
     if tenants:
-        found = _run(logins.system_login(), ask_all, patience=PATIENCE_SECONDS + len(tenants))
+        found = _run(system_login(), ask_all, patience=PATIENCE_SECONDS + len(tenants))
         yield from zip(tenants, found, strict=True)
 
 

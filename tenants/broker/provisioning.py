@@ -25,12 +25,15 @@ from natsbridge.identity.claims import KeyPair, TenantAccount
 from natsbridge.jetstream import streams
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
-from tenants.broker import logins
 from tenants.broker.accounts import (
+    Purpose,
     ensure_broker_account,
+    key_pair,
     record_provisioned,
     record_provisioning_failed,
 )
+from tenants.broker.claims import stream_bytes, tenant_account
+from tenants.broker.logins import provisioner_login, system_login
 from tenants.broker.rules import claims_diff
 from tenants.credentials.ended_passwords import EndedPasswords, ended_passwords
 from tenants.credentials.rotate import make_room_for_revocations
@@ -68,7 +71,7 @@ class Plan:
 
     @property
     def stream(self) -> streams.StreamDeclaration:
-        room = logins.stream_bytes(self.account.limits.disk_storage)
+        room = stream_bytes(self.account.limits.disk_storage)
         return streams.tenant_stream(self.account.tenant, max_bytes=room)
 
     def claims(self, *, issued_at: int, disk_storage: int) -> str:
@@ -86,7 +89,7 @@ def provision(tenant: Tenant) -> list[str]:
 
     Blocks until it is done, and records how it went. Raises one of REFUSALS.
     """
-    system = logins.system_login()
+    system = system_login()
     with locks.held(Lock.CLAIMS, tenant.pk):
         made = plan(tenant)
         with _recorded(made):
@@ -114,7 +117,7 @@ def _recorded(plan: Plan) -> Iterator[None]:
 def check(tenant: Tenant) -> list[str]:
     """How the broker differs from the rows, fit to be printed; empty when they agree. Changes
     nothing. Raises one of REFUSALS."""
-    return asyncio.run(_with_own_connection(plan(tenant), logins.system_login(), differences))
+    return asyncio.run(_with_own_connection(plan(tenant), system_login(), differences))
 
 
 def record(plan: Plan, error: Exception | None) -> None:
@@ -158,10 +161,10 @@ def plan(tenant: Tenant) -> Plan:
     return Plan(
         tenant,
         as_of,
-        logins.tenant_account(tenant.pk),
+        tenant_account(tenant.pk),
         ended_passwords(tenant.pk),
-        logins.key_pair(logins.Purpose.OPERATOR),
-        logins.provisioner_login(tenant),
+        key_pair(Purpose.OPERATOR),
+        provisioner_login(tenant),
     )
 
 

@@ -17,7 +17,8 @@ from natsbridge.protocol.login_request import Login
 from natsbridge.subscriber.callout import Admitted, Refused, Verdict
 from tenants.audit.coalescing import CoalescedEvents, Connecting, others_of
 from tenants.audit.writer import Actor, AuditEvent, device_actor
-from tenants.broker import logins as broker
+from tenants.broker.accounts import Purpose
+from tenants.broker.logins import UserSigner, user_signers
 from tenants.callout.refusals import VIA, RefusedLogins
 from tenants.callout.rules import Refusal
 from tenants.credentials.use import record_password_uses
@@ -38,7 +39,7 @@ class Gatekeeper:
         """One verdict for each; who is let in is on record, or counted, before anybody hears of
         it."""
         credentials = _credentials_of(logins)
-        signers = broker.user_signers({each.tenant_id for each in credentials.values()})
+        signers = user_signers({each.tenant_id for each in credentials.values()})
         shut_out = _shut_out({each.tenant_id for each in credentials.values()})
         verdicts: list[Verdict] = []
         admitted: list[tuple[Login, Credential]] = []
@@ -111,12 +112,12 @@ def _objection(
     return ""
 
 
-def _role(credential: Credential) -> tuple[UUID, broker.Purpose]:
-    purpose = broker.Purpose.DEVICE if credential.device_uuid else broker.Purpose.TENANT
+def _role(credential: Credential) -> tuple[UUID, Purpose]:
+    purpose = Purpose.DEVICE if credential.device_uuid else Purpose.TENANT
     return credential.tenant_id, purpose
 
 
-def _user_jwt(login: Login, credential: Credential, signer: broker.UserSigner) -> str:
+def _user_jwt(login: Login, credential: Credential, signer: UserSigner) -> str:
     """Of a user with the scoped key's permissions and none of its own, for this one login."""
     now, tags = int(time.time()), [f"credential:{credential.pk}"]
     if credential.device_uuid:

@@ -7,7 +7,7 @@ from natsbridge.client import system_account
 from natsbridge.client.login import connect_as, open_unless
 from natsbridge.runtime import Part
 from natsbridge.subscriber.callout import Callout
-from tenants.broker import logins
+from tenants.broker.logins import callout_authority, callout_login, server_list_login
 from tenants.callout.judge import Gatekeeper
 
 FLUSH_SECONDS = 15.0
@@ -18,9 +18,9 @@ async def answer_logins(part: Part) -> None:
     system account that asks which servers there are."""
     runtime, worker = part.runtime, part.worker
     gatekeeper = Gatekeeper()
-    authority = await worker.run(logins.callout_authority)
-    login = await worker.run(logins.callout_login)
-    server_list = await worker.run(logins.server_list_login)
+    authority = await worker.run(callout_authority)
+    login = await worker.run(callout_login)
+    server_list = await worker.run(server_list_login)
     opening_list = connect_as(server_list, "wegweiser callout: servers")
     opening = connect_as(login, "wegweiser callout")
     async with (

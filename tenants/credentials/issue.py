@@ -29,8 +29,8 @@ from tenants.audit.writer import (
     device_actor,
     record_events,
 )
-from tenants.broker import logins
 from tenants.broker.accounts import announce_account
+from tenants.broker.logins import device_jwt, tenant_credentials
 from tenants.errors import CredentialRefused
 from tenants.models import Action, Credential, Tenant, User, hash_token
 
@@ -80,7 +80,7 @@ def issue_device_jwt(tenant: UUID, device: UUID, nkey_public: str) -> Issued:
                 expires_at=_moment(issued_at + settings.DEVICE_JWT_SECONDS),
             )
             _forget_oldest(tenant, device)
-        jwt = logins.device_jwt(
+        jwt = device_jwt(
             tenant,
             device,
             nkey_public,
@@ -119,22 +119,24 @@ def new_for_tenant(tenant: Tenant, kind: Credential.Kind, *, by: User | None) ->
         return _new_password(tenant.pk, None, by=by)
     user = claims.generate("user")
     now = int(time.time())
-    text = logins.tenant_credentials(tenant, user, issued_at=now)
+    text = tenant_credentials(tenant, user, issued_at=now)
     row = _record(
         tenant.pk, None, by=by, kind=Kind.JWT, public_key=user.public, issued_at=_moment(now)
     )
     return Issued(row, text, row.username)
 
 
-def is_on_record(nkey_public: str) -> bool:
-    """Whether a row tells of the newest JWT of this key that may still be good. An earlier release
-    issued some without a row, none of which is younger than any that has one."""
+def has_row(nkey_public: str) -> bool:
+    """Return whether a JWT of this key that may still be valid has a row.
+
+    Where a backup of the database was restored, JWTs that were issued after it have none.
+    """
     unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
     return Credential.objects.filter(unexpired, public_key=nkey_public).exists()
 
 
-def stand_in(tenant: UUID, device: UUID, nkey_public: str) -> Credential:
-    """A row for the JWTs of this key that are not on record."""
+def create_placeholder(tenant: UUID, device: UUID, nkey_public: str) -> Credential:
+    """Create a row for the JWTs of this key that have none, so that they can be ended."""
     newest = Credential.objects.filter(public_key=nkey_public).aggregate(at=Max("issued_at"))["at"]
     now = _moment(int(time.time()))
     issued_at = max(now, newest) if newest else now

@@ -7,11 +7,11 @@ from django.db.models import Q
 from django.utils import timezone
 
 from tenants.credentials.issue import (
+    create_placeholder,
     credential_lock,
     end_credentials,
-    is_on_record,
+    has_row,
     locked_rows,
-    stand_in,
 )
 from tenants.credentials.rotate import retire_keys
 from tenants.models import Action, Credential, User
@@ -41,8 +41,8 @@ def revoke_device_credentials(
     with credential_lock(tenant, device):
         held = Credential.objects.filter(tenant=tenant, device_uuid=device, ended_at=None)
         rows = list(locked_rows(held))
-        if nkey_public and not is_on_record(nkey_public):
-            rows.append(stand_in(tenant, device, nkey_public))
+        if nkey_public and not has_row(nkey_public):
+            rows.append(create_placeholder(tenant, device, nkey_public))
         end_credentials(rows, by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
 
 

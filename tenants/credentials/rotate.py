@@ -10,19 +10,19 @@ from django.utils import timezone
 
 from natsbridge.postgres.wakeups import notify
 from tenants.audit.writer import record_action, record_events
-from tenants.broker import logins
 from tenants.broker.accounts import SCOPED, announce_account, ensure_broker_key
+from tenants.broker.claims import has_too_many_revocations
 from tenants.credentials import renewals
 from tenants.credentials.issue import (
     Issued,
+    create_placeholder,
     credential_event,
     credential_lock,
     end_credentials,
-    is_on_record,
+    has_row,
     locked_rows,
     new_for_tenant,
     refuse_suspended,
-    stand_in,
 )
 from tenants.credentials.renewals import renewing_devices
 from tenants.errors import RotationRefused
@@ -84,8 +84,8 @@ def rotate_device(
                 "would be locked out. Have it fetch one, by a restart for instance: its old one "
                 "ends once the new one has been used. An overlap of 0 ends the old one at once."
             )
-        if nkey_public and not is_on_record(nkey_public):
-            rows.append(stand_in(tenant, device, nkey_public))
+        if nkey_public and not has_row(nkey_public):
+            rows.append(create_placeholder(tenant, device, nkey_public))
         told = renewing_devices([device])
         _put_an_end(rows, by=by, overlap=overlap, sparing=[] if told else [device])
 
@@ -101,7 +101,7 @@ def rotate_all(
     """The tenant's own credential of this kind, as `rotate_tenant` does, and those of all its
     devices; of a device that is being rotated already the overlap stays as it is, or gets shorter.
     Those that are `not_told` keep theirs until they have used a newer one, unless `overlap` is
-    nothing. A JWT that no row tells of, of an earlier release, runs out by itself."""
+    nothing."""
     _check(overlap)
     with credential_lock(tenant.pk):
         _refuse_another(tenant, kind, replaces)
@@ -149,7 +149,7 @@ def make_room_for_revocations(tenant: Tenant) -> bool:
     """When more is revoked than claims have room for, the devices' signing key is replaced: what
     it signed is void without being named. All devices are disconnected and come back with their
     tokens; the tenant's own credentials go on. Whether that was so."""
-    if not logins.is_crowded(tenant.pk):
+    if not has_too_many_revocations(tenant.pk):
         return False
     with credential_lock(tenant.pk):
         device_keys = BrokerKey.objects.filter(tenant=tenant, purpose=BrokerKey.Purpose.DEVICE)

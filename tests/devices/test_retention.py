@@ -25,7 +25,7 @@ from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.retention.engine import prune, retention
 from tenants.audit import sealing
 from tenants.audit.writer import record_action
-from tenants.broker import logins
+from tenants.broker.claims import revocations_of
 from tenants.models import (
     Action,
     ApiToken,
@@ -156,10 +156,10 @@ def test_a_credential_stays_while_it_opens_or_voids_anything(
     credential("expired long since", ended_at=ago(150), expires_at=ago(100))
     credential("ended password", PASSWORD, ended_at=ago(100))
     credential("of the tenant", PASSWORD, device_uuid=None, ended_at=ago(100))
-    voided = logins._revocations(tenant_a.pk)
+    voided = revocations_of(tenant_a.pk)
     assert len(voided) == 2
     assert pruned("credentials") == 3
-    assert logins._revocations(tenant_a.pk) == voided
+    assert revocations_of(tenant_a.pk) == voided
     gone = {"expired long since", "ended password", "of the tenant"}
     assert not gone & left(Credential, "public_key")
 

@@ -29,8 +29,9 @@ from natsbridge.identity import claims
 from natsbridge.registry import registry
 from natsbridge.server.config import render
 from natsbridge.subscriber.app import Subscriber
-from tenants.broker import logins as broker
-from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.accounts import Purpose, ensure_platform_keys, key_pair
+from tenants.broker.logins import platform_login
+from tenants.broker.server import server_config
 from tenants.credentials.issue import issue_tenant_credential
 from tenants.models import BrokerAccount, Credential, Tenant
 from tests.plugin import allot_port
@@ -184,7 +185,7 @@ class System:
         settings.AGENT_NATS_URL = settings.NATS_URL
         self._directory = directory / "nats"
         self._configuration = render(
-            broker.server_config(
+            server_config(
                 server_name="test",
                 port=self._port,
                 monitor_port=self._monitor_port,
@@ -220,7 +221,7 @@ class System:
     def start_subscriber(self) -> None:
         """One more each time."""
         autodiscover_modules("handlers")
-        login = broker.platform_login()
+        login = platform_login()
         subscriber = Subscriber(registry, lambda: connect_as(login, "test"))
         stop = asyncio.Event()
         running = asyncio.run_coroutine_threadsafe(subscriber.run(stop), self.thread.loop)
@@ -253,7 +254,7 @@ class System:
         """With every right in the platform's account, which the subscriber has not."""
         user = claims.generate("user")
         jwt = claims.account_user_jwt(
-            broker.key_pair(broker.Purpose.PLATFORM),
+            key_pair(Purpose.PLATFORM),
             name="owner",
             user_public=user.public,
             issued_at=int(time.time()),

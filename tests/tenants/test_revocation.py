@@ -18,9 +18,9 @@ from natsbridge.models import DeadLetter
 from tenants.actions.limits import set_limits
 from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.audit.writer import audit_event, record_events
-from tenants.broker import logins as broker
 from tenants.broker import provisioning
 from tenants.broker.accounts import announce_account, record_provisioned, record_provisioning_failed
+from tenants.broker.logins import callout_authority, device_jwt
 from tenants.broker.provisioning_task import _waiting
 from tenants.credentials.ended_passwords import ended_passwords
 from tenants.credentials.issue import Issued, issue_device_password, issue_tenant_credential
@@ -94,7 +94,7 @@ def test_who_is_revoked_or_suspended_is_disconnected_and_stays_out(
     assert system.lets_in(anna.enrolled)
     expired = Held(system, enrol(group_a, "late"))
     long_ago, key = int(time.time()) - 100, expired.enrolled.key.public
-    expired.jwt = broker.device_jwt(
+    expired.jwt = device_jwt(
         group_a.tenant_id, expired.device.pk, key, issued_at=long_ago, expires_at=long_ago + 50
     )
     assert not expired.gets_in()
@@ -137,7 +137,7 @@ def test_a_password_that_ends_ends_its_connection_and_no_other(
 def kept_of_refused_passwords(system: System) -> object:
     """What the stream has of them: the names as they were typed."""
     kept: list[object] = []
-    subject = f"broker.{broker.callout_authority().account.public}.disconnect"
+    subject = f"broker.{callout_authority().account.public}.disconnect"
 
     async def ask(js: JetStreamContext) -> None:
         info = await js.stream_info("BROKER", subjects_filter=subject)

@@ -23,8 +23,7 @@ from natsbridge.management.base import PlainCommand
 from natsbridge.redis import client
 from natsbridge.registry import registry
 from natsbridge.subscriber.app import Subscriber, part_names
-from tenants.broker import logins
-from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.logins import platform_login
 from tenants.errors import TenantsError
 from tenants.origin import Origin, acting
 
@@ -60,9 +59,7 @@ class Command(PlainCommand):
         _wait_for_database()
         _warn_without_redis()
         try:
-            login = logins.platform_login()
-            # An installation of an earlier version lacks some.
-            ensure_platform_keys()
+            login = platform_login()
         except TenantsError as error:
             raise CommandError(str(error)) from error
         except ProgrammingError as error:

@@ -13,8 +13,8 @@ from natsbridge.client.tls import check_ca, check_pair
 from natsbridge.errors import BridgeError
 from natsbridge.management.base import PlainCommand
 from natsbridge.server.config import ClusterConfig, ServerConfig, ServerTLS, render
-from tenants.broker import logins
 from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.server import route_secret, server_config
 from tenants.errors import TenantsError
 
 _LOOPBACK = "127.0.0.1"
@@ -89,7 +89,7 @@ class Command(PlainCommand):
             cluster = _cluster(options, tls)
             ensure_platform_keys()
             if cluster is not None:
-                cluster = dataclasses.replace(cluster, secret=logins.route_secret())
+                cluster = dataclasses.replace(cluster, secret=route_secret())
             text = render(_config(options, tls, cluster))
         except (TenantsError, BridgeError) as error:
             raise CommandError(str(error)) from error
@@ -129,7 +129,7 @@ def _config(
     server_name = options["server_name"] or "wegweiser"
     own_folder = f"nats-{server_name}" if cluster else "nats"
     directory: Path = options["directory"] or settings.WEGWEISER_HOME / own_folder
-    config = logins.server_config(
+    config = server_config(
         server_name=server_name,
         port=options["port"],
         monitor_port=options["monitor_port"],

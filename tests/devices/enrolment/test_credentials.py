@@ -11,8 +11,8 @@ from devices.models import Command, Connectivity, Device
 from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
 from tenants.actions.suspension import suspend_tenant
-from tenants.broker import logins
 from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.claims import tenant_account
 from tenants.models import Action, AuditEntry, Credential, Group, User
 from tests.support.people import Enrolled, enrol
 
@@ -83,7 +83,7 @@ def test_a_deleted_device_is_revoked_and_its_live_metrics_go(
 
     credentials.delete_devices([enrolled.device], by=alice)
 
-    assert enrolled.key.public in logins.tenant_account(group_a.tenant_id).revocations
+    assert enrolled.key.public in tenant_account(group_a.tenant_id).revocations
     assert ring_buffers.recent(gone) == {}
     assert ring_buffers.recent(stays.pk)
     assert AuditEntry.objects.get(action=Action.DEVICE_DELETED).device_uuid == gone

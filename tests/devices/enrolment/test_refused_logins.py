@@ -15,8 +15,8 @@ from devices.presence import events
 from natsbridge.identity import claims
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.subjects import UNAUTHENTICATED
-from tenants.broker import logins
 from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.logins import callout_authority, device_jwt
 from tenants.callout.refusals import RefusedLogins
 from tenants.credentials.issue import issue_device_password
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Group, Tenant
@@ -90,7 +90,7 @@ def test_so_is_a_deleted_devices(anna: Enrolled) -> None:
 
 def test_an_expired_jwt_is_called_so_though_there_is_no_row_of_it(anna: Enrolled) -> None:
     device, now = anna.device, int(time.time())
-    jwt = logins.device_jwt(
+    jwt = device_jwt(
         device.tenant_id, device.pk, anna.key.public, issued_at=now - 9, expires_at=now - 1
     )
     Credential.objects.all().delete()
@@ -119,7 +119,7 @@ def test_a_right_password_is_refused_by_a_full_account_too(
     anna: Enrolled, tenant_a: Tenant
 ) -> None:
     issued = issue_device_password(tenant_a.pk, anna.device.pk)
-    callout = logins.callout_authority().account.public
+    callout = callout_authority().account.public
     account = tenant_a.broker_account.public_key
     refused("", FULL, account, user=issued.username, issuer_key=callout)
     assert (entry().device_uuid, entry().actor_kind) == (anna.device.pk, ActorKind.DEVICE)

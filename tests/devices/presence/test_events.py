@@ -28,7 +28,7 @@ from natsbridge.protocol.broker_events import ORDERED_ENDS
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import registry
 from natsbridge.subscriber.dispatch import Dispatcher, Verdict, all_to
-from tenants.broker.logins import Purpose, key_pair
+from tenants.broker.accounts import Purpose, key_pair
 from tenants.models import Action, AuditEntry, Group, Tenant, User
 
 pytestmark = pytest.mark.django_db

@@ -1,7 +1,6 @@
 """Who is there, by the broker's own word: real connections, a real server, a running subscriber."""
 
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -12,12 +11,7 @@ from devices.models import BrokerSession, Connectivity, Device, Presence, Presen
 from devices.presence import reconciliation
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
-from natsbridge.client import system_account
-from natsbridge.client.connection import connect
-from natsbridge.identity import claims
-from natsbridge.identity.jwt import signed
 from natsbridge.models import SubscriberStatus
-from tenants.broker import logins
 from tenants.models import Action, AuditEntry, Group
 from tests.support.people import Enrolled, enrol
 from tests.support.simulated import DeviceProcess
@@ -109,42 +103,6 @@ def test_what_no_event_told_the_list_of_connections_does(
     eventually(lambda: history(lost) == [("offline", "reconciliation")])
     assert BrokerSession.objects.get(device=lost).end_reason == BrokerSession.SERVER_GONE
     assert status(unnoticed) is Status.ONLINE
-
-
-def test_an_installation_from_before_gets_the_events_too(
-    system: System, enrolled: Enrolled, settings: Settings
-) -> None:
-    """Its server has the platform account's claims of then, in its resolver's folder, and goes on
-    having them until somebody pushes others."""
-    keys = logins.key_pair(logins.Purpose.PLATFORM), logins.key_pair(logins.Purpose.OPERATOR)
-    said = claims.decode(logins.platform_claims()[keys[0].public])
-    before = claims_of_before(keys[1], said)
-    login = logins.system_login()
-
-    async def push() -> None:
-        async with connect(
-            settings.NATS_URL, user_jwt=lambda: login.jwt, seed=login.seed, name="test"
-        ) as connection:
-            await system_account.push(connection.client, before)
-
-    system.thread.run(push())
-    system.server.stop()
-    system.start_server()
-    system.running_agent(enrolled).close()
-    second = system.agent(enrolled)
-    eventually(lambda: history(enrolled.device)[:1] == [("online", "connect")])
-    assert not second.client.is_closed
-
-
-def claims_of_before(operator: claims.KeyPair, said: dict[str, object]) -> str:
-    nats = {key: value for key, value in said["nats"].items() if key != "version"}  # type: ignore[attr-defined]
-    return signed(
-        operator,
-        str(said["sub"]),
-        nats | {"imports": []},
-        name="WEGWEISER",
-        issued_at=int(time.time()) + 1,
-    )
 
 
 def test_a_comparison_with_the_brokers_list_that_fails_is_noticed_and_begun_again(

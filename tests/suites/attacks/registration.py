@@ -5,8 +5,7 @@ from uuid import UUID, uuid4
 
 from tenants.actions.suspension import suspend_tenant
 from tenants.actions.tenants import create_tenant
-from tenants.broker.accounts import ensure_broker_account
-from tenants.broker.logins import Purpose, key_pair
+from tenants.broker.accounts import Purpose, ensure_broker_account, key_pair
 from tenants.credentials.issue import issue_device_password, issue_tenant_credential
 from tenants.credentials.revocations import revoke_credential
 from tenants.models import Credential as Row

@@ -15,7 +15,7 @@ from natsbridge.client.connection import Connection, connect
 from natsbridge.client.pull import PullConsumer
 from natsbridge.jetstream import streams
 from natsbridge.protocol.envelope import RawMessage
-from tenants.broker import logins
+from tenants.broker.logins import platform_login
 from tenants.models import Group
 from tests.suites.bench.conftest import Figures
 from tests.support.people import Enrolled, enrol
@@ -72,7 +72,7 @@ def test_reports_into_the_database(
     system: System, agents: list[tuple[Enrolled, Agent]], figures: Figures
 ) -> None:
     count = DEVICES * REPORTS
-    login = logins.platform_login()
+    login = platform_login()
 
     async def bare() -> None:
         async with connect(
@@ -127,7 +127,7 @@ def test_points_into_the_ring_buffers(
                 await asyncio.sleep(0)
         await client.flush()
 
-    login = logins.platform_login()
+    login = platform_login()
     redis = metrics_client()
     encoded = [body] * 20_000
     with figures.measured("bound: as many points, encoded already, by one pipeline", POINTS):

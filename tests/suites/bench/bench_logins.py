@@ -14,7 +14,7 @@ from django.utils.crypto import get_random_string
 
 from natsbridge.identity import claims
 from natsbridge.models import SubscriberStatus
-from tenants.broker import logins
+from tenants.broker.accounts import Purpose, key_pair
 from tenants.models import BrokerAccount, Credential, Group, hash_token
 from tests.devices.test_nats_subscriber import database_url
 from tests.suites.attacks import wire as wire_module
@@ -67,7 +67,7 @@ def test_logins_at_once(system: System, callout: None, group_a: Group, figures: 
     tenant = group_a.tenant_id
     devices = [uuid.uuid4() for _ in range(LOGINS)]
     users = [claims.generate("user") for _ in devices]
-    key = logins.key_pair(logins.Purpose.DEVICE, tenant)
+    key = key_pair(Purpose.DEVICE, tenant)
     account = BrokerAccount.objects.get(tenant=tenant).public_key
     jwts = [
         claims.device_user_jwt(

@@ -2,8 +2,8 @@ import pytest
 
 from natsbridge.server.config import MAX_FILE_STORE
 from tenants.actions.limits import set_limits, tenant_limits
-from tenants.broker import logins
 from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.claims import stream_bytes, tenant_account
 from tenants.errors import LimitRefused
 from tenants.models import Action, AuditEntry, BrokerAccount, Tenant, User
 
@@ -15,13 +15,13 @@ def _platform_keys(db: None) -> None:
 
 def test_a_tenants_own_limits_stand_before_the_installations(tenant_a: Tenant, alice: User) -> None:
     set_limits(tenant_a, by=alice, max_connections=7, max_payload_bytes=-1)
-    held = logins.tenant_account(tenant_a.pk).limits
+    held = tenant_account(tenant_a.pk).limits
     assert (held.connections, held.payload, held.subscriptions) == (7, -1, 1000)
     assert tenant_limits(tenant_a)["max_connections"] == {"value": 7, "default": 10_000, "own": 7}
     entry = AuditEntry.objects.get(action=Action.TENANT_LIMITS)
     assert entry.detail["max_connections"] == {"from": None, "to": 7}
     set_limits(tenant_a, by=alice, max_connections=None)
-    assert logins.tenant_account(tenant_a.pk).limits.connections == 10_000
+    assert tenant_account(tenant_a.pk).limits.connections == 10_000
 
 
 def test_a_change_waits_to_be_pushed_and_what_is_no_change_does_not(tenant_a: Tenant) -> None:
@@ -52,5 +52,5 @@ def test_what_no_tenant_can_have_is_refused_in_words(
 
 
 def test_the_stream_stays_below_the_storage(tenant_a: Tenant) -> None:
-    assert logins.stream_bytes(32 * 1024**2) == 24 * 1024**2
-    assert logins.stream_bytes(-1) == 24 * 1024**2
+    assert stream_bytes(32 * 1024**2) == 24 * 1024**2
+    assert stream_bytes(-1) == 24 * 1024**2

@@ -10,8 +10,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from natsbridge.rules.metering import Excess
-from tenants.broker import floods, logins
+from tenants.broker import floods
 from tenants.broker.accounts import ensure_broker_account, ensure_platform_keys
+from tenants.broker.claims import tenant_account
 from tenants.broker.floods import Sender, lift_due_blocks, record_flood
 from tenants.models import Action, AuditEntry, BrokerAccount, FloodBlock, Group, Tenant
 from tests.support.people import Enrolled, enrol
@@ -52,7 +53,7 @@ def seconds(row: FloodBlock) -> int:
 
 
 def revoked(enrolled: Enrolled) -> bool:
-    account = logins.tenant_account(enrolled.device.tenant_id)
+    account = tenant_account(enrolled.device.tenant_id)
     return enrolled.key.public in account.revocations
 
 
@@ -147,10 +148,10 @@ def test_a_tenant_credential_is_known_by_its_key_or_its_address(enrolled: Enroll
 def test_where_much_is_revoked_a_flood_shuts_out_nobody_else(
     enrolled: Enrolled, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "MOST_REVOCATIONS", 0)
+    monkeypatch.setattr("tenants.broker.claims.MOST_REVOCATIONS", 0)
     record_flood(sender, EXCESS)
     again(sender)
-    assert set(logins.tenant_account(sender.tenant).revocations) == {enrolled.key.public}
+    assert set(tenant_account(sender.tenant).revocations) == {enrolled.key.public}
 
 
 @pytest.mark.django_db(transaction=True)

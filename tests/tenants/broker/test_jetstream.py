@@ -12,7 +12,14 @@ from pytest_django.fixtures import Settings
 from natsbridge.client.login import connect_as
 from natsbridge.jetstream.declarations import ACK_WAIT
 from natsbridge.protocol.subjects import tenant_stream_name
-from tenants.broker import logins as broker
+from tenants.broker.accounts import Purpose, key_pair
+from tenants.broker.logins import (
+    inspector_login,
+    platform_login,
+    provisioner_login,
+    recreating_login,
+    stream_maker_login,
+)
 from tenants.models import Tenant
 from tests.support.system import System
 
@@ -79,7 +86,7 @@ def test_what_is_missing_and_what_nobody_declared_is_named(
         await js.add_stream(StreamConfig(name="EXTRA", subjects=["extra"]))
 
     by_hand(system, change_them)
-    name, login = tenant_stream_name(tenant_a.pk), broker.provisioner_login(tenant_a)
+    name, login = tenant_stream_name(tenant_a.pk), provisioner_login(tenant_a)
 
     async def change_the_tenants() -> None:
         async with connect_as(login, "by hand") as connection:
@@ -151,7 +158,7 @@ def test_a_change_that_would_lose_messages_is_refused_unless_told_to_recreate(
 ) -> None:
     init()
     settings.BROKER_MAX_BYTES = 1024**2
-    account = broker.key_pair(broker.Purpose.PLATFORM).public
+    account = key_pair(Purpose.PLATFORM).public
 
     async def fill(js: JetStreamContext) -> None:
         for _ in range(3):
@@ -183,11 +190,11 @@ def test_a_consumer_and_a_tenants_stream_are_recreated_by_name(
 def test_only_who_recreates_a_stream_may_delete_it_and_no_other(system: System) -> None:
     init()
     logins = {
-        "subscriber": broker.platform_login(),
-        "inspector": broker.inspector_login(),
-        "maker": broker.stream_maker_login(),
-        "recreates DLQ": broker.recreating_login("DLQ", None),
-        "recreates its consumer": broker.recreating_login("DLQ", "dead-letter-mirror"),
+        "subscriber": platform_login(),
+        "inspector": inspector_login(),
+        "maker": stream_maker_login(),
+        "recreates DLQ": recreating_login("DLQ", None),
+        "recreates its consumer": recreating_login("DLQ", "dead-letter-mirror"),
     }
     may = {
         who: [order for order in ORDERS if system.may_publish(login, order)]

@@ -13,7 +13,7 @@ from natsbridge.errors import BrokerUnavailable
 from tenants.actions.limits import set_limits
 from tenants.actions.suspension import suspend_tenant
 from tenants.actions.tenants import create_tenant
-from tenants.broker import logins, provisioning, provisioning_task
+from tenants.broker import provisioning, provisioning_task
 from tenants.models import BrokerAccount, BrokerKey, Credential, Group, Tenant
 from tests.support.people import enrol
 from tests.support.system import System, eventually
@@ -172,7 +172,7 @@ def test_keys_of_a_suspended_tenant_are_not_rotated_when_that_is_refused(
 def test_claims_that_grew_too_large_are_refused_in_words_and_a_suspension_gets_through(
     system: System, tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "MOST_REVOCATIONS", 10**6)
+    monkeypatch.setattr("tenants.broker.claims.MOST_REVOCATIONS", 10**6)
     provision(tenant_a)
     now = timezone.now()
     Credential.objects.bulk_create(

@@ -15,8 +15,9 @@ from natsbridge.identity import claims
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.login_request import Login
 from natsbridge.subscriber.callout import Admitted, Refused
-from tenants.broker import logins
 from tenants.broker.accounts import ensure_broker_account, ensure_platform_keys
+from tenants.broker.logins import callout_authority
+from tenants.broker.server import server_config
 from tenants.callout.judge import Gatekeeper
 from tenants.credentials.issue import Issued, issue_device_password, issue_tenant_credential
 from tenants.models import Action, ActorKind, AuditEntry, BrokerKey, Credential, Tenant
@@ -201,7 +202,7 @@ def test_an_installation_of_an_earlier_version_gets_the_callouts_keys(tmp_path: 
     before = set(BrokerKey.objects.values_list("public_key", flat=True))
     keys = ensure_platform_keys()
     assert set(BrokerKey.objects.values_list("public_key", flat=True)) > before
-    config = logins.server_config(server_name="n", port=4222, monitor_port=8222, directory=tmp_path)
+    config = server_config(server_name="n", port=4222, monitor_port=8222, directory=tmp_path)
     auth = keys[BrokerKey.Purpose.CALLOUT].public_key
     claim = claims.decode(config.preload[auth])["nats"]["authorization"]
     assert claim == {
@@ -213,12 +214,12 @@ def test_an_installation_of_an_earlier_version_gets_the_callouts_keys(tmp_path: 
     sentinel = claims.decode(config.default_sentinel)
     assert sentinel["iss"] == auth
     assert sentinel["sub"] not in claim["auth_users"], "else nobody would be asked about it"
-    assert logins.callout_authority().xkey.public == claim["xkey"]
+    assert callout_authority().xkey.public == claim["xkey"]
 
 
 def test_the_brokers_word_on_a_refused_login_adds_nothing_to_the_audit() -> None:
     """It has the username as it was typed, and the callout has counted it already."""
-    auth = logins.callout_authority().account.public
+    auth = callout_authority().account.public
     for number, user in enumerate(("hunter2", claims.generate("user").public)):
         body = {
             "server": {"id": SERVER},

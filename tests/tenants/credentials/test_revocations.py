@@ -11,8 +11,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from natsbridge.identity import claims
 from tenants.actions.suspension import resume_tenant, suspend_tenant
-from tenants.broker import logins
 from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.claims import tenant_account
 from tenants.credentials import revocations as ending
 from tenants.credentials.issue import (
     issue_device_jwt,
@@ -60,7 +60,7 @@ def jwt_of(tenant: Tenant, key: str, device: UUID = DEVICE) -> tuple[Credential,
 
 
 def revocations(tenant: Tenant) -> dict[str, int]:
-    return dict(logins.tenant_account(tenant.pk).revocations)
+    return dict(tenant_account(tenant.pk).revocations)
 
 
 def use(row: Credential) -> None:
@@ -124,7 +124,7 @@ def test_only_what_could_still_be_valid_is_in_the_revocations(
 def test_so_many_revocations_that_the_claims_would_not_pass_are_one_of_all_users(
     tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "MOST_REVOCATIONS", 1)
+    monkeypatch.setattr("tenants.broker.claims.MOST_REVOCATIONS", 1)
     for device in (uuid4(), uuid4()):
         key = claims.generate("user").public
         revoke_device_credentials(tenant_a.pk, device, key, by=None, reason="lost")
@@ -136,7 +136,7 @@ def test_so_many_revocations_that_the_claims_would_not_pass_are_one_of_all_users
 def test_room_in_the_claims_is_made_by_a_new_key_which_spares_the_tenants_own(
     tenant_a: Tenant, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "MOST_REVOCATIONS", 1)
+    monkeypatch.setattr("tenants.broker.claims.MOST_REVOCATIONS", 1)
     long_ago = timezone.now() - timedelta(days=2)
     BrokerKey.objects.update(created_at=long_ago)
     held = an_hour_ago(jwt_of(tenant_a, key)[0])
@@ -144,9 +144,9 @@ def test_room_in_the_claims_is_made_by_a_new_key_which_spares_the_tenants_own(
     for device in (uuid4(), uuid4()):
         lost = jwt_of(tenant_a, claims.generate("user").public, device)[0]
         revoke_credential(an_hour_ago(lost), by=None, reason="lost")
-    before = logins.tenant_account(tenant_a.pk)
+    before = tenant_account(tenant_a.pk)
     assert make_room_for_revocations(tenant_a)
-    after = logins.tenant_account(tenant_a.pk)
+    after = tenant_account(tenant_a.pk)
     assert (after.device_key == before.device_key, after.tenant_key == before.tenant_key) == (
         False,
         True,
@@ -285,7 +285,7 @@ def test_a_suspended_tenant_gets_none_of_any_kind(tenant_a: Tenant, key: str) ->
     for kind in Credential.Kind:
         with pytest.raises(CredentialRefused):
             issue_tenant_credential(tenant_a, kind=kind, by=None)
-    assert logins.tenant_account(tenant_a.pk).limits.connections == 0
+    assert tenant_account(tenant_a.pk).limits.connections == 0
     resume_tenant(tenant_a, by=None)
     assert jwt_of(tenant_a, key)
 
@@ -428,9 +428,9 @@ def test_new_signing_keys_stand_beside_the_old_ones_until_these_retire(
     tenant_a: Tenant, key: str
 ) -> None:
     held = jwt_of(tenant_a, key)[0]
-    before = logins.tenant_account(tenant_a.pk)
+    before = tenant_account(tenant_a.pk)
     rotate_keys(tenant_a, by=None, overlap=DAY)
-    during = logins.tenant_account(tenant_a.pk)
+    during = tenant_account(tenant_a.pk)
     assert during.device_key != before.device_key
     assert during.retiring_device_keys == (before.device_key,)
     assert during.retiring_tenant_keys == (before.tenant_key,)
@@ -444,7 +444,7 @@ def test_new_signing_keys_stand_beside_the_old_ones_until_these_retire(
     assert rotate(tenant_a, own)
     BrokerKey.objects.exclude(retires_at=None).update(retires_at=timezone.now())
     end_due_credentials()
-    after = logins.tenant_account(tenant_a.pk)
+    after = tenant_account(tenant_a.pk)
     assert (after.device_key, after.retiring_device_keys) == (during.device_key, ())
     assert not BrokerKey.objects.filter(public_key=before.device_key).exists()
 

@@ -10,8 +10,8 @@ from django.core.management import call_command
 
 from natsbridge.management.base import PlainCommand
 from natsbridge.server.config import render
-from tenants.broker import logins
 from tenants.broker.accounts import ensure_platform_keys
+from tenants.broker.server import server_config
 from wegweiser.quickstart.bootstrap import bootstrap
 from wegweiser.quickstart.processes import LOG_LIMIT, Directories
 
@@ -40,7 +40,7 @@ class Command(PlainCommand):
         ensure_platform_keys()
         directory = nats_configuration.parent
         directory.mkdir(exist_ok=True)
-        configuration = logins.server_config(
+        configuration = server_config(
             server_name="wegweiser",
             port=nats_port,
             monitor_port=nats_monitor_port,
