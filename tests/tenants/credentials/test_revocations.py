@@ -109,6 +109,17 @@ def test_a_device_of_an_earlier_release_without_rows_is_voided_by_its_key(
     assert before <= revocations(tenant_a)[key] <= time.time()
 
 
+def test_a_jwt_whose_row_a_restored_backup_lacks_is_revoked_with_its_device(
+    tenant_a: Tenant, key: str
+) -> None:
+    row, said = jwt_of(tenant_a, key)
+    row.delete()
+    revoke_device_credentials(tenant_a.pk, DEVICE, key, by=None, reason="lost")
+    assert revocations(tenant_a)[key] >= said["iat"]
+    entry = AuditEntry.objects.get(action=Action.CREDENTIAL_REVOKED)
+    assert (entry.device_uuid, entry.detail["reason"]) == (DEVICE, "lost")
+
+
 def test_only_what_could_still_be_valid_is_in_the_revocations(
     tenant_a: Tenant, key: str, alice: User
 ) -> None:
