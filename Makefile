@@ -3,6 +3,8 @@ PYTHON ?= python3
 # About half of the tests' time is waiting, so two for each of two cores.
 WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Each worker and each process that the tests start would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-quick test-long lint bench attack faults hostile
 

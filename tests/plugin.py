@@ -7,6 +7,7 @@ for it. Under xdist each worker has its own servers and the controller has none.
 
 import atexit
 import base64
+import gc
 import os
 import random
 import secrets
@@ -39,9 +40,17 @@ FIRST_PORT, LAST_PORT = 10_000, 30_000
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 WORKERS = max(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), WORKER + 1)
 PORT_RANGE = range(FIRST_PORT + WORKER, LAST_PORT, WORKERS)
-# Tests that share something costly, by the beginning of their node ids: one worker runs them all.
-# The mark `xdist_group` does not reach pytest-xdist 3.8 from pytest 9.2.
-TOGETHER = ("tests/suites/whole/", "tests/suites/attacks/", "tests/suites/faults/")
+# Tests that share something costly, such as a web process and a browser, by the beginning of their
+# node ids: one worker runs them all, and before the others, since they take long. The mark
+# `xdist_group` does not reach pytest-xdist 3.8 from pytest 9.2.
+TOGETHER = (
+    "tests/browser/",
+    "tests/suites/attacks/",
+    "tests/suites/faults/",
+    "tests/suites/whole/",
+    "tests/wegweiser/quickstart/test_quickstart.py",
+    "tests/wegweiser/web/",
+)
 
 _taken: set[int] = set()
 _touched: Counter[str] = Counter()
@@ -186,6 +195,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if servers_of(item, getattr(item, "fixturenames", ())):
             item.add_marker("server")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

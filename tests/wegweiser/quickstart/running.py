@@ -32,7 +32,6 @@ class Quickstart:
             "PATH": os.defpath,
             "HOME": str(home.parent),
             "WEGWEISER_HOME": str(home),
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.process = subprocess.Popen(
             [sys.executable, PROJECT / "manage.py", "quickstart"],
