@@ -6,9 +6,9 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-from tenants.origin import acting, command_line
+from tenants.origin import acting, command_line_origin
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wegweiser.settings")
-    with acting(command_line()):
+    with acting(command_line_origin()):
         execute_from_command_line(sys.argv)
