@@ -12,7 +12,7 @@ from devices.presence import task as presence_task
 from devices.presence.heard import heard as heard_devices
 from devices.presence.sessions import CONNECTIONS_CHANNEL, PRESENCE_CHANNEL
 from devices.telemetry import intake, reports
-from natsbridge.jetstream import streams
+from natsbridge.jetstream import declarations
 from natsbridge.postgres.locks import Lock
 from natsbridge.protocol.broker_events import without_secrets
 from natsbridge.protocol.envelope import Message, RawMessage
@@ -40,8 +40,8 @@ def responses(messages: Sequence[Message]) -> list[Rejection]:
 
 @registry.stream_handler(
     "presence",
-    stream=streams.BROKER,
-    consumer=streams.PRESENCE_WRITER,
+    stream=declarations.BROKER,
+    consumer=declarations.PRESENCE_WRITER,
     dead_letter_body=without_secrets,
     gather=0.25,
 )

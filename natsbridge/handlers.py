@@ -5,7 +5,7 @@ from functools import partial
 
 from natsbridge.dead_letters import store
 from natsbridge.dead_letters.store import REPLAYS_CHANNEL
-from natsbridge.jetstream import streams
+from natsbridge.jetstream import declarations
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Rejection, registry
 from natsbridge.retention import task as pruning_task
@@ -13,7 +13,9 @@ from natsbridge.runtime import Part, Runtime
 from natsbridge.subscriber import replay, stream_usage
 
 
-@registry.stream_handler("dead letters", stream=streams.DLQ, consumer=streams.DEAD_LETTER_MIRROR)
+@registry.stream_handler(
+    "dead letters", stream=declarations.DLQ, consumer=declarations.DEAD_LETTER_MIRROR
+)
 def dead_letters(messages: Sequence[RawMessage]) -> list[Rejection]:
     return store.mirror(messages)
 

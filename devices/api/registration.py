@@ -15,7 +15,7 @@ from devices.api.serializers import JsonObjectField
 from devices.enrolment import actions as enrolment
 from devices.errors import RegistrationRefused
 from devices.models import Device
-from natsbridge.identity.claims import is_public_user_key
+from natsbridge.identity.nkeys import is_public_user_key
 from tenants.api.authentication import count_failure
 from tenants.api.credentials import BrokerAddressesAnswer
 from tenants.credentials.issue import Issued

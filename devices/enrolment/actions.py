@@ -19,7 +19,7 @@ from devices.errors import (
     UpgradeRefused,
 )
 from devices.models import Connectivity, Device, RegistrationProof
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
 from tenants.actions.keys import find_enrollment_key, redeem_enrollment_key
@@ -258,7 +258,7 @@ def _check(proof: Proof, group: UUID, nkey_public: str) -> None:
         signature = base64.b64decode(proof.signature + padding, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise RegistrationRefused("The signature is not base64url.") from error
-    if not claims.verify(nkey_public, signed, signature):
+    if not nkeys.verify(nkey_public, signed, signature):
         raise RegistrationRefused("The signature does not match the public key.")
 
 

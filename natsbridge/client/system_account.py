@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused
-from natsbridge.identity.claims import decode
+from natsbridge.identity.jwt import decode_jwt
 from natsbridge.jetstream.streams import Found
 from natsbridge.protocol.broker_events import BrokerConnection
 from natsbridge.protocol.connection_lists import ConnectionList, read_listing, read_traffic
@@ -53,7 +53,7 @@ async def push(system: Client, jwt: str) -> None:
     force there stay so. A server takes what comes last, even if it is older, so two pushes of one
     account must not overtake each other.
     """
-    account: str = decode(jwt)["sub"]
+    account: str = decode_jwt(jwt)["sub"]
     await _order_all(system, "$SYS.REQ.CLAIMS.UPDATE", jwt)
     if await lookup(system, account) != jwt:
         raise ClaimsRefused("the server answered that all was well, but has other claims")

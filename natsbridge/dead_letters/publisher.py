@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError
 
 from natsbridge.errors import BridgeError
-from natsbridge.jetstream import declaration_settings, streams
+from natsbridge.jetstream import declaration_settings, declarations, streams
 from natsbridge.protocol import dead_letter
 from natsbridge.protocol.subjects import dead_letter_subject
 from natsbridge.registry import Rejection
@@ -88,7 +88,7 @@ class DeadLetterPublisher:
         subject = dead_letter_subject(message.subject, rejection.reason)
         jetstream = client.jetstream(timeout=_ACK_SECONDS)
         try:
-            await jetstream.publish(subject, packed, stream=streams.DLQ, headers=headers)
+            await jetstream.publish(subject, packed, stream=declarations.DLQ, headers=headers)
         except NoStreamResponseError:
             await self._make(jetstream)
             return False
@@ -99,7 +99,7 @@ class DeadLetterPublisher:
 
     async def _make(self, jetstream: JetStreamContext) -> None:
         try:
-            await streams.ensure(jetstream, declaration_settings.stream(streams.DLQ))
+            await streams.ensure(jetstream, declaration_settings.stream(declarations.DLQ))
         except (NatsError, BridgeError) as error:
             log.warning("dead-letter queue missing", error=str(error))
 

@@ -14,52 +14,19 @@ from uuid import UUID
 
 from natsbridge.errors import InvalidClaims
 from natsbridge.identity import claim_parts as parts
-from natsbridge.identity.jwt import credentials_file, decode, signed
+from natsbridge.identity.jwt import signed
 from natsbridge.identity.nkeys import (
     KeyKind,
     KeyPair,
-    generate,
     is_public_key,
-    is_public_user_key,
-    public_of,
-    sign,
-    verify,
 )
 from natsbridge.identity.permissions import (
-    PROVISIONER_PERMISSIONS,
-    SUBSCRIBER_PERMISSIONS,
-    SYSTEM_PERMISSIONS,
     Permissions,
     device_permissions,
     tenant_permissions,
 )
 from natsbridge.identity.usernames import tenant_username
 from natsbridge.protocol.subjects import BROKER_EVENTS, COMMAND_EXPORT, INGEST_EXPORT
-
-__all__ = [
-    "PROVISIONER_PERMISSIONS",
-    "SUBSCRIBER_PERMISSIONS",
-    "SYSTEM_PERMISSIONS",
-    "AccountLimits",
-    "KeyPair",
-    "Permissions",
-    "TenantAccount",
-    "account_user_jwt",
-    "callout_account_jwt",
-    "credentials_file",
-    "decode",
-    "device_user_jwt",
-    "generate",
-    "is_public_user_key",
-    "operator_jwt",
-    "platform_account_jwt",
-    "public_of",
-    "sign",
-    "system_account_jwt",
-    "tenant_account_jwt",
-    "tenant_user_jwt",
-    "verify",
-]
 
 _ACCOUNT_TOKEN_POSITION = 2
 _CLIENT_CONNECTIONS = ["STANDARD", "WEBSOCKET"]

@@ -39,7 +39,7 @@ def signed(
     return f"{content}.{_base64url(sign(issuer.seed, content.encode()))}"
 
 
-def decode(jwt: str) -> dict[str, Any]:
+def decode_jwt(jwt: str) -> dict[str, Any]:
     """The claims of a JWT whose signature is good; InvalidClaims otherwise.
 
     Says nothing about whether the issuer is trusted or the JWT still valid.

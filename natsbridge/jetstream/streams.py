@@ -12,39 +12,8 @@ from nats.js.errors import APIError, NotFoundError
 
 from natsbridge.errors import StreamRefused
 from natsbridge.jetstream.declarations import (
-    BROKER,
-    DEAD_LETTER_MIRROR,
-    DLQ,
-    INGEST,
-    INGEST_WRITER,
-    LATEST,
-    LATEST_WRITER,
-    PRESENCE_WRITER,
     StreamDeclaration,
-    platform_streams,
-    tenant_stream,
 )
-
-__all__ = [
-    "BROKER",
-    "DEAD_LETTER_MIRROR",
-    "DLQ",
-    "INGEST",
-    "INGEST_WRITER",
-    "LATEST",
-    "LATEST_WRITER",
-    "PRESENCE_WRITER",
-    "Found",
-    "StreamDeclaration",
-    "compare",
-    "ensure",
-    "platform_streams",
-    "recreate",
-    "remove",
-    "tenant_stream",
-    "undeclared",
-    "verify",
-]
 
 Config = TypeVar("Config", bound=Base)
 

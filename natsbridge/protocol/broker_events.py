@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from natsbridge.errors import InvalidClaims, InvalidSubject, MalformedMessage
-from natsbridge.identity.jwt import decode as decode_jwt
+from natsbridge.identity.jwt import decode_jwt
 from natsbridge.identity.nkeys import is_public_user_key
 from natsbridge.protocol.subjects import UNAUTHENTICATED, parse_broker
 

@@ -11,7 +11,7 @@ import msgspec
 
 from natsbridge.errors import InvalidClaims, RejectedQuestion
 from natsbridge.identity import xkeys
-from natsbridge.identity.jwt import decode, signed
+from natsbridge.identity.jwt import decode_jwt, signed
 from natsbridge.identity.nkeys import KeyPair, is_public_key
 from natsbridge.identity.permissions import NOTHING
 
@@ -123,7 +123,7 @@ def read_question(
     try:
         sealed_by = headers.get(XKEY_HEADER, "")
         plain = xkeys.unseal(data, seed=authority.xkey.seed, sender=sealed_by)
-        claims = msgspec.convert(decode(plain.decode()), _Claims)
+        claims = msgspec.convert(decode_jwt(plain.decode()), _Claims)
     except (InvalidClaims, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise RejectedQuestion(f"malformed: {error}") from None
     question = claims.nats

@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from natsbridge.client.pull import PullConsumer, raw_message
 from natsbridge.dead_letters.publisher import DeadLetterPublisher
 from natsbridge.errors import BridgeError, DependencyAway
-from natsbridge.jetstream import declaration_settings, streams
+from natsbridge.jetstream import declaration_settings, declarations, streams
 from natsbridge.jetstream.declarations import ACK_WAIT, TRIES
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Registry, Rejection, StreamSubscription
@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 
 # The parts that read what devices report, by their streams and consumers.
 DEVICE_STREAMS = {
-    "ingest": (streams.INGEST, streams.INGEST_WRITER),
-    "latest": (streams.LATEST, streams.LATEST_WRITER),
+    "ingest": (declarations.INGEST, declarations.INGEST_WRITER),
+    "latest": (declarations.LATEST, declarations.LATEST_WRITER),
 }
 # A database that takes longer for a batch is as good as away.
 SLOW_SECONDS = 5.0

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from natsbridge.identity import claims, xkeys
-from natsbridge.identity.claims import KeyPair
+from natsbridge.identity import nkeys, xkeys
+from natsbridge.identity.nkeys import KeyPair
 from natsbridge.postgres.wakeups import notify
 from tenants.errors import NotProvisioned
 from tenants.models import BrokerAccount, BrokerKey, Tenant
@@ -76,10 +76,10 @@ def _new_pair(purpose: Purpose) -> KeyPair:
         case Purpose.CALLOUT_XKEY:
             return xkeys.generate()
         case Purpose.CALLOUT_USER:
-            return claims.generate("user")
+            return nkeys.generate("user")
         case Purpose.OPERATOR:
-            return claims.generate("operator")
-    return claims.generate("account")
+            return nkeys.generate("operator")
+    return nkeys.generate("account")
 
 
 def ensure_platform_keys() -> dict[Purpose, BrokerKey]:

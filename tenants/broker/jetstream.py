@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from natsbridge.client import system_account
 from natsbridge.client.login import Login, connect_as
 from natsbridge.errors import BrokerUnavailable, StreamRefused
-from natsbridge.jetstream import declaration_settings, streams
+from natsbridge.jetstream import declaration_settings, declarations, streams
 from natsbridge.jetstream.declarations import StreamDeclaration
 from natsbridge.jetstream.streams import Found
 from tenants.broker import provisioning
@@ -140,7 +140,7 @@ def tenant_streams() -> list[TenantStream]:
     found = []
     for account in BrokerAccount.objects.select_related("tenant").order_by("tenant__name"):
         room = stream_bytes(account_limits(account).disk_storage)
-        declaration = streams.tenant_stream(account.tenant.pk, max_bytes=room)
+        declaration = declarations.tenant_stream(account.tenant.pk, max_bytes=room)
         found.append(TenantStream(account.tenant, account.public_key, declaration))
     return found
 

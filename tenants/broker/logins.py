@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from natsbridge.client.login import Login
-from natsbridge.identity import claims
-from natsbridge.identity.claims import KeyPair
+from natsbridge.identity import claims, nkeys
+from natsbridge.identity.jwt import credentials_file
+from natsbridge.identity.nkeys import KeyPair
 from natsbridge.identity.permissions import (
     CALLOUT_PERMISSIONS,
     INSPECTOR_PERMISSIONS,
+    PROVISIONER_PERMISSIONS,
     SERVER_LIST_PERMISSIONS,
+    SUBSCRIBER_PERMISSIONS,
+    SYSTEM_PERMISSIONS,
+    Permissions,
     recreating_permissions,
 )
 from natsbridge.protocol.login_request import Authority
@@ -55,22 +60,22 @@ def tenant_credentials(tenant: Tenant, user: KeyPair, *, issued_at: int) -> str:
         user_public=user.public,
         issued_at=issued_at,
     )
-    return claims.credentials_file(jwt, user.seed)
+    return credentials_file(jwt, user.seed)
 
 
 def platform_login() -> Login:
     """For the subscriber, in the platform account."""
-    return _login(Purpose.PLATFORM, None, "subscriber", claims.SUBSCRIBER_PERMISSIONS)
+    return _login(Purpose.PLATFORM, None, "subscriber", SUBSCRIBER_PERMISSIONS)
 
 
 def system_login() -> Login:
     """For pushing claims, in the system account."""
-    return _login(Purpose.SYSTEM, None, "subscriber", claims.SYSTEM_PERMISSIONS)
+    return _login(Purpose.SYSTEM, None, "subscriber", SYSTEM_PERMISSIONS)
 
 
 def provisioner_login(tenant: Tenant) -> Login:
     """For a moment's work on the tenant's stream, in the tenant's own account."""
-    return _login(Purpose.ACCOUNT, tenant.pk, "provisioner", claims.PROVISIONER_PERMISSIONS)
+    return _login(Purpose.ACCOUNT, tenant.pk, "provisioner", PROVISIONER_PERMISSIONS)
 
 
 def inspector_login() -> Login:
@@ -80,7 +85,7 @@ def inspector_login() -> Login:
 
 def stream_maker_login() -> Login:
     """For making the platform's streams, without a right to any message."""
-    return _login(Purpose.PLATFORM, None, "stream maker", claims.PROVISIONER_PERMISSIONS)
+    return _login(Purpose.PLATFORM, None, "stream maker", PROVISIONER_PERMISSIONS)
 
 
 def recreating_login(stream: str, consumer: str | None, tenant: UUID | None = None) -> Login:
@@ -130,10 +135,8 @@ def server_list_login() -> Login:
     return _login(Purpose.SYSTEM, None, "callout", SERVER_LIST_PERMISSIONS)
 
 
-def _login(
-    purpose: Purpose, tenant: UUID | None, name: str, permissions: claims.Permissions
-) -> Login:
-    user = claims.generate("user")
+def _login(purpose: Purpose, tenant: UUID | None, name: str, permissions: Permissions) -> Login:
+    user = nkeys.generate("user")
     jwt = claims.account_user_jwt(
         key_pair(purpose, tenant),
         name=name,

@@ -21,8 +21,10 @@ from natsbridge.client import system_account
 from natsbridge.client.login import Login, connect_as
 from natsbridge.errors import BridgeError, BrokerUnavailable, ClaimsRefused, StreamRefused
 from natsbridge.identity import claims
-from natsbridge.identity.claims import KeyPair, TenantAccount
-from natsbridge.jetstream import streams
+from natsbridge.identity.claims import TenantAccount
+from natsbridge.identity.jwt import decode_jwt
+from natsbridge.identity.nkeys import KeyPair
+from natsbridge.jetstream import declarations, streams
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
 from tenants.broker.accounts import (
@@ -70,9 +72,9 @@ class Plan:
         return self.account.limits.connections == 0
 
     @property
-    def stream(self) -> streams.StreamDeclaration:
+    def stream(self) -> declarations.StreamDeclaration:
         room = stream_bytes(self.account.limits.disk_storage)
-        return streams.tenant_stream(self.account.tenant, max_bytes=room)
+        return declarations.tenant_stream(self.account.tenant, max_bytes=room)
 
     def claims(self, *, issued_at: int, disk_storage: int) -> str:
         limits = replace(self.account.limits, disk_storage=disk_storage)
@@ -225,7 +227,7 @@ async def _push(plan: Plan, system: Client, *, lower: bool) -> list[str]:
     """Storage gets less only if `lower`."""
     public, limits = plan.account.public, plan.account.limits
     present = await system_account.lookup(system, public)
-    before = claims.decode(present) if present else None
+    before = decode_jwt(present) if present else None
     storage = limits.disk_storage
     if before and not lower:
         storage = max(storage, before["nats"]["limits"].get("disk_storage", 0), key=_room)
@@ -244,7 +246,7 @@ async def _push(plan: Plan, system: Client, *, lower: bool) -> list[str]:
     await system_account.push(system, jwt)
     if before is None:
         return [f"account {public} created"]
-    again = [RECONNECTING] if claims_diff.templates_differ(before, claims.decode(jwt)) else []
+    again = [RECONNECTING] if claims_diff.templates_differ(before, decode_jwt(jwt)) else []
     return [f"account {public}: claims updated", *again]
 
 

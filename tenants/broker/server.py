@@ -4,7 +4,7 @@ import hmac
 import time
 from pathlib import Path
 
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.protocol import login_request
 from natsbridge.server.config import ServerConfig
 from tenants.broker.accounts import Purpose, key_pair
@@ -27,7 +27,7 @@ def server_config(
         system_account=system,
         preload=platform_claims(),
         default_sentinel=login_request.sentinel_jwt(
-            key_pair(Purpose.CALLOUT), user_public=claims.generate("user").public, issued_at=now
+            key_pair(Purpose.CALLOUT), user_public=nkeys.generate("user").public, issued_at=now
         ),
     )
 

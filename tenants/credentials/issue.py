@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
 from tenants.audit.writer import (
@@ -117,7 +117,7 @@ def new_for_tenant(tenant: Tenant, kind: Credential.Kind, *, by: User | None) ->
     refuse_suspended(tenant.pk)
     if kind == Kind.PASSWORD:
         return _new_password(tenant.pk, None, by=by)
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     now = int(time.time())
     text = tenant_credentials(tenant, user, issued_at=now)
     row = _record(

@@ -19,7 +19,7 @@ from pytest_django.fixtures import Settings
 
 from devices.models import Connectivity
 from devices.telemetry import ring_buffers
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from natsbridge.models import SubscriberStatus
 from natsbridge.subscriber import status
 from natsbridge.subscriber.status import service_state
@@ -169,7 +169,7 @@ def test_sigterm_ends_tasks_that_wait_for_the_broker(
     system: System, start: Start, tmp_path: Path
 ) -> None:
     # The server trusts another system account, so the tasks that ask it wait for their connection.
-    stranger = claims.generate("account")
+    stranger = nkeys.generate("account")
     seed = secrets.encrypt(stranger.seed, django_settings.FIELD_ENCRYPTION_KEYS)
     keys = BrokerKey.objects.filter(purpose=BrokerKey.Purpose.SYSTEM)
     keys.update(public_key=stranger.public, seed_encrypted=seed)

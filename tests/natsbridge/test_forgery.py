@@ -10,9 +10,9 @@ import nats.errors
 import pytest
 
 from natsbridge.client import system_account
-from natsbridge.identity import claims
-from natsbridge.identity.jwt import signed
-from natsbridge.jetstream import streams
+from natsbridge.identity import claims, nkeys
+from natsbridge.identity.jwt import decode_jwt, signed
+from natsbridge.jetstream import declarations
 from natsbridge.protocol import subjects
 from natsbridge.protocol.subjects import command_export, device_subject, metric_subject
 from tests.plugin import allot_port
@@ -48,7 +48,7 @@ async def test_a_forged_tenant_in_the_subject_goes_nowhere(broker: Broker) -> No
 async def test_an_import_under_another_accounts_key_opens_no_way(broker: Broker) -> None:
     """The token position of the exports: such claims can be pushed, and are of no use."""
     thief, victim, device = await broker.provision(), await broker.provision(), uuid4()
-    nats_claims = claims.decode(broker.account_jwt(thief))["nats"]
+    nats_claims = decode_jwt(broker.account_jwt(thief))["nats"]
     for each in nats_claims["imports"]:
         each["subject"] = each["subject"].replace(thief.account.public, victim.account.public)
     forged = signed(
@@ -77,7 +77,7 @@ async def test_an_import_under_another_accounts_key_opens_no_way(broker: Broker)
 async def test_a_user_named_by_a_wildcard_would_be_every_device(broker: Broker) -> None:
     """Why the name is checked before it is signed: the server would let this one through."""
     tenant, sibling = await broker.provision(), uuid4()
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     nats_claims = {"type": "user", "issuer_account": tenant.account.public, "pub": {}, "sub": {}}
     jwt = signed(tenant.device_key, user.public, nats_claims, name="*", issued_at=1)
     peer = await broker.connect(jwt, user.seed)
@@ -85,7 +85,7 @@ async def test_a_user_named_by_a_wildcard_would_be_every_device(broker: Broker) 
 
 
 async def test_a_user_that_brings_its_own_permissions_is_not_let_in(broker: Broker) -> None:
-    tenant, user = await broker.provision(), claims.generate("user")
+    tenant, user = await broker.provision(), nkeys.generate("user")
     nats_claims = {
         "type": "user",
         "issuer_account": tenant.account.public,
@@ -101,7 +101,7 @@ async def test_a_device_key_cannot_sign_a_user_of_another_account(broker: Broker
     tenant, victim, user = (
         await broker.provision(),
         await broker.provision(),
-        claims.generate("user"),
+        nkeys.generate("user"),
     )
     for account in (victim.account, broker.platform, broker.system):
         jwt = claims.device_user_jwt(
@@ -152,13 +152,13 @@ async def test_a_reply_subject_in_the_jetstream_api_changes_no_stream(
         await peer.publish(subject)
     # The PubAck that is sent to the reply has a `seq`, which a purge would understand.
     await peer.publish(subject, reply=f"$JS.API.STREAM.{api}.{stream}")
-    await peer.publish(subject, reply=f"$JS.API.STREAM.{api}.{streams.INGEST}")
+    await peer.publish(subject, reply=f"$JS.API.STREAM.{api}.{declarations.INGEST}")
     owner = await broker.connect_as(tenant.account)
     platform = await broker.connect_as(broker.platform)
 
     async def messages() -> tuple[int, int]:
         own = await owner.jetstream.stream_info(stream)
-        ingest = await platform.jetstream.stream_info(streams.INGEST)
+        ingest = await platform.jetstream.stream_info(declarations.INGEST)
         return own.state.messages, ingest.state.messages
 
     async def all_are_stored() -> bool:
@@ -176,7 +176,7 @@ async def test_no_credential_of_a_tenant_opens_a_leaf_node(
     listener = f'leafnodes {{ host: "127.0.0.1", port: {port} }}'
     own_broker = Broker(start_nats, tmp_path / "broker", additional=listener)
     tenant = await own_broker.provision()
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     unrestricted = claims.account_user_jwt(
         tenant.account, name="owner", user_public=user.public, issued_at=1
     )
@@ -194,12 +194,12 @@ async def leaf_node_answer(port: int, jwt: str, seed: str) -> str:
     """The last words of the server to a leaf node that logs in."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     info = json.loads((await reader.readline()).removeprefix(b"INFO "))
-    signature = base64.urlsafe_b64encode(claims.sign(seed, info["nonce"].encode())).rstrip(b"=")
+    signature = base64.urlsafe_b64encode(nkeys.sign(seed, info["nonce"].encode())).rstrip(b"=")
     login = {
         "jwt": jwt,
         "sig": signature.decode(),
         "name": "leaf",
-        "server_id": claims.generate("account").public,
+        "server_id": nkeys.generate("account").public,
         "version": "2.15.1",
         "headers": True,
     }

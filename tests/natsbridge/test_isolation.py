@@ -10,7 +10,7 @@ import pytest
 from nats.js.errors import NoStreamResponseError
 
 from natsbridge.identity.claims import AccountLimits
-from natsbridge.jetstream import streams
+from natsbridge.jetstream import declarations, streams
 from natsbridge.jetstream.declarations import INGEST_PER_SUBJECT
 from natsbridge.protocol import subjects
 from natsbridge.protocol.kinds import DURABLE_TYPES, Transport, message_types
@@ -30,7 +30,7 @@ async def test_a_device_publishes_each_of_its_kinds_and_is_acknowledged_by_the_p
     every = message_types(Transport.EVERY)
     for kind in DURABLE_TYPES:
         ack = await peer.jetstream.publish(device_subject(tenant.uuid, device, kind), b"{}")
-        assert ack.stream == (streams.INGEST if kind in every else streams.LATEST)
+        assert ack.stream == (declarations.INGEST if kind in every else declarations.LATEST)
     assert peer.refusals == []
 
 
@@ -39,7 +39,7 @@ async def test_no_pub_ack_comes_from_the_tenants_own_stream(broker: Broker) -> N
     peer = await broker.connect_device(tenant, device)
     subject = device_subject(tenant.uuid, device, "heartbeat")
     acks = await asyncio.gather(*(peer.jetstream.publish(subject, b"{}") for _ in range(200)))
-    assert {ack.stream for ack in acks} == {streams.LATEST}
+    assert {ack.stream for ack in acks} == {declarations.LATEST}
     owner = await broker.connect_as(tenant.account)
     info = await owner.jetstream.stream_info(subjects.tenant_stream_name(tenant.uuid))
     assert info.state.messages == 200
@@ -52,7 +52,7 @@ async def test_without_ingest_a_device_receives_no_pub_ack(own_broker: Broker) -
         await peer.jetstream.publish(device_subject(tenant.uuid, device, "heartbeat"), timeout=0.5)
     await own_broker.ensure_ingest()
     ack = await peer.jetstream.publish(device_subject(tenant.uuid, device, "heartbeat"))
-    assert ack.stream == streams.LATEST
+    assert ack.stream == declarations.LATEST
 
 
 async def test_what_a_device_publishes_arrives_with_its_accounts_key(broker: Broker) -> None:
@@ -183,7 +183,7 @@ async def test_the_tenants_credential_reads_its_own_stream(broker: Broker) -> No
         f"$JS.API.CONSUMER.CREATE.{stream}",
         f"$JS.API.DIRECT.GET.{stream}",
         f"$JS.API.STREAM.INFO.{subjects.tenant_stream_name(other.uuid)}",
-        f"$JS.API.STREAM.INFO.{streams.INGEST}",
+        f"$JS.API.STREAM.INFO.{declarations.INGEST}",
         metric_subject(device, "cpu_percent"),
         "$SYS.REQ.CLAIMS.LIST",
     ):
@@ -236,7 +236,7 @@ async def test_a_new_tenant_disturbs_nobody_and_needs_no_restart(broker: Broker)
     for newcomer in newcomers:
         first = await broker.connect_device(newcomer, device)
         ack = await first.jetstream.publish(device_subject(newcomer.uuid, device, "heartbeat"))
-        assert ack.stream == streams.LATEST
+        assert ack.stream == declarations.LATEST
 
 
 async def test_a_flooding_device_is_refused_and_its_neighbour_is_not(broker: Broker) -> None:
@@ -250,7 +250,7 @@ async def test_a_flooding_device_is_refused_and_its_neighbour_is_not(broker: Bro
     with pytest.raises(nats.js.errors.APIError, match="maximum messages per subject exceeded"):
         await flood.jetstream.publish(subject, b"{}")
     ack = await calm.jetstream.publish(device_subject(tenant.uuid, neighbour, "response"), b"{}")
-    assert ack.stream == streams.INGEST
+    assert ack.stream == declarations.INGEST
 
 
 async def test_a_device_that_floods_in_bytes_leaves_room_for_its_neighbours(
@@ -258,7 +258,7 @@ async def test_a_device_that_floods_in_bytes_leaves_room_for_its_neighbours(
 ) -> None:
     """INGEST as it is declared, but for a thousandth of the room and of the messages."""
     platform = await own_broker.connect_as(own_broker.platform)
-    ingest, latest, *_ = streams.platform_streams()
+    ingest, latest, *_ = declarations.platform_streams()
     small = ingest.config.evolve(
         max_bytes=ingest.config.max_bytes // 1000,
         max_msgs_per_subject=INGEST_PER_SUBJECT // 1000,

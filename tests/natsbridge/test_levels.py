@@ -1,6 +1,6 @@
 from nats.js.api import StreamConfig, StreamInfo, StreamState
 
-from natsbridge.jetstream import streams
+from natsbridge.jetstream import declarations
 from natsbridge.jetstream.declarations import most_of_one_device, platform_streams
 from natsbridge.subscriber.stream_usage import level
 
@@ -36,5 +36,5 @@ def test_who_is_near_its_own_limit_is_named() -> None:
 
 def test_no_device_can_fill_what_all_share() -> None:
     for declaration in platform_streams():
-        if declaration.name in (streams.INGEST, streams.LATEST):
+        if declaration.name in (declarations.INGEST, declarations.LATEST):
             assert most_of_one_device(declaration) < 0.85 * (declaration.config.max_bytes or 0)

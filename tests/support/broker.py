@@ -19,9 +19,16 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from natsbridge.client import system_account
-from natsbridge.identity import claims, xkeys
-from natsbridge.identity.claims import AccountLimits, KeyPair, Permissions, TenantAccount
-from natsbridge.jetstream import streams
+from natsbridge.identity import claims, nkeys, xkeys
+from natsbridge.identity.claims import AccountLimits, TenantAccount
+from natsbridge.identity.nkeys import KeyPair
+from natsbridge.identity.permissions import (
+    PROVISIONER_PERMISSIONS,
+    SUBSCRIBER_PERMISSIONS,
+    SYSTEM_PERMISSIONS,
+    Permissions,
+)
+from natsbridge.jetstream import declarations, streams
 from natsbridge.protocol import subjects
 from natsbridge.protocol.login_request import Authority, sentinel_jwt
 from natsbridge.server.config import ServerConfig, render
@@ -50,7 +57,7 @@ class Tenant:
 
     @classmethod
     def generate(cls, uuid: UUID) -> Self:
-        return cls(uuid, *(claims.generate("account") for _ in range(3)))
+        return cls(uuid, *(nkeys.generate("account") for _ in range(3)))
 
 
 @dataclass
@@ -116,13 +123,13 @@ class Broker:
         callout: bool = False,
         **settings: Any,
     ) -> None:
-        self.operator = claims.generate("operator")
-        self.system = claims.generate("account")
-        self.platform = claims.generate("account")
+        self.operator = nkeys.generate("operator")
+        self.system = nkeys.generate("account")
+        self.platform = nkeys.generate("account")
         self._issued_at = int(time.time()) - 3600
-        self.auth = Authority(claims.generate("account"), xkeys.generate())
-        self.callout_user = claims.generate("user")
-        self._sentinel_user = claims.generate("user")
+        self.auth = Authority(nkeys.generate("account"), xkeys.generate())
+        self.callout_user = nkeys.generate("user")
+        self._sentinel_user = nkeys.generate("user")
         self.config = ServerConfig(
             server_name="test",
             port=allot_port(),
@@ -206,7 +213,7 @@ class Broker:
     async def ensure_ingest(self) -> JetStreamContext:
         """The platform's streams and their consumers, empty."""
         platform = await self.connect_as(self.platform)
-        for declaration in streams.platform_streams(ingest_max_bytes=64 * 1024**2):
+        for declaration in declarations.platform_streams(ingest_max_bytes=64 * 1024**2):
             await streams.ensure(platform.jetstream, declaration)
             await platform.jetstream.purge_stream(declaration.name)
         return platform.jetstream
@@ -214,7 +221,7 @@ class Broker:
     async def remove_ingest(self) -> None:
         """And LATEST: nothing that devices say is stored."""
         platform = await self.connect_as(self.platform)
-        for name in (streams.INGEST, streams.LATEST):
+        for name in (declarations.INGEST, declarations.LATEST):
             await platform.jetstream.delete_stream(name)
 
     async def provision(self, tenant: UUID | None = None, **changes: Any) -> Tenant:
@@ -224,8 +231,8 @@ class Broker:
     async def make(self, tenant: Tenant, **changes: Any) -> Tenant:
         """The same with keys that there are already."""
         await self.push(tenant, **changes)
-        provisioner = await self.connect_as(tenant.account, claims.PROVISIONER_PERMISSIONS)
-        await streams.ensure(provisioner.jetstream, streams.tenant_stream(tenant.uuid))
+        provisioner = await self.connect_as(tenant.account, PROVISIONER_PERMISSIONS)
+        await streams.ensure(provisioner.jetstream, declarations.tenant_stream(tenant.uuid))
         return tenant
 
     async def push(self, tenant: Tenant, **changes: Any) -> str:
@@ -252,16 +259,16 @@ class Broker:
         return claims.tenant_account_jwt(self.operator, account, issued_at=self._issued_at)
 
     async def connect_system(self) -> Peer:
-        return await self.connect_as(self.system, claims.SYSTEM_PERMISSIONS)
+        return await self.connect_as(self.system, SYSTEM_PERMISSIONS)
 
     async def connect_subscriber(self) -> Peer:
-        return await self.connect_as(self.platform, claims.SUBSCRIBER_PERMISSIONS)
+        return await self.connect_as(self.platform, SUBSCRIBER_PERMISSIONS)
 
     async def connect_as(
         self, account: KeyPair, permissions: Permissions | None = None, **options: Any
     ) -> Peer:
         """A user signed by the account's own key; without `permissions` it may do all there."""
-        user = claims.generate("user")
+        user = nkeys.generate("user")
         jwt = claims.account_user_jwt(
             account,
             name="test",
@@ -277,7 +284,7 @@ class Broker:
 
     def device_credentials(self, tenant: Tenant, device: UUID) -> tuple[str, str]:
         """A JWT for a new user of this device, and the user's seed."""
-        user = claims.generate("user")
+        user = nkeys.generate("user")
         jwt = claims.device_user_jwt(
             tenant.device_key,
             account=tenant.account.public,
@@ -289,7 +296,7 @@ class Broker:
         return jwt, user.seed
 
     async def connect_tenant(self, tenant: Tenant) -> Peer:
-        user = claims.generate("user")
+        user = nkeys.generate("user")
         jwt = claims.tenant_user_jwt(
             tenant.tenant_key,
             account=tenant.account.public,
@@ -312,7 +319,7 @@ class Broker:
             **{
                 "servers": self.url,
                 "user_jwt_cb": lambda: jwt.encode(),
-                "signature_cb": lambda nonce: base64.b64encode(claims.sign(seed, nonce.encode())),
+                "signature_cb": lambda nonce: base64.b64encode(nkeys.sign(seed, nonce.encode())),
                 "error_cb": remember,
                 "allow_reconnect": False,
                 "connect_timeout": SAFETY_NET,

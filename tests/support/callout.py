@@ -17,8 +17,12 @@ from nats.aio.client import Client
 
 from natsbridge.client import system_account
 from natsbridge.client.connection import connect
-from natsbridge.identity import claims
-from natsbridge.identity.permissions import CALLOUT_PERMISSIONS, SERVER_LIST_PERMISSIONS
+from natsbridge.identity import claims, nkeys
+from natsbridge.identity.permissions import (
+    CALLOUT_PERMISSIONS,
+    SERVER_LIST_PERMISSIONS,
+    Permissions,
+)
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.protocol.login_request import Login
 from natsbridge.runtime import Runtime, Worker
@@ -140,11 +144,9 @@ async def _no_servers() -> frozenset[str]:
     return frozenset()
 
 
-def _connection(
-    broker: Broker, user: claims.KeyPair | None, permissions: claims.Permissions
-) -> Any:
+def _connection(broker: Broker, user: nkeys.KeyPair | None, permissions: Permissions) -> Any:
     account = broker.auth.account if user else broker.system
-    user = user or claims.generate("user")
+    user = user or nkeys.generate("user")
     jwt = claims.account_user_jwt(
         account,
         name="callout",

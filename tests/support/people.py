@@ -9,8 +9,8 @@ from django.test import Client
 from devices.enrolment import actions as enrolment
 from devices.enrolment.credentials import RENEW
 from devices.models import Connectivity, Device
-from natsbridge.identity import claims
-from natsbridge.identity.claims import KeyPair
+from natsbridge.identity import nkeys
+from natsbridge.identity.nkeys import KeyPair
 from tenants.actions.keys import create_api_token, create_enrollment_key
 from tenants.actions.people import set_membership
 from tenants.credentials.issue import issue_device_jwt
@@ -65,7 +65,7 @@ def fetches_when_told(device: Device) -> None:
 
 def enrol(group: Group, name: str) -> Enrolled:
     _, key = create_enrollment_key(group, name=name, max_uses=1)
-    pair = claims.generate("user")
+    pair = nkeys.generate("user")
     registration = enrolment.register(
         group=group.pk,
         name=name,

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from tests.support.people import Enrolled
 from tests.support.system import LoopThread
 
@@ -66,7 +66,7 @@ class PlainAgent:
         await client.connect(
             settings.NATS_URL,
             user_jwt_cb=lambda: self._jwt.encode(),
-            signature_cb=lambda nonce: base64.b64encode(claims.sign(self._seed, nonce.encode())),
+            signature_cb=lambda nonce: base64.b64encode(nkeys.sign(self._seed, nonce.encode())),
             inbox_prefix=f"_INBOX_{self.device.pk}",
             allow_reconnect=False,
         )

@@ -25,7 +25,7 @@ from nats.js.errors import NotFoundError
 
 from natsbridge.client.connection import connect
 from natsbridge.client.login import Login, connect_as
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.registry import registry
 from natsbridge.server.config import render
 from natsbridge.subscriber.app import Subscriber
@@ -95,7 +95,7 @@ class Agent:
             await self.client.connect(
                 url.split(","),
                 user_jwt_cb=lambda: jwt.encode(),
-                signature_cb=lambda nonce: base64.b64encode(claims.sign(seed, nonce.encode())),
+                signature_cb=lambda nonce: base64.b64encode(nkeys.sign(seed, nonce.encode())),
                 inbox_prefix=f"_INBOX_{self.device}",
                 error_cb=refused,
                 allow_reconnect=False,
@@ -252,7 +252,7 @@ class System:
 
     def as_platform_owner(self, use: Callable[[JetStreamContext], Awaitable[Any]]) -> None:
         """With every right in the platform's account, which the subscriber has not."""
-        user = claims.generate("user")
+        user = nkeys.generate("user")
         jwt = claims.account_user_jwt(
             key_pair(Purpose.PLATFORM),
             name="owner",

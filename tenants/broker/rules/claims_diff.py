@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from natsbridge.identity import claims
+from natsbridge.identity.jwt import decode_jwt
 
 
 def differences(present: str, wanted: str) -> list[str]:
@@ -16,7 +16,7 @@ def differences(present: str, wanted: str) -> list[str]:
 
 
 def _parts(jwt: str) -> dict[str, Any]:
-    decoded = claims.decode(jwt)
+    decoded = decode_jwt(jwt)
     nats: dict[str, Any] = decoded.pop("nats")
     # The server's side may leave out what is empty.
     said = {name: value for name, value in nats.items() if value not in ({}, [])}

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 
 from nats.js.errors import NotFoundError
 
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.protocol import subjects
 from natsbridge.server.config import ServerTLS
 from tests.support import waiting
@@ -125,7 +125,7 @@ class FakeServer:
         signature = base64.b64decode(body["signature"] + "==", altchars=b"-_", validate=True)
         proof = f"enroll:{self.group}:{public}:{timestamp}".encode()
         fresh = isinstance(timestamp, int) and abs(time.time() - timestamp) < 300
-        if not fresh or not claims.verify(public, proof, signature):
+        if not fresh or not nkeys.verify(public, proof, signature):
             return 401, {"title": "Unauthorized", "detail": "The signature is wrong."}
         if timestamp <= self.proofs.get(public, 0):
             return 401, {"title": "Unauthorized", "detail": "The signature was used before."}

@@ -7,7 +7,7 @@ from pathlib import Path
 import nats.errors
 import pytest
 
-from natsbridge.identity import claims
+from natsbridge.identity.jwt import decode_jwt
 from tests.devices.agent.conftest import StartAgent
 from tests.devices.agent.support import (
     AgentProcess,
@@ -64,7 +64,7 @@ async def test_it_takes_a_new_credential_when_told_and_loses_no_message_under_lo
 
     loading = asyncio.create_task(load())
     outcome = await platform.run(device, "renew_credentials")
-    voided = {claims.decode(old)["sub"]: claims.decode(old)["iat"]}
+    voided = {decode_jwt(old)["sub"]: decode_jwt(old)["iat"]}
     await platform.broker.push(platform.tenant, revocations=voided)
     until_then = len(ids)
     await eventually(lambda: len(ids) > until_then + 20)
@@ -105,7 +105,7 @@ async def test_a_device_that_overslept_its_jwt_comes_back_by_itself(
     agent.start()
     device = await connected(agent, platform)
     agent.signal(signal.SIGSTOP)
-    ends = claims.decode(agent.configuration["jwt"])["exp"]
+    ends = decode_jwt(agent.configuration["jwt"])["exp"]
     await eventually(lambda: time.time() > ends)
     # Otherwise this one may end as well before the command is through.
     server.lifetime = 3600

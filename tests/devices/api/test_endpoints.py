@@ -21,7 +21,7 @@ from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
-from natsbridge.identity import claims
+from natsbridge.identity.jwt import decode_jwt
 from natsbridge.subscriber import status as status_row
 from tenants.actions.keys import create_enrollment_key
 from tenants.broker.accounts import ensure_platform_keys
@@ -96,7 +96,7 @@ def test_credentials_are_a_fresh_jwt_for_the_registered_key(
 ) -> None:
     answer = api.get(url(enrolled.device, "credentials"), **enrolled.authorization).json()
     assert answer["device_uuid"] == str(enrolled.device.pk)
-    assert claims.decode(answer["credentials"]["jwt"])["sub"] == enrolled.key.public
+    assert decode_jwt(answer["credentials"]["jwt"])["sub"] == enrolled.key.public
     assert answer["credentials"]["nats_url"].startswith("nats://")
 
 

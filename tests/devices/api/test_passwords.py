@@ -11,7 +11,8 @@ from rest_framework.test import APIClient
 from devices.enrolment import actions as enrolment
 from devices.errors import AlreadyRegistered
 from devices.models import Connectivity, Device
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
+from natsbridge.identity.jwt import decode_jwt
 from tenants.actions.keys import create_enrollment_key
 from tenants.broker.accounts import ensure_platform_keys
 from tenants.credentials.use import record_password_uses
@@ -112,7 +113,7 @@ def test_a_signature_without_the_key_it_is_checked_with_is_bad_input(
 
 def test_nobody_registers_into_a_suspended_tenant(api: APIClient, group_a: Group, key: str) -> None:
     Tenant.objects.update(suspended_at=timezone.now())
-    for more in ({}, {"nkey_public": claims.generate("user").public}):
+    for more in ({}, {"nkey_public": nkeys.generate("user").public}):
         answer = register(api, group_a, key, **more)
         assert (answer.status_code, answer["Content-Type"]) == (403, "application/problem+json")
         assert "suspended" in answer.json()["detail"]
@@ -157,9 +158,9 @@ def test_an_admin_moves_a_device_over_and_its_agent_goes_on_with_the_token(
 def test_a_device_with_a_key_pair_moves_over_to_a_jwt(
     api: APIClient, old_device: Device, alice: User
 ) -> None:
-    public = claims.generate("user").public
+    public = nkeys.generate("user").public
     body = upgrade(api, old_device, authorization(alice), nkey_public=public).json()
-    jwt = claims.decode(body["nats_credentials"]["jwt"])
+    jwt = decode_jwt(body["nats_credentials"]["jwt"])
     assert (jwt["sub"], jwt["name"]) == (public, str(old_device.pk))
 
 
@@ -210,7 +211,7 @@ def test_a_device_cannot_fill_its_tenants_claims_with_revocations(
     monkeypatch.setattr(enrolment, "MOST_UPGRADES", 2)
     answers = [
         upgrade(
-            api, old_device, authorization(alice), nkey_public=claims.generate("user").public
+            api, old_device, authorization(alice), nkey_public=nkeys.generate("user").public
         ).status_code
         for _ in range(3)
     ]

@@ -16,8 +16,9 @@ from rest_framework.test import APIClient
 
 from devices.enrolment.credentials import delete_devices
 from devices.models import Device
-from natsbridge.identity import claims
-from natsbridge.identity.claims import KeyPair
+from natsbridge.identity import nkeys
+from natsbridge.identity.jwt import decode_jwt
+from natsbridge.identity.nkeys import KeyPair
 from tenants.actions.keys import create_enrollment_key, revoke_enrollment_key
 from tenants.actions.limits import set_limits
 from tenants.broker.accounts import ensure_platform_keys
@@ -44,7 +45,7 @@ def staff(db: None) -> User:
 
 @pytest.fixture
 def pair() -> KeyPair:
-    return claims.generate("user")
+    return nkeys.generate("user")
 
 
 def body(group: Group, key: str, pair: KeyPair, **changes: Any) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def body(group: Group, key: str, pair: KeyPair, **changes: Any) -> dict[str, Any
 def signed(group: Group, pair: KeyPair, timestamp: int | None = None) -> dict[str, Any]:
     moment = int(time.time()) if timestamp is None else timestamp
     text = f"enroll:{group.pk}:{pair.public}:{moment}".encode()
-    signature = base64.urlsafe_b64encode(claims.sign(pair.seed, text)).decode()
+    signature = base64.urlsafe_b64encode(nkeys.sign(pair.seed, text)).decode()
     return {"timestamp": moment, "signature": signature}
 
 
@@ -77,7 +78,7 @@ def test_a_new_key_pair_becomes_a_device(
     assert answer.json()["deviceuuid"] == str(device.pk)
     assert answer.json()["tenant_uuid"] == str(group_a.tenant_id)
     assert device.tenant_id == group_a.tenant_id
-    jwt = claims.decode(answer.json()["nats_credentials"]["jwt"])
+    jwt = decode_jwt(answer.json()["nats_credentials"]["jwt"])
     assert (jwt["name"], jwt["sub"]) == (str(device.pk), pair.public)
     assert jwt["exp"] - jwt["iat"] == 7 * 86_400
 
@@ -120,7 +121,7 @@ def test_a_proof_that_is_wrong_old_or_no_base64_is_refused(
     api: APIClient, group_a: Group, key: str, pair: KeyPair
 ) -> None:
     good = signed(group_a, pair)
-    other = claims.generate("user")
+    other = nkeys.generate("user")
     for proof in (
         good | {"signature": signed(group_a, other)["signature"]},
         signed(group_a, pair, int(time.time()) - 301),
@@ -203,9 +204,9 @@ def test_a_tenant_with_as_many_devices_as_it_may_have_gets_no_more_and_keeps_tho
 ) -> None:
     settings.TENANT_MAX_DEVICES = 1
     _, key = create_enrollment_key(group_a, name="office", max_uses=None)
-    pair = claims.generate("user")
+    pair = nkeys.generate("user")
     first = register(api, body(group_a, key, pair)).json()
-    for more in ({}, {"nkey_public": claims.generate("user").public}):
+    for more in ({}, {"nkey_public": nkeys.generate("user").public}):
         wanted = body(group_a, key, pair) | more
         if not more:
             del wanted["nkey_public"]
@@ -219,11 +220,11 @@ def test_a_tenant_with_as_many_devices_as_it_may_have_gets_no_more_and_keeps_tho
     again = register(api, body(group_a, key, pair, **signed(group_a, pair)))
     assert again.status_code == 200, "it is there already"
     set_limits(group_a.tenant, by=staff, max_devices=2)
-    second = body(group_a, key, claims.generate("user"))
+    second = body(group_a, key, nkeys.generate("user"))
     assert register(api, second).status_code == 201
-    assert register(api, body(group_a, key, claims.generate("user"))).status_code == 403
+    assert register(api, body(group_a, key, nkeys.generate("user"))).status_code == 403
     set_limits(group_a.tenant, by=staff, max_devices=-1)
-    assert register(api, body(group_a, key, claims.generate("user"))).status_code == 201
+    assert register(api, body(group_a, key, nkeys.generate("user"))).status_code == 201
 
 
 @pytest.mark.django_db(transaction=True)
@@ -235,7 +236,7 @@ def test_registrations_at_once_do_not_get_past_the_limit(
 
     def once(key: str) -> int:
         try:
-            wanted = body(group_a, key, claims.generate("user"))
+            wanted = body(group_a, key, nkeys.generate("user"))
             return register(APIClient(), wanted).status_code
         finally:
             connection.close()
@@ -274,7 +275,7 @@ def test_a_key_buys_as_many_registrations_as_it_says(
     api: APIClient, group_a: Group, key: str
 ) -> None:
     codes = [
-        register(api, body(group_a, key, claims.generate("user"))).status_code for _ in range(3)
+        register(api, body(group_a, key, nkeys.generate("user"))).status_code for _ in range(3)
     ]
     assert codes == [201, 201, 401]
 

@@ -15,7 +15,8 @@ from devices.commands.rules.states import COMMAND_STATES
 from devices.models import Command, CommandState, Device
 from devices.models.command import Move
 from devices.telemetry import reports
-from natsbridge.protocol.envelope import CommandResult, Message, RawMessage, Response
+from natsbridge.protocol.envelope import Message, RawMessage
+from natsbridge.protocol.kinds import CommandResult, Response
 from natsbridge.subscriber import status
 from tenants.models import Group, User
 from tests.support.many import many_devices, some_offline

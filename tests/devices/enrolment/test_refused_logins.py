@@ -12,7 +12,7 @@ from django.utils import timezone
 from devices.enrolment import refused_logins
 from devices.enrolment.credentials import delete_devices, revoke_device
 from devices.presence import events
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.subjects import UNAUTHENTICATED
 from tenants.broker.accounts import ensure_platform_keys
@@ -60,13 +60,13 @@ def entry() -> AuditEntry:
 
 def self_made(**changes: Any) -> str:
     values: dict[str, Any] = {
-        "account": claims.generate("account").public,
+        "account": nkeys.generate("account").public,
         "device": uuid4(),
-        "user_public": claims.generate("user").public,
+        "user_public": nkeys.generate("user").public,
         "issued_at": int(time.time()),
         "expires_at": None,
     }
-    return claims.device_user_jwt(claims.generate("account"), **(values | changes))
+    return claims.device_user_jwt(nkeys.generate("account"), **(values | changes))
 
 
 def test_a_revoked_devices_login_is_on_record_for_its_tenant(anna: Enrolled) -> None:
@@ -158,11 +158,11 @@ def test_a_thousand_of_an_outsiders_are_a_handful_of_rows_and_hide_no_device(
 
 def strangely(said: dict[str, Any]) -> str:
     """A JWT whose signature is good and whose claims are not what they should be."""
-    key = claims.generate("account")
-    body = {"iss": key.public, "sub": claims.generate("user").public, "nats": []} | said
+    key = nkeys.generate("account")
+    body = {"iss": key.public, "sub": nkeys.generate("user").public, "nats": []} | said
     parts = ({"typ": "JWT", "alg": "ed25519-nkey"}, body)
     content = ".".join(_encoded(json.dumps(part).encode()) for part in parts)
-    return f"{content}.{_encoded(claims.sign(key.seed, content.encode()))}"
+    return f"{content}.{_encoded(nkeys.sign(key.seed, content.encode()))}"
 
 
 def _encoded(data: bytes) -> str:

@@ -21,7 +21,7 @@ from devices.models import (
     Reporter,
 )
 from devices.presence import events, sessions
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.jetstream.declarations import TRIES
 from natsbridge.models import Coverage
 from natsbridge.protocol.broker_events import ORDERED_ENDS
@@ -46,7 +46,7 @@ def event(
     deliveries: int = 1,
 ) -> RawMessage:
     """`began` and `ended` are seconds ago."""
-    account, user = tenant.broker_account.public_key, claims.generate("user").public
+    account, user = tenant.broker_account.public_key, nkeys.generate("user").public
     key = key_pair(Purpose.ACCOUNT, tenant.pk)
     jwt = claims.account_user_jwt(key, name=str(name), user_public=user, issued_at=1)
     body: dict[str, Any] = {
@@ -232,7 +232,7 @@ def test_who_comes_and_goes_is_audited_once_however_often_it_is_heard(
 
 
 def test_a_deleted_device_or_an_unknown_account_is_no_error(tenant_a: Tenant) -> None:
-    stranger = claims.generate("account").public
+    stranger = nkeys.generate("account").public
     told = event(tenant_a, uuid4())
     elsewhere = told._replace(
         subject=f"broker.{stranger}.connect",

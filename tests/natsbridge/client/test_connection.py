@@ -15,7 +15,8 @@ from nats.aio.msg import Msg
 from natsbridge.client import connection as connection_module
 from natsbridge.client import system_account
 from natsbridge.client.connection import Connection, State, connect
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
+from natsbridge.identity.permissions import SUBSCRIBER_PERMISSIONS
 from tests.support.broker import Broker, StartNats, eventually
 from tests.support.certificates import self_signed
 from tests.support.waiting import SAFETY_NET
@@ -28,7 +29,7 @@ class Keeper:
 
     def __init__(self, broker: Broker, *, lifetime: int | None = None) -> None:
         self._broker = broker
-        self._user = claims.generate("user")
+        self._user = nkeys.generate("user")
         self._lifetime = lifetime
         self.states: list[State] = []
         self.jwts: list[str] = []
@@ -176,7 +177,7 @@ async def test_a_refused_login_is_tried_again_until_it_is_allowed(
     keeper = Keeper(broker)
     good, allowed = keeper._jwt(), False
     stranger = claims.account_user_jwt(
-        claims.generate("account"), name="x", user_public=keeper._user.public, issued_at=1
+        nkeys.generate("account"), name="x", user_public=keeper._user.public, issued_at=1
     )
     refused = connect(
         broker.url,
@@ -360,7 +361,7 @@ async def test_what_the_server_objects_to_on_a_living_connection_is_reported(
     broker: Broker, logs: list[Any]
 ) -> None:
     errors: list[Exception] = []
-    user = claims.generate("user")
+    user = nkeys.generate("user")
 
     def limited() -> str:
         return claims.account_user_jwt(
@@ -368,7 +369,7 @@ async def test_what_the_server_objects_to_on_a_living_connection_is_reported(
             name="limited",
             user_public=user.public,
             issued_at=1,
-            permissions=claims.SUBSCRIBER_PERMISSIONS,
+            permissions=SUBSCRIBER_PERMISSIONS,
         )
 
     def open_(**options: Any) -> AbstractAsyncContextManager[Connection]:

@@ -9,10 +9,10 @@ import pytest
 
 from natsbridge.client import system_account
 from natsbridge.errors import BrokerUnavailable, ClaimsRefused, InvalidClaims
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.identity.claims import AccountLimits
-from natsbridge.identity.jwt import signed
-from natsbridge.jetstream import streams
+from natsbridge.identity.jwt import decode_jwt, signed
+from natsbridge.jetstream import declarations, streams
 from natsbridge.protocol import subjects
 from natsbridge.server.config import render
 from tests.plugin import allot_port
@@ -22,7 +22,7 @@ from tests.support.broker import Broker, StartNats, Tenant, eventually
 async def test_pushed_claims_are_in_force_at_once_and_can_be_looked_up(broker: Broker) -> None:
     tenant = await broker.provision()
     system = await broker.connect_system()
-    unknown = claims.generate("account").public
+    unknown = nkeys.generate("account").public
     assert await system_account.lookup(system.client, unknown) is None
     jwt = broker.account_jwt(tenant, limits=AccountLimits(connections=7))
     await system_account.push(system.client, jwt)
@@ -35,13 +35,13 @@ async def test_claims_that_the_server_refuses_are_reported_in_its_words(broker: 
     tenant = await broker.provision()
     system = await broker.connect_system()
     before = await system_account.lookup(system.client, tenant.account.public)
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     no_account = claims.account_user_jwt(
         tenant.account, name="x", user_public=user.public, issued_at=1
     )
     with pytest.raises(ClaimsRefused, match="jwt update resulted in error"):
         await system_account.push(system.client, no_account)
-    nats_claims = claims.decode(broker.account_jwt(tenant))["nats"]
+    nats_claims = decode_jwt(broker.account_jwt(tenant))["nats"]
     nats_claims["imports"][0]["account"] = ""
     faulty = signed(broker.operator, tenant.account.public, nats_claims, name="faulty", issued_at=2)
     with pytest.raises(ClaimsRefused, match="jwt"):
@@ -60,7 +60,7 @@ async def test_a_revoked_user_is_disconnected_and_stays_out(broker: Broker) -> N
     jwt, seed = broker.device_credentials(tenant, device)
     revoked = await broker.connect(jwt, seed)
     colleague = await broker.connect_device(tenant, uuid4())
-    user = claims.decode(jwt)
+    user = decode_jwt(jwt)
     await broker.push(tenant, revocations={user["sub"]: user["iat"]})
     assert await eventually(lambda: revoked.client.is_closed)
     with pytest.raises(nats.errors.Error, match="Authorization Violation"):
@@ -72,7 +72,7 @@ async def test_all_of_an_accounts_users_can_be_revoked_at_once(broker: Broker) -
     tenant, device = await broker.provision(), uuid4()
     jwt, seed = broker.device_credentials(tenant, device)
     revoked = await broker.connect(jwt, seed)
-    issued_at = claims.decode(jwt)["iat"]
+    issued_at = decode_jwt(jwt)["iat"]
     await broker.push(tenant, revocations={"*": issued_at})
     assert await eventually(lambda: revoked.client.is_closed)
     with pytest.raises(nats.errors.Error, match="Authorization Violation"):
@@ -81,7 +81,7 @@ async def test_all_of_an_accounts_users_can_be_revoked_at_once(broker: Broker) -
         tenant.device_key,
         account=tenant.account.public,
         device=device,
-        user_public=claims.public_of(seed),
+        user_public=nkeys.public_of(seed),
         issued_at=issued_at + 1,
         expires_at=None,
     )
@@ -168,7 +168,7 @@ async def test_the_systems_user_can_do_only_what_it_is_for(broker: Broker) -> No
 
 async def test_the_platform_may_import_who_connects_and_disconnects(own_broker: Broker) -> None:
     """What the system account exports is enough for the platform to keep presence in a stream."""
-    nats_claims = claims.decode(own_broker.config.preload[own_broker.platform.public])["nats"]
+    nats_claims = decode_jwt(own_broker.config.preload[own_broker.platform.public])["nats"]
     nats_claims["imports"] = [
         {
             "name": event.lower(),
@@ -233,7 +233,7 @@ async def test_a_push_reaches_every_server_of_a_cluster(
     for connections in range(20):
         jwt = await broker.push(tenant, limits=AccountLimits(connections=connections))
         assert await system_account.lookup(there.client, tenant.account.public) == jwt
-    assert await system_account.lookup(there.client, claims.generate("account").public) is None
+    assert await system_account.lookup(there.client, nkeys.generate("account").public) is None
 
     # A server that cannot keep the claims says so, and whoever pushed must hear it.
     shutil.rmtree(other.resolver_dir)
@@ -269,11 +269,11 @@ async def test_all_connections_of_an_account_are_listed_over_several_pages(broke
 async def test_the_streams_of_an_account_are_seen_without_a_login_to_it(broker: Broker) -> None:
     tenant = await broker.provision()
     system = await broker.connect_system()
-    declared = streams.tenant_stream(tenant.uuid)
+    declared = declarations.tenant_stream(tenant.uuid)
     found = await system_account.streams(system.client, tenant.account.public)
     assert streams.compare(found[declared.name], declared) == []
-    assert await system_account.streams(system.client, claims.generate("account").public) == {}
-    smaller = streams.tenant_stream(tenant.uuid, max_bytes=1024**2)
+    assert await system_account.streams(system.client, nkeys.generate("account").public) == {}
+    smaller = declarations.tenant_stream(tenant.uuid, max_bytes=1024**2)
     assert "max_bytes" in streams.compare(found[declared.name], smaller)[0]
     assert "does not exist" in streams.compare(None, declared)[0]
 
@@ -282,7 +282,7 @@ async def test_what_a_retiring_key_has_signed_works_until_the_key_is_gone(broker
     tenant, device = await broker.provision(), uuid4()
     jwt, seed = broker.device_credentials(tenant, device)
     peer = await broker.connect(jwt, seed)
-    old, tenant.device_key = tenant.device_key, claims.generate("account")
+    old, tenant.device_key = tenant.device_key, nkeys.generate("account")
     await broker.push(tenant, retiring_device_keys=(old.public,))
     late = await broker.connect(jwt, seed)
     assert peer.client.is_connected

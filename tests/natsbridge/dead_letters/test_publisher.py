@@ -9,7 +9,7 @@ import pytest
 
 from natsbridge.client.connection import Connection
 from natsbridge.dead_letters.publisher import DeadLetterPublisher, Sample
-from natsbridge.jetstream import streams
+from natsbridge.jetstream import declarations
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.protocol import dead_letter
 from natsbridge.protocol.envelope import RawMessage
@@ -35,7 +35,7 @@ def rejection(sequence: int = 1, body: bytes = b"{", account: str = ACCOUNT) -> 
 
 async def published(broker: Broker) -> int:
     platform = await broker.connect_as(broker.platform)
-    return (await platform.jetstream.stream_info(streams.DLQ)).state.messages
+    return (await platform.jetstream.stream_info(declarations.DLQ)).state.messages
 
 
 async def test_a_message_is_published_once_with_all_that_came(broker: Broker) -> None:
@@ -44,7 +44,7 @@ async def test_a_message_is_published_once_with_all_that_came(broker: Broker) ->
         assert await publisher.publish([one], lambda _: 3) == [True]
     assert await published(broker) == 1
     platform = await broker.connect_as(broker.platform)
-    kept = await platform.jetstream.get_last_msg(streams.DLQ, f"dlq.{ACCOUNT}.malformed_json")
+    kept = await platform.jetstream.get_last_msg(declarations.DLQ, f"dlq.{ACCOUNT}.malformed_json")
     label, body = dead_letter.unpack(kept.data or b"")
     assert (label.attempts, label.headers, body) == (3, {"Nats-Rollup": "all"}, b"{")
 
@@ -53,7 +53,7 @@ async def test_what_must_not_be_kept_of_a_body_is_not(broker: Broker) -> None:
     publisher = await publisher_to(broker, body=lambda data: data.replace(b"secret", b"(removed)"))
     assert await publisher.publish([rejection(body=b"a secret")], lambda _: 1) == [True]
     platform = await broker.connect_as(broker.platform)
-    kept = await platform.jetstream.get_last_msg(streams.DLQ, "dlq.>")
+    kept = await platform.jetstream.get_last_msg(declarations.DLQ, "dlq.>")
     assert dead_letter.unpack(kept.data or b"")[1] == b"a (removed)"
 
 
@@ -75,14 +75,14 @@ async def test_without_the_queue_nothing_is_said_to_be_safe_and_it_is_made(
 
 async def test_one_accounts_flood_displaces_no_other_in_the_queue(broker: Broker) -> None:
     platform = await broker.connect_as(broker.platform)
-    wanted = (await platform.jetstream.stream_info(streams.DLQ)).config
+    wanted = (await platform.jetstream.stream_info(declarations.DLQ)).config
     await platform.jetstream.update_stream(wanted, max_msgs_per_subject=10)
     publisher, calm = await publisher_to(broker), "A" + "B" * 55
     await publisher.publish(
         [rejection(number, account=calm) for number in range(1, 6)], lambda _: 1
     )
     await publisher.publish([rejection(number) for number in range(10, 60)], lambda _: 1)
-    info = await platform.jetstream.stream_info(streams.DLQ, subjects_filter="dlq.>")
+    info = await platform.jetstream.stream_info(declarations.DLQ, subjects_filter="dlq.>")
     assert info.state.subjects == {
         f"dlq.{calm}.malformed_json": 5,
         f"dlq.{ACCOUNT}.malformed_json": 10,

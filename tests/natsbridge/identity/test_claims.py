@@ -3,20 +3,22 @@ import json
 from typing import Any
 from uuid import UUID
 
-import nkeys
+import nkeys as library
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from natsbridge.errors import InvalidClaims
-from natsbridge.identity import claims
-from natsbridge.identity.claims import AccountLimits, KeyPair, TenantAccount
+from natsbridge.identity import claims, nkeys
+from natsbridge.identity.claims import AccountLimits, TenantAccount
+from natsbridge.identity.jwt import credentials_file, decode_jwt
+from natsbridge.identity.nkeys import KeyPair
 
 TENANT = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 DEVICE = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
-OPERATOR = claims.generate("operator")
-PLATFORM, ACCOUNT, DEVICE_KEY, TENANT_KEY = (claims.generate("account") for _ in range(4))
-USER = claims.generate("user")
+OPERATOR = nkeys.generate("operator")
+PLATFORM, ACCOUNT, DEVICE_KEY, TENANT_KEY = (nkeys.generate("account") for _ in range(4))
+USER = nkeys.generate("user")
 
 
 def tenant_claims(**changes: Any) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def tenant_claims(**changes: Any) -> dict[str, Any]:
         tenant_key=TENANT_KEY.public,
         **changes,
     )
-    nats: dict[str, Any] = claims.decode(
+    nats: dict[str, Any] = decode_jwt(
         claims.tenant_account_jwt(OPERATOR, account, issued_at=1_000)
     )["nats"]
     return nats
@@ -36,15 +38,15 @@ def tenant_claims(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("kind", "prefix"), [("operator", "O"), ("account", "A"), ("user", "U")])
 def test_a_generated_key_is_one_that_the_reference_library_knows(kind: Any, prefix: str) -> None:
-    pair = claims.generate(kind)
+    pair = nkeys.generate(kind)
     assert pair.public.startswith(prefix)
     assert pair.seed.startswith("S" + prefix)
-    assert nkeys.from_seed(pair.seed.encode()).public_key.decode() == pair.public
-    assert claims.public_of(pair.seed) == pair.public
+    assert library.from_seed(pair.seed.encode()).public_key.decode() == pair.public
+    assert nkeys.public_of(pair.seed) == pair.public
 
 
 def test_two_generated_keys_differ() -> None:
-    assert claims.generate("user") != claims.generate("user")
+    assert nkeys.generate("user") != nkeys.generate("user")
 
 
 def test_a_seed_is_not_shown() -> None:
@@ -59,12 +61,12 @@ def test_a_seed_is_not_shown() -> None:
 )
 def test_what_is_no_seed_is_refused_without_being_shown(seed: str) -> None:
     with pytest.raises(InvalidClaims) as refusal:
-        claims.public_of(seed)
+        nkeys.public_of(seed)
     assert not seed or seed not in str(refusal.value)
 
 
 def test_a_public_user_key_is_known_by_prefix_length_and_checksum() -> None:
-    assert claims.is_public_user_key(USER.public)
+    assert nkeys.is_public_user_key(USER.public)
     last = "A" if USER.public[-1] != "A" else "B"
     for wrong in (
         ACCOUNT.public,
@@ -78,18 +80,18 @@ def test_a_public_user_key_is_known_by_prefix_length_and_checksum() -> None:
         "é" * 56,
         f"{USER.public}\n",
     ):
-        assert not claims.is_public_user_key(wrong), wrong
+        assert not nkeys.is_public_user_key(wrong), wrong
 
 
 @given(st.binary())
 def test_a_signature_holds_for_its_key_and_its_data_only(data: bytes) -> None:
-    signature = claims.sign(USER.seed, data)
-    assert claims.verify(USER.public, data, signature)
-    assert not claims.verify(USER.public, data + b"x", signature)
-    assert not claims.verify(ACCOUNT.public, data, signature)
-    assert not claims.verify(USER.public, data, signature[:-1])
-    assert not claims.verify(USER.public, data, b"")
-    assert not claims.verify("U", data, signature)
+    signature = nkeys.sign(USER.seed, data)
+    assert nkeys.verify(USER.public, data, signature)
+    assert not nkeys.verify(USER.public, data + b"x", signature)
+    assert not nkeys.verify(ACCOUNT.public, data, signature)
+    assert not nkeys.verify(USER.public, data, signature[:-1])
+    assert not nkeys.verify(USER.public, data, b"")
+    assert not nkeys.verify("U", data, signature)
 
 
 def test_a_jwt_is_read_back_and_says_who_signed_it_for_whom_and_when() -> None:
@@ -101,7 +103,7 @@ def test_a_jwt_is_read_back_and_says_who_signed_it_for_whom_and_when() -> None:
         issued_at=1_000,
         expires_at=2_000,
     )
-    body = claims.decode(jwt)
+    body = decode_jwt(jwt)
     assert body.pop("jti")
     assert body == {
         "iss": DEVICE_KEY.public,
@@ -132,7 +134,7 @@ def test_two_jwts_that_say_different_things_have_different_ids() -> None:
             AccountLimits(connections=connections),
         )
         jwt = claims.tenant_account_jwt(OPERATOR, account, issued_at=1_000)
-        return str(claims.decode(jwt)["jti"])
+        return str(decode_jwt(jwt)["jti"])
 
     assert identifier(1) == identifier(1)
     assert identifier(1) != identifier(2)
@@ -150,21 +152,21 @@ def altered(jwt: str, **changes: Any) -> str:
 )
 def test_what_is_no_jwt_is_refused(part: str) -> None:
     with pytest.raises(InvalidClaims):
-        claims.decode(part)
+        decode_jwt(part)
 
 
 def test_an_altered_jwt_is_refused() -> None:
     jwt = claims.operator_jwt(OPERATOR, system_account=ACCOUNT.public, issued_at=1)
-    assert claims.decode(jwt)["nats"]["system_account"] == ACCOUNT.public
+    assert decode_jwt(jwt)["nats"]["system_account"] == ACCOUNT.public
     for forged in (
         altered(jwt, sub="someone else"),
-        altered(jwt, iss=claims.generate("operator").public),
+        altered(jwt, iss=nkeys.generate("operator").public),
         altered(jwt, iss=None),
         jwt[:-4] + "AAAA",
         jwt.rpartition(".")[0] + ".",
     ):
         with pytest.raises(InvalidClaims, match="signature"):
-            claims.decode(forged)
+            decode_jwt(forged)
 
 
 def test_a_tenant_shares_three_subject_spaces_with_the_platform_and_no_more() -> None:
@@ -289,11 +291,11 @@ def tenant_claims_of(tenant: Any) -> str:
 
 
 def test_a_credentials_file_holds_the_jwt_and_the_seed_where_clients_look() -> None:
-    lines = claims.credentials_file("a.b.c", USER.seed).splitlines()
+    lines = credentials_file("a.b.c", USER.seed).splitlines()
     assert lines[lines.index("-----BEGIN NATS USER JWT-----") + 1] == "a.b.c"
     assert lines[lines.index("-----BEGIN USER NKEY SEED-----") + 1] == USER.seed
 
 
 def test_a_key_pair_can_be_stored_as_its_seed() -> None:
-    pair = claims.generate("account")
-    assert KeyPair(public=claims.public_of(pair.seed), seed=pair.seed) == pair
+    pair = nkeys.generate("account")
+    assert KeyPair(public=nkeys.public_of(pair.seed), seed=pair.seed) == pair

@@ -6,11 +6,11 @@ import pytest
 from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 
 from natsbridge.errors import StreamRefused
-from natsbridge.identity import claims
 from natsbridge.identity.claims import AccountLimits
-from natsbridge.jetstream import streams
-from natsbridge.jetstream.declarations import TENANT_PER_SUBJECT
-from natsbridge.jetstream.streams import StreamDeclaration, ensure, verify
+from natsbridge.identity.permissions import PROVISIONER_PERMISSIONS
+from natsbridge.jetstream import declarations
+from natsbridge.jetstream.declarations import TENANT_PER_SUBJECT, StreamDeclaration
+from natsbridge.jetstream.streams import ensure, verify
 from natsbridge.protocol.kinds import DURABLE_TYPES
 from natsbridge.protocol.subjects import INGEST_PATTERNS, device_subject
 from tests.support.broker import Broker
@@ -44,7 +44,7 @@ async def test_the_platforms_streams_are_made_once_and_then_found_right(
 ) -> None:
     subscriber = await own_broker.connect_subscriber()
     js = subscriber.jetstream
-    ingest, *_ = streams.platform_streams(ingest_max_bytes=10 * 1024**2)
+    ingest, *_ = declarations.platform_streams(ingest_max_bytes=10 * 1024**2)
     assert await verify(js, ingest) == ["stream INGEST does not exist"]
     assert await ensure(js, ingest) == [
         "stream INGEST created",
@@ -69,8 +69,8 @@ async def test_the_platforms_streams_are_made_once_and_then_found_right(
 
 async def test_a_tenants_stream_is_made_by_a_user_who_can_do_nothing_else(broker: Broker) -> None:
     tenant = await broker.provision()
-    provisioner = await broker.connect_as(tenant.account, claims.PROVISIONER_PERMISSIONS)
-    stream = streams.tenant_stream(tenant.uuid)
+    provisioner = await broker.connect_as(tenant.account, PROVISIONER_PERMISSIONS)
+    stream = declarations.tenant_stream(tenant.uuid)
     assert await verify(provisioner.jetstream, stream) == []
     assert await ensure(provisioner.jetstream, stream) == []
     assert provisioner.refusals == []
@@ -81,7 +81,7 @@ async def test_a_tenants_stream_is_made_by_a_user_who_can_do_nothing_else(broker
 
 
 async def test_a_tenants_stream_fits_into_the_accounts_limit() -> None:
-    config = streams.tenant_stream(uuid4()).config
+    config = declarations.tenant_stream(uuid4()).config
     assert config.max_bytes is not None
     assert config.max_bytes < AccountLimits().disk_storage
 
@@ -91,7 +91,7 @@ async def test_a_device_that_floods_leaves_its_siblings_messages_in_the_tenants_
 ) -> None:
     tenant, flooding, sibling = await broker.provision(), uuid4(), uuid4()
     owner = await broker.connect_as(tenant.account)
-    name = streams.tenant_stream(tenant.uuid).name
+    name = declarations.tenant_stream(tenant.uuid).name
     quiet = await broker.connect_device(tenant, sibling)
     for kind in DURABLE_TYPES:
         await quiet.publish(device_subject(tenant.uuid, sibling, kind), b'{"said": "once"}')
@@ -115,7 +115,7 @@ async def test_a_device_that_floods_leaves_its_siblings_messages_in_the_tenants_
 
 async def test_one_device_fills_neither_the_number_nor_the_bytes_of_a_tenants_stream() -> None:
     for room in (768 * 1024, 24 * 1024**2, 2**40):
-        config = streams.tenant_stream(uuid4(), max_bytes=room).config
+        config = declarations.tenant_stream(uuid4(), max_bytes=room).config
         messages = len(DURABLE_TYPES) * (config.max_msgs_per_subject or 0)
         assert 0 < messages <= (config.max_msgs or 0) // 2
         assert (config.max_msg_size or 0) >= 4 * 1024
@@ -126,7 +126,7 @@ async def test_an_existing_tenants_stream_is_brought_up_to_date_though_it_holds_
     broker: Broker,
 ) -> None:
     tenant, device = await broker.provision(), uuid4()
-    declared = streams.tenant_stream(tenant.uuid)
+    declared = declarations.tenant_stream(tenant.uuid)
     older = replace(
         declared, config=declared.config.evolve(max_msgs_per_subject=-1, max_msg_size=-1)
     )
@@ -148,7 +148,7 @@ async def test_a_stream_that_the_account_may_not_have_is_refused_with_the_reason
     broker: Broker,
 ) -> None:
     tenant = await broker.provision()
-    provisioner = await broker.connect_as(tenant.account, claims.PROVISIONER_PERMISSIONS)
+    provisioner = await broker.connect_as(tenant.account, PROVISIONER_PERMISSIONS)
     with pytest.raises(StreamRefused, match="maximum number of streams reached"):
         await ensure(provisioner.jetstream, declared())
 

@@ -8,12 +8,12 @@ from uuid import uuid4
 import pytest
 
 from natsbridge.errors import MalformedMessage
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.protocol.broker_events import read_event, without_secrets
 from natsbridge.protocol.connection_lists import read_listing
 
-ACCOUNT, SIGNING = claims.generate("account"), claims.generate("account")
-USER, OTHER = claims.generate("user"), claims.generate("user")
+ACCOUNT, SIGNING = nkeys.generate("account"), nkeys.generate("account")
+USER, OTHER = nkeys.generate("user"), nkeys.generate("user")
 DEVICE = uuid4()
 JWT = claims.device_user_jwt(
     SIGNING,
@@ -92,7 +92,7 @@ def test_a_jwt_that_is_not_good_names_nobody(jwt: str) -> None:
 
 def test_a_jwt_of_another_account_names_nobody() -> None:
     other = claims.account_user_jwt(
-        claims.generate("account"), name=str(DEVICE), user_public=OTHER.public, issued_at=1
+        nkeys.generate("account"), name=str(DEVICE), user_public=OTHER.public, issued_at=1
     )
     assert read_event(CONNECT, body(jwt=other)).user.name == ""
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from natsbridge.errors import InvalidClaims, RejectedQuestion
-from natsbridge.identity import claims, xkeys
-from natsbridge.identity.claims import KeyPair
-from natsbridge.identity.jwt import signed
+from natsbridge.identity import nkeys, xkeys
+from natsbridge.identity.jwt import decode_jwt, signed
+from natsbridge.identity.nkeys import KeyPair
 from natsbridge.protocol.login_request import (
     XKEY_HEADER,
     Authority,
@@ -19,10 +19,10 @@ from natsbridge.protocol.login_request import (
     sentinel_jwt,
 )
 
-AUTHORITY = Authority(claims.generate("account"), xkeys.generate())
-SERVER, OTHER_SERVER = claims.generate("server"), claims.generate("server")
+AUTHORITY = Authority(nkeys.generate("account"), xkeys.generate())
+SERVER, OTHER_SERVER = nkeys.generate("server"), nkeys.generate("server")
 SERVER_XKEY = xkeys.generate()
-USER = claims.generate("user")
+USER = nkeys.generate("user")
 NOW = int(time.time())
 
 
@@ -84,7 +84,7 @@ def test_the_password_shows_in_no_traceback() -> None:
         (b"x" * 70_000, "larger"),
         (question(sealed_for=SERVER_XKEY.public), "malformed"),
         (question(sealed_by=xkeys.generate()), "malformed"),
-        (question(issuer=claims.generate("account")), "not signed by a server"),
+        (question(issuer=nkeys.generate("account")), "not signed by a server"),
         (question(issuer=OTHER_SERVER), "another server"),
         (question(audience="somebody"), "not meant"),
         (question(subject=USER.public), "another account"),
@@ -134,7 +134,7 @@ def test_an_answer_is_for_the_one_login_and_the_one_server() -> None:
         (refusal(login, AUTHORITY, "no", issued_at=NOW), {"error": "no"}),
     ):
         opened = xkeys.unseal(answer, seed=SERVER_XKEY.seed, sender=AUTHORITY.xkey.public)
-        said = claims.decode(opened.decode())
+        said = decode_jwt(opened.decode())
         assert (said["iss"], said["sub"], said["aud"]) == (
             AUTHORITY.account.public,
             USER.public,
@@ -147,7 +147,7 @@ def test_an_answer_is_for_the_one_login_and_the_one_server() -> None:
 
 def test_the_sentinel_may_do_nothing() -> None:
     jwt = sentinel_jwt(AUTHORITY.account, user_public=USER.public, issued_at=NOW)
-    nats = claims.decode(jwt)["nats"]
+    nats = decode_jwt(jwt)["nats"]
     assert nats["bearer_token"]
     assert nats["pub"] == nats["sub"] == {"deny": [">"]}
 

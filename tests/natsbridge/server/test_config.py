@@ -9,7 +9,7 @@ import pytest
 
 from natsbridge.client import pull, system_account
 from natsbridge.errors import BridgeError
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.jetstream.declarations import TRIES
 from natsbridge.protocol.subjects import device_subject
 from natsbridge.server import config as server_config
@@ -192,7 +192,7 @@ def test_what_our_consumers_ask_for_at_once_fits_what_may_wait_for_them() -> Non
 
 async def _deaf(broker: Broker, tenant: Tenant, subject: str) -> Wire:
     """A connection of the tenant's credential that listens to the subject, and does not read."""
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     jwt = claims.tenant_user_jwt(
         tenant.tenant_key,
         account=tenant.account.public,
@@ -222,7 +222,7 @@ async def test_with_tls_nobody_is_let_in_without(start_nats: StartNats, tmp_path
     tls = self_signed(tmp_path)
     broker = Broker(start_nats, tmp_path / "broker", tls=tls)
     trusting = ssl.create_default_context(cafile=tls.certificate)
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     jwt = claims.account_user_jwt(
         broker.platform, name="test", user_public=user.public, issued_at=1
     )

@@ -11,9 +11,9 @@ import pytest
 from django.db import OperationalError
 from nats.aio.msg import Msg
 
-from natsbridge.identity import claims
-from natsbridge.identity.claims import KeyPair
+from natsbridge.identity import claims, nkeys
 from natsbridge.identity.jwt import signed
+from natsbridge.identity.nkeys import KeyPair
 from natsbridge.identity.permissions import CALLOUT_SUBJECT
 from natsbridge.protocol import subjects
 from natsbridge.protocol.kinds import DURABLE_TYPES
@@ -161,7 +161,7 @@ async def test_a_password_opens_no_leaf_node(broker: Broker, doorkeeper: Doorkee
     options = doorkeeper.let_in_device(tenant, device, "right")
     async with running_callout(broker, doorkeeper):
         wire = await Wire.open(LEAF_NODE_PORT)
-        leaf = {"name": "leaf", "server_id": claims.generate("account").public}
+        leaf = {"name": "leaf", "server_id": nkeys.generate("account").public}
         with pytest.raises(HungUp):
             await wire.settle(wire.login(None, **options, **leaf))
         await wire.close()
@@ -223,7 +223,7 @@ MISPLACED: dict[str, Misplace] = {
         tenant.device_key,
         account=tenant.account.public,
         device=uuid4(),
-        user_public=claims.generate("user").public,
+        user_public=nkeys.generate("user").public,
         issued_at=int(time.time()),
         expires_at=None,
     ),

@@ -7,14 +7,14 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError
 
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from natsbridge.jetstream.declarations import Tries
 from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.registry import Registry, Rejection
 from natsbridge.subscriber.dispatch import Dispatcher, Verdict, device_messages
 
 TENANT, DEVICE = uuid4(), uuid4()
-ACCOUNT = claims.generate("account").public
+ACCOUNT = nkeys.generate("account").public
 
 
 def raw(

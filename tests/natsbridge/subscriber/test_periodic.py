@@ -13,7 +13,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from natsbridge.client.connection import Connection, connect
 from natsbridge.client.login import Login, open_unless
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
 from natsbridge.postgres.wakeups import Wakeups, notify
@@ -174,7 +174,7 @@ async def test_work_with_a_lock_is_left_to_who_holds_it(
 
 
 def login() -> Login:
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     return Login("no JWT", user.seed)
 
 

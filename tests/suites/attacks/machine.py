@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from natsbridge.identity.permissions import CALLOUT_SUBJECT
 from tests.suites.attacks.commands import TRIED, commands, filled, report_subject
 from tests.suites.attacks.deeds import (
@@ -215,7 +215,7 @@ class Machine:
                     wire = await Wire.open(stage.client_port)
                 case "leaf node":
                     wire = await Wire.open(stage.leaf_node_port)
-                    options = {"name": "leaf", "server_id": claims.generate("account").public}
+                    options = {"name": "leaf", "server_id": nkeys.generate("account").public}
                 case _:
                     path = _WEBSOCKET_PATHS[deed.listener]
                     wire = await Wire.open_websocket(stage.websocket_port, path)

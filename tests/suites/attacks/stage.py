@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from natsbridge.identity import claims
-from natsbridge.identity.claims import AccountLimits, KeyPair
+from natsbridge.identity import claims, nkeys
+from natsbridge.identity.claims import AccountLimits
+from natsbridge.identity.jwt import decode_jwt
+from natsbridge.identity.nkeys import KeyPair
 from natsbridge.identity.permissions import CALLOUT_PERMISSIONS, Permissions
-from natsbridge.jetstream import streams
+from natsbridge.jetstream import declarations
 from natsbridge.protocol import subjects
 from natsbridge.protocol.broker_events import BrokerUser, read_event
 from natsbridge.protocol.login_request import Login
@@ -252,7 +254,12 @@ class Stage:
         """What no attack may change: each stream's configuration, its number of consumers, and its
         first message, or of those that forget, LATEST and the tenants', whether there is one."""
         names = {name: [subjects.tenant_stream_name(self._tenants[name].uuid)] for name in "AB"}
-        names[PLATFORM] = [streams.INGEST, streams.LATEST, streams.BROKER, streams.DLQ]
+        names[PLATFORM] = [
+            declarations.INGEST,
+            declarations.LATEST,
+            declarations.BROKER,
+            declarations.DLQ,
+        ]
         found = await asyncio.gather(*(self._state(*each) for each in names.items()))
         return list(found)
 
@@ -263,7 +270,7 @@ class Stage:
             answer = await self._ears[ear].ask(request, b"", inbox="_INBOX") or {}
             state = answer.get("state", {})
             first = state.get("first_seq")
-            if stream not in (streams.INGEST, streams.BROKER, streams.DLQ):
+            if stream not in (declarations.INGEST, declarations.BROKER, declarations.DLQ):
                 first = bool(state.get("messages"))
             found.append((answer.get("config"), first, state.get("consumer_count")))
         return found
@@ -273,11 +280,11 @@ class Stage:
         broker, now = self._broker, int(time.time())
         tenant, suspended, device = self._tenants["A"], self._tenants["C"], self._devices["A3"]
         revoked = broker.device_credentials(tenant, device)
-        await broker.push(tenant, revocations={claims.decode(revoked[0])["sub"]: now + 1})
+        await broker.push(tenant, revocations={decode_jwt(revoked[0])["sub"]: now + 1})
         suspended_device = broker.device_credentials(suspended, self._devices["C1"])
         await broker.push(suspended, limits=AccountLimits(connections=0))
-        stranger = replace(tenant, device_key=claims.generate("account"))
-        user = claims.generate("user")
+        stranger = replace(tenant, device_key=nkeys.generate("account"))
+        user = nkeys.generate("user")
         expired = claims.device_user_jwt(
             tenant.device_key,
             account=tenant.account.public,
@@ -303,7 +310,7 @@ def _user(
     account: KeyPair, user: KeyPair | None = None, permissions: Permissions | None = None
 ) -> Credentials:
     """Of this account; without `permissions` it may do all there."""
-    user = user or claims.generate("user")
+    user = user or nkeys.generate("user")
     jwt = claims.account_user_jwt(
         account, name="ear", user_public=user.public, issued_at=1, permissions=permissions
     )
@@ -311,7 +318,7 @@ def _user(
 
 
 def _tenant_credentials(tenant: Tenant) -> Credentials:
-    user = claims.generate("user")
+    user = nkeys.generate("user")
     jwt = claims.tenant_user_jwt(
         tenant.tenant_key,
         account=tenant.account.public,

@@ -11,7 +11,7 @@ from uuid import uuid4
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
 from tests.support.waiting import SAFETY_NET
 
 # A JWT and the seed of its user, or nobody's.
@@ -87,7 +87,7 @@ class Wire:
         }
         if credentials is not None:
             jwt, seed = credentials
-            signature = base64.urlsafe_b64encode(claims.sign(seed, self.nonce.encode()))
+            signature = base64.urlsafe_b64encode(nkeys.sign(seed, self.nonce.encode()))
             details |= {"jwt": jwt, "sig": signature.rstrip(b"=").decode()}
         return b"CONNECT " + json.dumps(details | options).encode() + b"\r\n"
 

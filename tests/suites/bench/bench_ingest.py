@@ -13,7 +13,7 @@ from devices.telemetry import intake, ring_buffers
 from devices.telemetry.ring_buffers import metrics_client
 from natsbridge.client.connection import Connection, connect
 from natsbridge.client.pull import PullConsumer
-from natsbridge.jetstream import streams
+from natsbridge.jetstream import declarations
 from natsbridge.protocol.envelope import RawMessage
 from tenants.broker.logins import platform_login
 from tenants.models import Group
@@ -56,7 +56,9 @@ async def _take_and_acknowledge(connection: Connection, count: int) -> None:
     async def missing() -> None:
         raise AssertionError("INGEST is not there")
 
-    pull = PullConsumer(streams.INGEST, streams.INGEST_WRITER, batch=500, on_missing=missing)
+    pull = PullConsumer(
+        declarations.INGEST, declarations.INGEST_WRITER, batch=500, on_missing=missing
+    )
     await pull.bind(connection.client)
     taken = 0
     while taken < count:

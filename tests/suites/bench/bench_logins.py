@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.utils.crypto import get_random_string
 
-from natsbridge.identity import claims
+from natsbridge.identity import claims, nkeys
 from natsbridge.models import SubscriberStatus
 from tenants.broker.accounts import Purpose, key_pair
 from tenants.models import BrokerAccount, Credential, Group, hash_token
@@ -66,7 +66,7 @@ def callout(provisioned: None) -> Iterator[None]:
 def test_logins_at_once(system: System, callout: None, group_a: Group, figures: Figures) -> None:
     tenant = group_a.tenant_id
     devices = [uuid.uuid4() for _ in range(LOGINS)]
-    users = [claims.generate("user") for _ in devices]
+    users = [nkeys.generate("user") for _ in devices]
     key = key_pair(Purpose.DEVICE, tenant)
     account = BrokerAccount.objects.get(tenant=tenant).public_key
     jwts = [

@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices.presence import events
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
+from natsbridge.identity.jwt import decode_jwt
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.protocol.login_request import Login
 from natsbridge.subscriber.callout import Admitted, Refused
@@ -22,7 +23,7 @@ from tenants.callout.judge import Gatekeeper
 from tenants.credentials.issue import Issued, issue_device_password, issue_tenant_credential
 from tenants.models import Action, ActorKind, AuditEntry, BrokerKey, Credential, Tenant
 
-SERVER = claims.generate("server").public
+SERVER = nkeys.generate("server").public
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,7 @@ def login(username: str, password: str, **changes: Any) -> Login:
     values = {
         "server": SERVER,
         "server_xkey": "",
-        "user_key": claims.generate("user").public,
+        "user_key": nkeys.generate("user").public,
         "kind": "Client",
         "listener": "nats",
         "address": "10.0.0.7",
@@ -74,7 +75,7 @@ def test_a_device_is_let_in_as_itself_by_its_tenants_scoped_key(
     attempt = by(device_password)
     [verdict] = gatekeeper.judge([attempt])
     assert isinstance(verdict, Admitted)
-    jwt = claims.decode(verdict.user_jwt)
+    jwt = decode_jwt(verdict.user_jwt)
     row = device_password.credential
     assert (jwt["name"], jwt["sub"]) == (str(row.device_uuid), attempt.user_key)
     assert jwt["iss"] == tenant_a.broker_keys.get(purpose="device").public_key
@@ -94,7 +95,7 @@ def test_the_tenants_own_password_opens_the_tenants_user(
     issued = issue_tenant_credential(tenant_a, kind=kind, by=None)
     [verdict] = gatekeeper.judge([by(issued)])
     assert isinstance(verdict, Admitted)
-    jwt = claims.decode(verdict.user_jwt)
+    jwt = decode_jwt(verdict.user_jwt)
     assert jwt["name"] == f"tenant_{tenant_a.pk}"
     assert jwt["iss"] == tenant_a.broker_keys.get(purpose="tenant").public_key
 
@@ -204,14 +205,14 @@ def test_an_installation_of_an_earlier_version_gets_the_callouts_keys(tmp_path: 
     assert set(BrokerKey.objects.values_list("public_key", flat=True)) > before
     config = server_config(server_name="n", port=4222, monitor_port=8222, directory=tmp_path)
     auth = keys[BrokerKey.Purpose.CALLOUT].public_key
-    claim = claims.decode(config.preload[auth])["nats"]["authorization"]
+    claim = decode_jwt(config.preload[auth])["nats"]["authorization"]
     assert claim == {
         "auth_users": [keys[BrokerKey.Purpose.CALLOUT_USER].public_key],
         "allowed_accounts": ["*"],
         "xkey": keys[BrokerKey.Purpose.CALLOUT_XKEY].public_key,
     }
     assert config.default_sentinel
-    sentinel = claims.decode(config.default_sentinel)
+    sentinel = decode_jwt(config.default_sentinel)
     assert sentinel["iss"] == auth
     assert sentinel["sub"] not in claim["auth_users"], "else nobody would be asked about it"
     assert callout_authority().xkey.public == claim["xkey"]
@@ -220,7 +221,7 @@ def test_an_installation_of_an_earlier_version_gets_the_callouts_keys(tmp_path: 
 def test_the_brokers_word_on_a_refused_login_adds_nothing_to_the_audit() -> None:
     """It has the username as it was typed, and the callout has counted it already."""
     auth = callout_authority().account.public
-    for number, user in enumerate(("hunter2", claims.generate("user").public)):
+    for number, user in enumerate(("hunter2", nkeys.generate("user").public)):
         body = {
             "server": {"id": SERVER},
             "timestamp": timezone.now().isoformat(),

@@ -9,7 +9,8 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from natsbridge.identity import claims
+from natsbridge.identity import nkeys
+from natsbridge.identity.jwt import decode_jwt
 from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.broker.accounts import ensure_platform_keys
 from tenants.broker.claims import tenant_account
@@ -48,7 +49,7 @@ def _platform_keys(db: None) -> None:
 
 @pytest.fixture
 def key() -> str:
-    return claims.generate("user").public
+    return nkeys.generate("user").public
 
 
 DEVICE = uuid4()
@@ -56,7 +57,7 @@ DEVICE = uuid4()
 
 def jwt_of(tenant: Tenant, key: str, device: UUID = DEVICE) -> tuple[Credential, dict[str, Any]]:
     issued = issue_device_jwt(tenant.pk, device, key)
-    return issued.credential, claims.decode(issued.secret)
+    return issued.credential, decode_jwt(issued.secret)
 
 
 def revocations(tenant: Tenant) -> dict[str, int]:
@@ -137,7 +138,7 @@ def test_so_many_revocations_that_the_claims_would_not_pass_are_one_of_all_users
 ) -> None:
     monkeypatch.setattr("tenants.broker.claims.MOST_REVOCATIONS", 1)
     for device in (uuid4(), uuid4()):
-        key = claims.generate("user").public
+        key = nkeys.generate("user").public
         revoke_device_credentials(tenant_a.pk, device, key, by=None, reason="lost")
     newest = Credential.objects.latest("issued_at").issued_at
     assert not make_room_for_revocations(tenant_a), "the key is too young for that"
@@ -153,7 +154,7 @@ def test_room_in_the_claims_is_made_by_a_new_key_which_spares_the_tenants_own(
     held = an_hour_ago(jwt_of(tenant_a, key)[0])
     own = issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
     for device in (uuid4(), uuid4()):
-        lost = jwt_of(tenant_a, claims.generate("user").public, device)[0]
+        lost = jwt_of(tenant_a, nkeys.generate("user").public, device)[0]
         revoke_credential(an_hour_ago(lost), by=None, reason="lost")
     before = tenant_account(tenant_a.pk)
     assert make_room_for_revocations(tenant_a)
@@ -181,7 +182,7 @@ def test_a_revoked_jwt_takes_the_older_ones_of_its_key_with_it_and_no_other(
 ) -> None:
     older = an_hour_ago(jwt_of(tenant_a, key)[0])
     newest = jwt_of(tenant_a, key)[0]
-    others = jwt_of(tenant_a, claims.generate("user").public, uuid4())[0]
+    others = jwt_of(tenant_a, nkeys.generate("user").public, uuid4())[0]
     revoke_credential(newest, by=None, reason="lost")
     assert [fresh(row).end_reason for row in (older, newest, others)] == ["lost", "lost", ""]
 
@@ -430,7 +431,7 @@ def test_devices_whose_overlap_ends_together_end_some_at_a_time(
 ) -> None:
     monkeypatch.setattr(ending, "ENDED_AT_ONCE", 2)
     for _ in range(3):
-        jwt_of(tenant_a, claims.generate("user").public, uuid4())
+        jwt_of(tenant_a, nkeys.generate("user").public, uuid4())
     Credential.objects.update(ends_at=timezone.now())
     assert [end_due_credentials() for _ in range(3)] == [2, 1, 0]
 
