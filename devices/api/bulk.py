@@ -13,9 +13,8 @@ from rest_framework.views import APIView
 
 from devices import representations
 from devices.api.serializers import CommandSerializer
-from devices.commands import bulk
-from devices.commands import targets as recipients
-from devices.commands.bulk import Recipients
+from devices.commands import bulk, targets
+from devices.commands.bulk import Targets
 from devices.models import BulkCommand
 from devices.presence.rules import Status
 from tenants.api import access
@@ -160,24 +159,24 @@ class RetryBulkView(APIView):
         return Response(_issued(request, again), status=202)
 
 
-def _asked(request: Request) -> tuple[User, Recipients, dict[str, Any]]:
+def _asked(request: Request) -> tuple[User, Targets, dict[str, Any]]:
     person = access.person_of(request)
     form = BulkCommandSerializer(data=request.data)
     form.is_valid(raise_exception=True)
     data = form.validated_data
-    wanted = _recipients(person, data)
+    wanted = _targets(person, data)
     access.require(request, wanted.tenant.pk, Role.OPERATOR)
     return person, wanted, data
 
 
-def _recipients(person: User, data: dict[str, Any]) -> Recipients:
+def _targets(person: User, data: dict[str, Any]) -> Targets:
     if "group" in data:
-        return recipients.of_group(person, data["group"])
+        return targets.of_group(person, data["group"])
     if "organisation" in data:
-        return recipients.of_organisation(person, data["organisation"])
+        return targets.of_organisation(person, data["organisation"])
     if "devices" in data:
-        return recipients.of_devices(person, data["devices"])
-    return recipients.of_filter(person, data["filter"])
+        return targets.of_devices(person, data["devices"])
+    return targets.of_filter(person, data["filter"])
 
 
 def _bulk_for(request: Request, uuid: UUID, role: Role) -> BulkCommand:

@@ -38,7 +38,7 @@ UNISSUED = "cancelled before it was issued"
 
 
 @dataclass(frozen=True)
-class Recipients:
+class Targets:
     """Whom a bulk command is for: devices of one tenant; the words for them; what was asked for.
 
     `elsewhere` counts those that were meant too and that the person may not command.
@@ -63,15 +63,15 @@ class Preview:
         return sum(self.by_status.values())
 
 
-def preview(recipients: Recipients, command: str) -> Preview:
+def preview(targets: Targets, command: str) -> Preview:
     cutoffs = current_cutoffs()
-    able = _able(recipients, command)
+    able = _able(targets, command)
     counts = {status: able.with_status(status, cutoffs).count() for status in Status}
-    return Preview(counts, _left_out(recipients, command))
+    return Preview(counts, _left_out(targets, command))
 
 
 def issue(
-    recipients: Recipients,
+    targets: Targets,
     command: str,
     parameters: dict[str, Any],
     *,
@@ -86,30 +86,30 @@ def issue(
     """
     known = _issued_with(idempotency_key, by)
     if known is not None:
-        if not known.says(command, parameters, dict(recipients.selection)):
+        if not known.says(command, parameters, dict(targets.selection)):
             raise CommandConflict(KEY_OF_ANOTHER)
         return known, False
-    refuse_if_suspended(recipients.tenant)
+    refuse_if_suspended(targets.tenant)
     refuse_unfit(parameters)
-    waiting = list(_able(recipients, command).order_by("pk").values_list("pk", flat=True))
+    waiting = list(_able(targets, command).order_by("pk").values_list("pk", flat=True))
     if not waiting:
         raise CommandRefused("No device would get this command.")
     if len(waiting) > MAX_DEVICES:
         raise CommandRefused(f"At most {MAX_DEVICES} devices at once; these are {len(waiting)}.")
     bulk = BulkCommand(
-        tenant=recipients.tenant,
+        tenant=targets.tenant,
         command=command,
         parameters=parameters,
-        target=recipients.words[:300],
-        selection=dict(recipients.selection),
+        target=targets.words[:300],
+        selection=dict(targets.selection),
         created_by=by,
         deadline=latest(deadline),
-        left_out=_left_out(recipients, command),
+        left_out=_left_out(targets, command),
         waiting=waiting,
         idempotency_key=idempotency_key,
     )
     if not _insert(bulk):
-        return issue(recipients, command, parameters, by=by, idempotency_key=idempotency_key)
+        return issue(targets, command, parameters, by=by, idempotency_key=idempotency_key)
     expansion.expand(bulk)
     return bulk, True
 
@@ -207,20 +207,20 @@ def progress_of(bulks: Iterable[BulkCommand]) -> dict[int, dict[str, int]]:
     return counts
 
 
-def _able(recipients: Recipients, command: str) -> DeviceQuerySet:
-    return _reachable(recipients).offering(command)
+def _able(targets: Targets, command: str) -> DeviceQuerySet:
+    return _reachable(targets).offering(command)
 
 
-def _reachable(recipients: Recipients) -> DeviceQuerySet:
-    return recipients.devices.filter(revoked_at=None, tenant__suspended_at=None)
+def _reachable(targets: Targets) -> DeviceQuerySet:
+    return targets.devices.filter(revoked_at=None, tenant__suspended_at=None)
 
 
-def _left_out(recipients: Recipients, command: str) -> dict[str, int]:
-    revoked = recipients.devices.exclude(revoked_at=None)
-    suspended = recipients.devices.filter(revoked_at=None).exclude(tenant__suspended_at=None)
-    reachable = _reachable(recipients)
+def _left_out(targets: Targets, command: str) -> dict[str, int]:
+    revoked = targets.devices.exclude(revoked_at=None)
+    suspended = targets.devices.filter(revoked_at=None).exclude(tenant__suspended_at=None)
+    reachable = _reachable(targets)
     counts = {
-        NO_ROLE: recipients.elsewhere,
+        NO_ROLE: targets.elsewhere,
         REVOKED: revoked.count(),
         SUSPENDED: suspended.count(),
         NOT_OFFERED: reachable.count() - reachable.offering(command).count(),

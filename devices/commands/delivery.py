@@ -78,7 +78,7 @@ def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgo
     return outgoing
 
 
-def settle(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
+def mark_published(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
     """After publishing: what certainly did not leave waits again, the rest shows on the pages."""
     waiting = Command.objects.filter(pk__in=[each.command for each in unsent])
     waiting.move_to(CommandState.QUEUED, sent_at=None, sends=F("sends") - 1)

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from devices.commands.bulk import Recipients
+from devices.commands.bulk import Targets
 from devices.errors import CommandRefused
-from devices.forms import FleetFilters
+from devices.forms.fleet import FleetFilters
 from devices.models import Device
 from devices.models.device import DeviceQuerySet
 from devices.presence.coverage import current_cutoffs
@@ -24,27 +24,27 @@ class RoleMissing(CommandRefused):
     """The person sees the devices, and may command none of them."""
 
 
-def of_group(person: User, uuid: UUID) -> Recipients:
+def of_group(person: User, uuid: UUID) -> Targets:
     """Raises UnknownTarget and RoleMissing, as they all do."""
     found = Group.objects.visible_to(person).filter(pk=uuid).first()
     if found is None:
         raise UnknownTarget(f"There is no group {uuid}.")
     devices = Device.objects.visible_to(person).filter(group=found)
     _require_operator(person, found.tenant)
-    return Recipients(found.tenant, devices, f"group {found.name}", {"group": str(uuid)})
+    return Targets(found.tenant, devices, f"group {found.name}", {"group": str(uuid)})
 
 
-def of_organisation(person: User, uuid: UUID) -> Recipients:
+def of_organisation(person: User, uuid: UUID) -> Targets:
     found = Organisation.objects.visible_to(person).filter(pk=uuid).first()
     if found is None:
         raise UnknownTarget(f"There is no organisation {uuid}.")
     devices = Device.objects.visible_to(person).filter(group__organisation=found)
     _require_operator(person, found.tenant)
     words = f"organisation {found.name}"
-    return Recipients(found.tenant, devices, words, {"organisation": str(uuid)})
+    return Targets(found.tenant, devices, words, {"organisation": str(uuid)})
 
 
-def of_filter(person: User, asked: Mapping[str, Any]) -> Recipients:
+def of_filter(person: User, asked: Mapping[str, Any]) -> Targets:
     """The devices that the fleet page would show. Raises CommandRefused where they are of several
     tenants that the person may command."""
     wanted = {name: str(asked[name]) for name in FILTERS if asked.get(name)}
@@ -58,7 +58,7 @@ def of_filter(person: User, asked: Mapping[str, Any]) -> Recipients:
     return _of_one_tenant(person, devices, _in_words(filters, wanted), {"filter": wanted})
 
 
-def of_devices(person: User, uuids: Collection[UUID]) -> Recipients:
+def of_devices(person: User, uuids: Collection[UUID]) -> Targets:
     devices = Device.objects.visible_to(person).filter(pk__in=uuids)
     unknown = set(uuids).difference(devices.values_list("pk", flat=True))
     if unknown:
@@ -74,7 +74,7 @@ def of_devices(person: User, uuids: Collection[UUID]) -> Recipients:
 
 def _of_one_tenant(
     person: User, devices: DeviceQuerySet, words: str, selection: Mapping[str, Any]
-) -> Recipients:
+) -> Targets:
     commanded = Tenant.objects.visible_to(person, Role.OPERATOR)
     tenants = list(commanded.filter(devices__in=devices.order_by()).distinct())
     if not tenants:
@@ -85,7 +85,7 @@ def _of_one_tenant(
         names = ", ".join(tenant.name for tenant in tenants[:5])
         raise CommandRefused(f"These are devices of several tenants ({names}); choose one.")
     elsewhere = devices.exclude(tenant=tenants[0]).count()
-    return Recipients(tenants[0], devices.filter(tenant=tenants[0]), words, selection, elsewhere)
+    return Targets(tenants[0], devices.filter(tenant=tenants[0]), words, selection, elsewhere)
 
 
 def _require_operator(person: User, tenant: Tenant) -> None:

@@ -73,7 +73,7 @@ class Courier:
         sent = [each for some in published for each in some]
         left = {each.command for each in sent}
         unsent = [each for each in outgoing if each.command not in left]
-        await self._worker.run(delivery.settle, sent, unsent)
+        await self._worker.run(delivery.mark_published, sent, unsent)
         self._runtime.counters["commands.sent"] += len(sent)
         self._unheard.forget({each.device for each in sent})
         self._unheard.note({each.device for each in unsent}, time.monotonic())

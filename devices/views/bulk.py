@@ -9,11 +9,11 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from devices.bulk_forms import RecipientsForm, offers_among
 from devices.commands import bulk
 from devices.commands.rules.states import COMMAND_STATES
 from devices.errors import CommandRefused
-from devices.forms import CommandForm
+from devices.forms.bulk import TargetsForm, capabilities_among
+from devices.forms.command import CommandForm
 from devices.models import BulkCommand, Command, CommandState
 from devices.presence.coverage import current_cutoffs
 from tenants.models import Role, Tenant, has_role
@@ -49,18 +49,18 @@ def new(request: PersonRequest) -> HttpResponse:
         raise PermissionDenied("Sending commands needs the role operator in some tenant.")
     sent = request.method == "POST"
     data = request.POST if sent else request.GET
-    to = RecipientsForm(request.user, data if "target" in data else None)
-    available = offers_among(request.user)
+    to = TargetsForm(request.user, data if "target" in data else None)
+    available = capabilities_among(request.user)
     name = data.get("command", available[0].name if available else "").strip()
-    offer = next((each for each in available if each.name == name), None)
+    capability = next((each for each in available if each.name == name), None)
     issuing = sent and "preview" not in data
     # Who has just chosen the command has filled in nothing of it yet.
-    form = CommandForm(name, offer, data if sent and data.get("preview") != "fields" else None)
-    context = {"to": to, "form": form, "offers": available, "offer": offer}
+    form = CommandForm(name, capability, data if sent and data.get("preview") != "fields" else None)
+    context = {"to": to, "form": form, "capabilities": available, "capability": capability}
     if issuing and to.is_valid() and form.is_valid():
         try:
             issued, _ = bulk.issue(
-                to.recipients(),
+                to.targets(),
                 form.cleaned_data["command"],
                 form.parameter_values(),
                 by=request.user,
@@ -161,12 +161,12 @@ def _summary(counts: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _preview(to: RecipientsForm, command: str) -> dict[str, Any]:
+def _preview(to: TargetsForm, command: str) -> dict[str, Any]:
     """Nothing while the form says nothing, and why not where it names no devices."""
     if not to.is_bound or not to.is_valid():
         return {}
     try:
-        wanted = to.recipients()
+        wanted = to.targets()
     except CommandRefused as error:
         return {"refusal": str(error)}
     return {"wanted": wanted, "preview": bulk.preview(wanted, command)}

@@ -9,16 +9,16 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from devices.commands.issue import cancel, issue, retry
 from devices.errors import DevicesError
-from devices.forms import CommandForm
+from devices.forms.command import CommandForm
 from devices.models import Command, Device
 from devices.presence.coverage import current_cutoffs
 from devices.views.device import render_device
 from devices.views.parts import (
+    capabilities_of,
     commands_of,
     find_device,
     form_context,
     history_of,
-    offers_of,
     row_context,
 )
 from tenants.models import Role, has_role
@@ -52,8 +52,8 @@ def _issue(request: PersonRequest, found: Device) -> HttpResponse:
     if not has_role(request.user, found.tenant_id, Role.OPERATOR):
         raise PermissionDenied("Sending commands needs the role operator in this tenant.")
     name = request.POST.get("command", "").strip()
-    offer = next((each for each in offers_of(found) if each.name == name), None)
-    form = CommandForm(name, offer, request.POST)
+    capability = next((each for each in capabilities_of(found) if each.name == name), None)
+    form = CommandForm(name, capability, request.POST)
     issued = None
     if form.is_valid():
         try:
@@ -68,9 +68,9 @@ def _issue(request: PersonRequest, found: Device) -> HttpResponse:
             form.add_error(None, str(error))
     if issued and not wants_fragment(request):
         return redirect(reverse("device", args=[found.pk]) + "#commands")
-    context = form_context(request, found, CommandForm(name, offer) if issued else form)
+    context = form_context(request, found, CommandForm(name, capability) if issued else form)
     context |= {
-        "offer": offer,
+        "capability": capability,
         "issued": issued,
         "reachable": found.is_connected(current_cutoffs()),
     }

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
-from devices.forms import AddDeviceForm
+from devices.forms.enrolment import AddDeviceForm
 from natsbridge.server.config import travels_in_clear
 from tenants.actions.keys import create_enrollment_key
 from tenants.actions.one_time_secrets import reveal_secret, store_secret

@@ -6,7 +6,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from devices.forms import FleetFilters
+from devices.forms.fleet import FleetFilters
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from tenants.models import Group, Role, Tenant

@@ -8,8 +8,8 @@ from django.core.paginator import Page, Paginator
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 
-from devices.commands.rules.capabilities import Offer, offers
-from devices.forms import CommandForm
+from devices.commands.rules.capabilities import Capability, read_capabilities
+from devices.forms.command import CommandForm
 from devices.models import Command, Device
 from devices.models.command import CommandQuerySet
 from devices.presence.coverage import current_cutoffs
@@ -42,22 +42,22 @@ def _tell_staff(person: User, device_uuid: UUID) -> None:
         )
 
 
-def offers_of(device: Device) -> list[Offer]:
+def capabilities_of(device: Device) -> list[Capability]:
     connectivity = getattr(device, "connectivity", None)
-    return offers(connectivity.capabilities if connectivity else {})
+    return read_capabilities(connectivity.capabilities if connectivity else {})
 
 
 def form_context(
     request: PersonRequest, found: Device, form: CommandForm | None = None
 ) -> dict[str, Any]:
-    available = offers_of(found)
+    available = capabilities_of(found)
     chosen = request.GET.get("command", available[0].name if available else "")
-    offer = next((each for each in available if each.name == chosen), None)
+    capability = next((each for each in available if each.name == chosen), None)
     return {
         "device": found,
-        "offers": available,
-        "offer": offer,
-        "form": form or CommandForm(chosen, offer),
+        "capabilities": available,
+        "capability": capability,
+        "form": form or CommandForm(chosen, capability),
         "may_command": has_role(request.user, found.tenant_id, Role.OPERATOR),
     }
 

@@ -1,8 +1,8 @@
-"""Pure: what an agent says it can do, as its heartbeat's `capabilities` has it.
+"""Pure: read the commands that an agent names in its heartbeats' `capabilities`.
 
 `commands` is a list of `{name, description, parameters: [{name, type, required, default,
-description, choices, minimum, maximum}]}`; older agents send only `tools`, a list of names. All of
-it comes from the device, so whatever has another shape is left out.
+description, choices, minimum, maximum}]}`; some agents send only `tools`, a list of names. All of
+it comes from the device, so what has another shape is left out.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Parameter:
-    """`type` is string, integer, number, boolean, list or object."""
+    """A parameter of a command; `type` is string, integer, number, boolean, list or object."""
 
     name: str
     type: str = "string"
@@ -24,29 +24,30 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A command; without `parameters` known (None) any JSON object may go with it."""
+class Capability:
+    """A command that an agent knows. If it does not describe the parameters (None), they may be any
+    JSON object."""
 
     name: str
     description: str = ""
     parameters: tuple[Parameter, ...] | None = None
 
 
-def offers(capabilities: Any) -> list[Offer]:
-    """What the agent offers, in its own order; empty where it says nothing usable."""
+def read_capabilities(capabilities: Any) -> list[Capability]:
+    """Return the agent's commands in its own order, or none if it names none in a usable form."""
     if not isinstance(capabilities, dict):
         return []
-    described = [_offer(entry) for entry in _dicts(capabilities.get("commands"))]
+    described = [_capability(entry) for entry in _dicts(capabilities.get("commands"))]
     if described:
         return described
     tools = capabilities.get("tools")
     names = [tool for tool in tools if _is_name(tool)] if isinstance(tools, list) else []
-    return [Offer(name) for name in names]
+    return [Capability(name) for name in names]
 
 
-def _offer(entry: dict[str, Any]) -> Offer:
+def _capability(entry: dict[str, Any]) -> Capability:
     parameters = tuple(_parameter(each) for each in _dicts(entry.get("parameters")))
-    return Offer(entry["name"], _text(entry.get("description")), parameters)
+    return Capability(entry["name"], _text(entry.get("description")), parameters)
 
 
 def _parameter(entry: dict[str, Any]) -> Parameter:

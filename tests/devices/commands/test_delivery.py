@@ -156,7 +156,7 @@ def test_what_did_not_leave_waits_again_as_if_it_had_never_been_sent(
     row = commands.issue(device_a, "ping", {}, by=alice)
     plain_agent(device_a)
     unsent = delivery.claim_due()
-    delivery.settle([], unsent)
+    delivery.mark_published([], unsent)
     row.refresh_from_db()
     assert (row.state, row.sends, row.sent_at) == (CommandState.QUEUED, 0, None)
     assert len(delivery.claim_due()) == 1
@@ -313,7 +313,7 @@ def test_what_was_sent_is_given_up_and_not_sent_again(
     with pytest.raises(CommandConflict, match="failed already"):
         commands.cancel(row, by=alice)
     age(row, sent_at=timedelta(minutes=11))
-    delivery.settle([], [outgoing])
+    delivery.mark_published([], [outgoing])
     assert delivery.claim_due() == []
     delivery.sweep()
     assert Command.objects.get().error == "given up by alice"

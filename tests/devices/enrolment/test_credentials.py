@@ -36,7 +36,7 @@ def answer(api: APIClient, enrolled: Enrolled) -> tuple[int, str]:
     return response.status_code, response.json().get("detail", "")
 
 
-def offers_renewal(device: Device) -> None:
+def knows_renewal(device: Device) -> None:
     Connectivity.objects.filter(device=device).update(
         capabilities={"receipts": True, "commands": [{"name": credentials.RENEW}]},
         capabilities_at=timezone.now(),
@@ -95,7 +95,7 @@ def test_agents_are_told_to_renew_once_and_some_at_a_time(
     monkeypatch.setattr(credentials, "TOLD_AT_ONCE", 2)
     for name in ("anna", "otto", "vera"):
         device = enrol(group_a, name).device
-        offers_renewal(device)
+        knows_renewal(device)
         credentials.rotate_device(device, by=None, overlap=DAY)
     assert [credentials.tell_some_to_renew() for _ in range(3)] == [2, 1, 0]
     assert set(Command.objects.values_list("command", "by_platform")) == {
@@ -107,7 +107,7 @@ def test_an_agent_that_does_not_know_the_command_or_has_a_new_credential_is_not_
     group_a: Group, enrolled: Enrolled
 ) -> None:
     renewed, ignorant = enrolled.device, enrol(group_a, "otto").device
-    offers_renewal(renewed)
+    knows_renewal(renewed)
     for device in (renewed, ignorant):
         credentials.rotate_device(device, by=None, overlap=DAY)
     assert enrolled.jwt
@@ -117,7 +117,7 @@ def test_an_agent_that_does_not_know_the_command_or_has_a_new_credential_is_not_
 def test_a_command_of_the_platform_needs_nobodys_permission(
     enrolled: Enrolled, beating: None
 ) -> None:
-    offers_renewal(enrolled.device)
+    knows_renewal(enrolled.device)
     credentials.rotate_device(enrolled.device, by=None, overlap=DAY)
     credentials.tell_some_to_renew()
     (outgoing,) = delivery.claim_due()

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from devices.commands.rules.capabilities import Offer, Parameter, offers
+from devices.commands.rules.capabilities import Capability, Parameter, read_capabilities
 
 
 def test_described_commands_are_offered_with_their_parameters() -> None:
@@ -18,11 +18,16 @@ def test_described_commands_are_offered_with_their_parameters() -> None:
     }
     command = {"name": "list", "description": "Lists.", "parameters": [parameter]}
     expected = Parameter("limit", "integer", True, 5, "How many.", (5, 10), 1, 10)
-    assert offers({"commands": [command], "tools": ["x"]}) == [Offer("list", "Lists.", (expected,))]
+    assert read_capabilities({"commands": [command], "tools": ["x"]}) == [
+        Capability("list", "Lists.", (expected,))
+    ]
 
 
 def test_tools_are_offered_where_no_commands_are_described() -> None:
-    assert offers({"tools": ["osquery", 3, "psutil"]}) == [Offer("osquery"), Offer("psutil")]
+    assert read_capabilities({"tools": ["osquery", 3, "psutil"]}) == [
+        Capability("osquery"),
+        Capability("psutil"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -30,4 +35,4 @@ def test_tools_are_offered_where_no_commands_are_described() -> None:
     [None, [], "ping", {"commands": "ping"}, {"commands": [{"name": ""}, 7]}, {"tools": {"a": 1}}],
 )
 def test_other_shapes_offer_nothing(capabilities: Any) -> None:
-    assert offers(capabilities) == []
+    assert read_capabilities(capabilities) == []

@@ -1,4 +1,4 @@
-"""The form of a bulk command: whom it is for."""
+"""The form that chooses the devices of a bulk command."""
 
 import uuid
 from typing import Any
@@ -7,27 +7,22 @@ from uuid import UUID
 from django import forms
 
 from devices.commands import targets
-from devices.commands.bulk import Recipients
-from devices.commands.rules.capabilities import Offer, offers
-from devices.forms import GroupChoice, SelectOfTenant
+from devices.commands.bulk import Targets
+from devices.commands.rules.capabilities import Capability, read_capabilities
+from devices.forms.choices import GroupChoice, OrganisationChoice, SelectOfTenant
 from devices.models import Device
 from devices.presence.rules import Status
 from tenants.models import Group, Organisation, Role, Tenant, User
 
-# So many kinds of agents are asked what they offer.
+# How many versions of the agent are asked for their commands.
 VERSIONS_ASKED = 20
 LISTED_AT_MOST = 10_000
 
 
-class OrganisationChoice(forms.ModelChoiceField):
-    def label_from_instance(self, organisation: Organisation) -> str:
-        return f"{organisation.tenant.name} / {organisation.name}"
+class TargetsForm(forms.Form):
+    """Choose devices in one of four ways; the fields of the other ways are ignored.
 
-
-class RecipientsForm(forms.Form):
-    """One of four ways to say which devices; the fields of the others may hold anything.
-
-    The filters are named as the fleet page names them, so that its address leads here.
+    The filters have the names of the fleet page's, so that its query string works here too.
     """
 
     TARGETS = (
@@ -67,7 +62,7 @@ class RecipientsForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4, "class": "code", "spellcheck": "false"}),
         help_text="Their UUIDs, one on each line.",
     )
-    # The same form sent twice is one bulk command.
+    # So that a form sent twice issues one bulk command.
     key = forms.CharField(widget=forms.HiddenInput, required=False, max_length=100)
 
     def __init__(self, person: User, data: Any = None) -> None:
@@ -96,10 +91,7 @@ class RecipientsForm(forms.Form):
         text = self.cleaned_data["devices"]
         if self.data.get("target") != "devices":
             return []
-        try:
-            return [UUID(each) for each in text.replace(",", " ").split()]
-        except ValueError:
-            raise forms.ValidationError("Something in it is no UUID.") from None
+        return [_uuid(each) for each in text.replace(",", " ").split()]
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
@@ -107,11 +99,11 @@ class RecipientsForm(forms.Form):
         field = "to_group" if target == "group" else target
         needed = field in ("to_group", "organisation", "devices")
         if needed and not data.get(field) and not self.errors.get(field):
-            self.add_error(field, "This says which devices, so it cannot be empty.")
+            self.add_error(field, "Choose at least one.")
         return data
 
-    def recipients(self) -> Recipients:
-        """Raises CommandRefused, in words."""
+    def targets(self) -> Targets:
+        """Return the chosen devices. Raise CommandRefused with the reason for the person."""
         data = self.cleaned_data
         match data["target"]:
             case "group":
@@ -129,8 +121,16 @@ class RecipientsForm(forms.Form):
         return targets.of_filter(self.person, wanted)
 
 
-def offers_among(person: User) -> list[Offer]:
-    """What the agents offer that the person may command: one agent of each version is asked."""
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise forms.ValidationError(f'Not a valid UUID: "{text[:60]}"') from None
+
+
+def capabilities_among(person: User) -> list[Capability]:
+    """Return the commands that agents name in the person's devices; one agent of each version is
+    asked."""
     version = "connectivity__agent_version"
     asked = (
         Device.objects.visible_to(person, Role.OPERATOR)
@@ -139,8 +139,8 @@ def offers_among(person: User) -> list[Offer]:
         .distinct(version)
         .values_list("connectivity__capabilities", flat=True)[:VERSIONS_ASKED]
     )
-    found: dict[str, Offer] = {}
-    for capabilities in asked:
-        for offer in offers(capabilities):
-            found.setdefault(offer.name, offer)
-    return sorted(found.values(), key=lambda offer: offer.name)
+    found: dict[str, Capability] = {}
+    for stated in asked:
+        for capability in read_capabilities(stated):
+            found.setdefault(capability.name, capability)
+    return sorted(found.values(), key=lambda capability: capability.name)
