@@ -1,4 +1,4 @@
-"""API tokens and enrolment keys."""
+"""Create and revoke API tokens and enrolment keys."""
 
 from datetime import datetime
 from uuid import UUID
@@ -18,7 +18,7 @@ from tenants.rules import secrets
 def create_api_token(
     user: User, *, name: str, role: Role, expires_at: datetime | None, by: User | None = None
 ) -> tuple[ApiToken, str]:
-    """The token in plain text is in this answer and nowhere else. Raises PowerMissing."""
+    """Return the new token and its plain text, which is stored nowhere. Raises PowerMissing."""
     powers.require_cover(by, user)
     expiry = expires_at - timezone.now() if expires_at else None
     token, plain = ApiToken.objects.create(user=user, expiry=expiry, name=name, role=role)
@@ -28,7 +28,7 @@ def create_api_token(
 
 @transaction.atomic
 def revoke_api_token(token: ApiToken, *, by: User | None = None) -> None:
-    """Raises PowerMissing."""
+    """Delete the token. Raises PowerMissing."""
     powers.require_cover(by, token.user)
     _record_token(Action.API_TOKEN_REVOKED, token, by)
     token.delete()
@@ -43,7 +43,7 @@ def create_enrollment_key(
     expires_at: datetime | None = None,
     created_by: User | None = None,
 ) -> tuple[EnrollmentKey, str]:
-    """The key in plain text is in this answer and nowhere else."""
+    """Return the new key and its plain text, which is stored nowhere."""
     plain = secrets.new_token("wge")
     key = EnrollmentKey.objects.create(
         group=group,
@@ -68,7 +68,7 @@ def revoke_enrollment_key(key: EnrollmentKey, *, by: User | None = None) -> None
 
 
 def redeem_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
-    """Counts one use, in the caller's transaction. Raises EnrollmentRefused with the reason."""
+    """Count one use, in the caller's transaction. Raises EnrollmentRefused with the reason."""
     found = find_enrollment_key(plain, group_uuid)
     if found.refusal:
         raise EnrollmentRefused(found.refusal)
@@ -84,15 +84,15 @@ def redeem_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
 
 
 def find_enrollment_key(plain: str, group_uuid: UUID) -> EnrollmentKey:
-    """The key, of which `refusal` says whether it opens anything. Raises EnrollmentRefused when
-    there is none."""
+    """Return the group's key, valid or not; see its `refusal`. Raises EnrollmentRefused if the
+    group has no such key."""
     found = (
         EnrollmentKey.objects.select_related("group__organisation")
         .filter(digest=hash_token(plain), group=group_uuid)
         .first()
     )
     if found is None:
-        raise EnrollmentRefused("The enrolment key is wrong, or is not one of this group.")
+        raise EnrollmentRefused("The enrolment key is wrong, or belongs to another group.")
     return found
 
 

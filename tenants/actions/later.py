@@ -1,4 +1,4 @@
-"""Work that a web process does by itself after a while, since nothing calls it again."""
+"""Delayed work of a web process, which has no loop of its own."""
 
 from collections.abc import Callable
 from threading import Lock, Timer
@@ -11,9 +11,9 @@ log = structlog.get_logger(__name__)
 
 
 class Later:
-    """Runs `work` once, `seconds()` after it was asked for; asked again meanwhile changes nothing.
+    """Runs `work` once, `seconds()` after `ask`, in a thread of its own.
 
-    It runs in a thread of its own. While the database is away it is tried again.
+    A further `ask` before that changes nothing. While the database is away, it tries again.
     """
 
     def __init__(self, name: str, work: Callable[[], None], seconds: Callable[[], float]) -> None:
@@ -31,7 +31,7 @@ class Later:
                 self._timer.start()
 
     def cancel(self) -> None:
-        """Nothing more is done by itself."""
+        """Cancel the work that was asked for."""
         with self._lock:
             if self._timer:
                 self._timer.cancel()

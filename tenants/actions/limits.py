@@ -1,8 +1,8 @@
-"""How much a tenant may have, of the broker and of devices.
+"""A tenant's limits at the broker, and its number of devices.
 
 nats-server 2.15 limits connections, subscriptions, the size of a message and storage for each
-account. It has no limit on an account's rate of messages: what a device may pour into the platform
-is bounded by the stream INGEST, subject by subject.
+account, but not its rate of messages: what one device may send to the platform is bounded by the
+stream INGEST, subject by subject.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from tenants.broker.accounts import announce_account
 from tenants.errors import LimitRefused
 from tenants.models import Action, BrokerAccount, Tenant, User
 
-# By field: the setting with the default, and the largest number there is.
+# By field: the setting that holds the default, and the largest value.
 LIMITS = {
     "max_connections": ("TENANT_MAX_CONNECTIONS", 2**31 - 1),
     "max_subscriptions": ("TENANT_MAX_SUBSCRIPTIONS", 2**31 - 1),
@@ -25,12 +25,12 @@ LIMITS = {
     "max_devices": ("TENANT_MAX_DEVICES", 2**31 - 1),
 }
 UNLIMITED = -1
-# A stream smaller than this holds next to nothing.
+# A smaller stream holds next to nothing.
 LEAST_STORAGE = 1024**2
 
 
 def tenant_limits(tenant: Tenant) -> dict[str, dict[str, int | None]]:
-    """By name: the value that holds, the installation's default, and the tenant's own, if any."""
+    """Return by name the value in force, the default, and the tenant's own value if it has one."""
     account = BrokerAccount.objects.filter(tenant=tenant).first()
     found = {}
     for name, (setting, _) in LIMITS.items():
@@ -42,11 +42,11 @@ def tenant_limits(tenant: Tenant) -> dict[str, dict[str, int | None]]:
 
 @transaction.atomic
 def set_limits(tenant: Tenant, *, by: User | None, **limits: int | None) -> None:
-    """Those named: a number, -1 for no limit, None for the installation's default. The broker is
-    told at once; connections above a lower limit end.
+    """Set the named limits to a number, to -1 for no limit, or to None for the default.
 
-    Raises LimitRefused. Storage that is less than what the tenant's stream holds is refused by the
-    broker's side, with words in the account's `last_error`: nothing is dropped.
+    The broker is told at once, and ends connections above a lower limit. It refuses storage below
+    what the tenant's stream holds and drops nothing; the account's `last_error` then has its
+    message. Raises LimitRefused.
     """
     for name, value in limits.items():
         check_limit(name, value)
@@ -64,12 +64,12 @@ def set_limits(tenant: Tenant, *, by: User | None, **limits: int | None) -> None
 
 
 def check_limit(name: str, value: int | None) -> None:
-    """Raises LimitRefused for what `set_limits` does not take."""
+    """Raise LimitRefused for a name or a value that `set_limits` does not accept."""
     if name not in LIMITS:
-        raise LimitRefused(f"There is no limit named {name}.")
+        raise LimitRefused(f'Unknown limit "{name}". Choose from: {", ".join(LIMITS)}.')
     if value is None or value == UNLIMITED:
         return
     _, highest = LIMITS[name]
     lowest = LEAST_STORAGE if name == "storage_bytes" else 1
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        raise LimitRefused(f"{name} is from {lowest} to {highest}, or -1 for no limit.")
+        raise LimitRefused(f"{name} must be from {lowest} to {highest}, or -1 for no limit.")

@@ -1,4 +1,4 @@
-"""People and what they may do where."""
+"""Create, change and delete people, and set their roles in tenants."""
 
 from collections.abc import Collection
 from typing import Any
@@ -12,13 +12,13 @@ from tenants.audit.writer import record_action
 from tenants.models import Action, Membership, Role, Tenant, User
 
 _POWERS = ("is_staff", "is_superuser")
-# Of a person: what stands in the audit with its value. Of the password, only that it changed.
+# The fields whose values the audit shows. Of a password it tells only that it changed.
 _SHOWN = ("username", "email", "first_name", "last_name", "is_active", *_POWERS)
 
 
 @transaction.atomic
 def create_person(person: User, *, by: User | None) -> User:
-    """Saves a new one, whose password has been set. Raises PowerMissing."""
+    """Save a new person, whose password is set already. Raises PowerMissing."""
     given = [name for name in _POWERS if getattr(person, name)]
     if given:
         powers.require_superuser(by)
@@ -35,9 +35,9 @@ def change_person(
     staff_roles: Collection[StaffRole] | None = None,
     keep_session: str = "",
 ) -> None:
-    """Saves what was changed on the row, and puts it into these staff roles.
+    """Save the changed row, and give it these staff roles.
 
-    With a new password or deactivated, the person's sessions end, but for `keep_session`.
+    A new password or a deactivation ends the person's sessions, except for `keep_session`.
     Raises PowerMissing.
     """
     known = User.objects.select_for_update().get(pk=person.pk)
@@ -69,7 +69,7 @@ def change_person(
 
 @transaction.atomic
 def delete_person(person: User, *, by: User | None) -> None:
-    """Raises PowerMissing."""
+    """Delete the person with their memberships. Raises PowerMissing."""
     powers.require_cover(by, person)
     for membership in person.memberships.select_related("user", "tenant"):
         remove_membership(membership, by=by)
@@ -79,7 +79,7 @@ def delete_person(person: User, *, by: User | None) -> None:
 
 @transaction.atomic
 def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = None) -> Membership:
-    """Raises PowerMissing."""
+    """Make the person a member, or change a member's role. Raises PowerMissing."""
     known = Membership.objects.select_for_update().filter(user=user, tenant=tenant).first()
     if known and known.role == role:
         return known
@@ -99,7 +99,7 @@ def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = 
 
 @transaction.atomic
 def remove_membership(membership: Membership, *, by: User | None = None) -> None:
-    """Raises PowerMissing."""
+    """End the membership. Raises PowerMissing."""
     powers.require_assignment(by, membership.tenant_id, Role(membership.role))
     record_action(
         Action.MEMBERSHIP_REMOVED,

@@ -1,4 +1,4 @@
-"""What one person may do to the account of another: nobody gives or takes what he has not."""
+"""What a person may do to another's account: nobody gives or takes a right they lack."""
 
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from tenants.models import Membership, Role, User, has_role
 
 
 def covers(by: User, person: User) -> bool:
-    """Return whether `by` may do all that `person` may do, or could do if let in again.
+    """Return whether `by` may do all that `person` may do, or could do when active again.
 
-    Whoever sets a password, makes a token or deactivates an account has the powers of its owner
-    in his hands, or takes them away.
+    Setting a password or creating a token gives its author the owner's rights; deactivating the
+    account takes them away.
     """
     if by.is_superuser or by.pk == person.pk:
         return True
@@ -33,32 +33,32 @@ def assigns(by: User, tenant: UUID, role: Role) -> bool:
 
 
 def highest_role(person: User) -> Role:
-    """Return the highest role that an API token of this person could make use of."""
+    """Return the highest role that a token of this person could use."""
     if person.is_superuser or (person.is_staff and person.has_perm("tenants.change_tenant")):
         return Role.ADMIN
     return max(_roles(person).values(), key=lambda role: role.rank, default=Role.VIEWER)
 
 
 def require_cover(by: User | None, person: User) -> None:
-    """`by=None` is the platform or a command line. Raises PowerMissing."""
+    """Raise PowerMissing if `person` may do what `by` may not; `by=None` is the platform."""
     if by is not None and not covers(by, person):
         raise PowerMissing(f"{person.get_username()} may do more than you may; ask a superuser.")
 
 
 def require_assignment(by: User | None, tenant: UUID, *roles: Role) -> None:
-    """Raises PowerMissing."""
+    """Raise PowerMissing if `by` may not give or take one of these roles."""
     if by is not None and not all(assigns(by, tenant, role) for role in roles):
         raise PowerMissing("You cannot give or take a role that you do not have in this tenant.")
 
 
 def require_superuser(by: User | None) -> None:
-    """For staff status, superuser status and staff roles. Raises PowerMissing."""
+    """Raise PowerMissing if `by` may not change staff status, superuser status or staff roles."""
     if by is not None and not by.is_superuser:
-        raise PowerMissing("Only superusers make somebody staff, or change what staff may do.")
+        raise PowerMissing("Only a superuser may make somebody staff, or change what staff may do.")
 
 
 def _permissions(person: User) -> set[int]:
-    """Also of somebody who is deactivated, to whom Django's own answer is none."""
+    """Return the permissions of a deactivated person too, for whom Django returns none."""
     held = Permission.objects.filter(Q(user=person) | Q(group__user=person))
     return set(held.values_list("pk", flat=True))
 

@@ -1,4 +1,4 @@
-"""Who logged in to the web, and who tried."""
+"""Record logins to the web, and failed attempts."""
 
 import time
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tenants.origin import current_origin
 
 @dataclass(frozen=True)
 class _Failure:
-    """`username` is a person's: any other may be a password in the wrong field."""
+    """`username` is a known person's; any other name may be a mistyped password."""
 
     username: str
     address: str
@@ -27,8 +27,11 @@ _MANY = _Failure("", "many addresses", "", False)
 
 
 class FailedLogins:
-    """Thousands of them are a few rows, which count them. A web process has nobody to call it
-    again, so a timer writes what has been counted when the minute is over."""
+    """Coalesces failed logins: thousands of them become a few rows with counts.
+
+    A web process has no loop that would call `flush`, so a timer writes the counts when the minute
+    is over.
+    """
 
     def __init__(self) -> None:
         self._coalescer: Coalescer[_Failure] = Coalescer(others=lambda failure: _MANY)
@@ -48,7 +51,7 @@ class FailedLogins:
             record_events(_event(failure, count) for failure, count in counted)
 
     def cancel(self) -> None:
-        """Nothing more is written by itself."""
+        """Stop the timer; counts are no longer written by themselves."""
         self._later.cancel()
 
 
@@ -66,10 +69,10 @@ def record_failed_login(typed: str, *, locked_out: bool) -> None:
 
 
 def list_failed_login(request: Any, typed: str) -> None:
-    """Write a row of the admin's list of failed sign-ins; `request` is one that axes has seen.
+    """Add a row to the admin's list of failed sign-ins. `request` is one that axes has seen.
 
-    Axes can do so itself, but keeps any name typed, and of more than 1,000 rows of a name it
-    removes the newest.
+    Axes can do this itself, but it stores any name that was typed, and removes the newest rows of a
+    name with more than 1,000.
     """
     AccessFailureLog.objects.create(
         username=_known(typed),
@@ -82,7 +85,7 @@ def list_failed_login(request: Any, typed: str) -> None:
 
 
 def _known(typed: str) -> str:
-    """Return a person's username; empty for any other, which may be a mistyped password."""
+    """Return a known username, or an empty string: another name may be a mistyped password."""
     return typed if "\0" not in typed and User.objects.filter(username=typed).exists() else ""
 
 

@@ -1,4 +1,4 @@
-"""A whole tenant is kept out of the broker, and let in again."""
+"""Suspend and resume a tenant."""
 
 from django.db import transaction
 from django.utils import timezone
@@ -10,8 +10,10 @@ from tenants.models import Action, Tenant, User
 
 @transaction.atomic
 def suspend_tenant(tenant: Tenant, *, by: User | None, reason: str) -> None:
-    """Its connections end, nobody of it gets in, and its devices' tokens open nothing. One that
-    is suspended already stays as it is."""
+    """End the tenant's connections and refuse its logins and its devices' tokens from now on.
+
+    A tenant that is already suspended keeps its date and reason.
+    """
     row = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if row.suspended_at:
         return
@@ -22,18 +24,20 @@ def suspend_tenant(tenant: Tenant, *, by: User | None, reason: str) -> None:
         suspended_by_name=actor_name(by),
         suspended_reason=reason[:300],
     )
-    _told(row, Action.TENANT_SUSPENDED, by, {"reason": reason[:300]})
+    _announce(row, Action.TENANT_SUSPENDED, by, {"reason": reason[:300]})
 
 
 @transaction.atomic
 def resume_tenant(tenant: Tenant, *, by: User | None) -> bool:
-    """What it held before opens the broker again, but for what was revoked. Whether it was
-    suspended."""
+    """Make the tenant's credentials valid again, except for revoked ones.
+
+    Return whether the tenant was suspended.
+    """
     row = Tenant.objects.select_for_update().get(pk=tenant.pk)
     if not row.suspended_at:
         return False
     _set(row, suspended_at=None, suspended_by=None, suspended_by_name="", suspended_reason="")
-    _told(row, Action.TENANT_RESUMED, by, {})
+    _announce(row, Action.TENANT_RESUMED, by, {})
     return True
 
 
@@ -43,6 +47,6 @@ def _set(row: Tenant, **fields: object) -> None:
     row.save(update_fields=list(fields))
 
 
-def _told(row: Tenant, action: Action, by: User | None, detail: dict[str, str]) -> None:
+def _announce(row: Tenant, action: Action, by: User | None, detail: dict[str, str]) -> None:
     announce_account(row)
     record_action(action, tenant=row.pk, by=by, target=row.name, detail=detail)

@@ -1,4 +1,4 @@
-"""Tenants, organisations and groups."""
+"""Create, rename and delete tenants, organisations and groups."""
 
 from django.db import transaction
 
@@ -10,7 +10,7 @@ from tenants.models import Action, Group, Organisation, Tenant, User
 
 @transaction.atomic
 def create_tenant(*, name: str, by: User | None = None) -> Tenant:
-    """A tenant with its broker account; a running subscriber provisions it at the broker."""
+    """Create a tenant with its broker account, which a running subscriber then provisions."""
     tenant = Tenant.objects.create(name=name)
     ensure_broker_account(tenant)
     _record(Action.TENANT_CREATED, tenant, by)
@@ -44,10 +44,10 @@ def rename(owner: Tenant | Organisation | Group, *, name: str, by: User | None =
 
 @transaction.atomic
 def delete_place(place: Organisation | Group, *, by: User | None = None) -> None:
-    """Raises StillInUse while devices are in it: they would go with it."""
+    """Delete the place. Raises StillInUse while it has devices, which would go with it."""
     groups = list(place.groups.all()) if isinstance(place, Organisation) else [place]
     if any(group.devices.exists() for group in groups):
-        raise StillInUse(f"{place} still has devices; move or delete them first.")
+        raise StillInUse(f"{place} still has devices. Move or delete them first.")
     keys = sum(group.enrollment_keys.count() for group in groups)
     _record(Action.PLACE_DELETED, place, by, groups=len(groups), enrolment_keys=keys)
     place.delete()

@@ -1,4 +1,4 @@
-"""Where a person is logged in: noted as they use the pages, and ended on request."""
+"""Record where people are logged in, and end their sessions on request."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -13,18 +13,18 @@ from tenants.audit.writer import record_action
 from tenants.models import Action, User, WebSession
 from tenants.models.web_sessions import WebSessionQuerySet
 
-# A session's row is written again no sooner than this, unless it is used from another place.
-NOTED_EVERY = timedelta(minutes=1)
+# How often the row of a session is written, unless the session is used from another place.
+RECORDED_EVERY = timedelta(minutes=1)
 
 
 def record_session_use(user: User, session_key: str, *, address: str, user_agent: str) -> None:
-    """Record that the session was used from there."""
+    """Record where the session was used."""
     now = timezone.now()
     place = {"address": address[:64], "user_agent": user_agent[:300]}
-    recent = Q(seen_at__gt=now - NOTED_EVERY, user=user, **place)
+    recent = Q(seen_at__gt=now - RECORDED_EVERY, user=user, **place)
     if WebSession.objects.filter(recent, session_key=session_key).exists():
         return
-    # Of a person who was deleted meanwhile, perhaps by this request, there is nothing to note.
+    # The person may have been deleted meanwhile, perhaps by this very request.
     with suppress(IntegrityError):
         WebSession.objects.bulk_create(
             [WebSession(session_key=session_key, user=user, seen_at=now, **place)],
@@ -36,7 +36,7 @@ def record_session_use(user: User, session_key: str, *, address: str, user_agent
 
 @transaction.atomic
 def end_session(session: WebSession, *, by: User) -> None:
-    """End it at once: the next request with it is nobody's."""
+    """End the session at once: its next request is anonymous."""
     detail = {"address": session.address, "user_agent": session.user_agent}
     _record(session.user, by, detail)
     _remove(WebSession.objects.filter(pk=session.pk))
@@ -44,7 +44,7 @@ def end_session(session: WebSession, *, by: User) -> None:
 
 @transaction.atomic
 def end_other_sessions(user: User, *, keep: str, by: User) -> int:
-    """End all of the user's but the one with the key `keep`; return how many still worked."""
+    """End the user's sessions except for `keep`; return how many were still valid."""
     number = remove_sessions(user, keep=keep)
     if number:
         _record(user, by, {"sessions": number})
@@ -52,7 +52,7 @@ def end_other_sessions(user: User, *, keep: str, by: User) -> int:
 
 
 def remove_sessions(user: User, *, keep: str = "") -> int:
-    """End sessions without an audit row of its own, as part of what the caller records."""
+    """End sessions without an audit entry, as part of what the caller records."""
     ended = user.web_sessions.exclude(session_key=keep)
     number: int = ended.alive().count()
     _remove(ended)

@@ -1,5 +1,7 @@
-"""Whose connections are to be ended since a password of theirs has: no revocation does that, as
-each login by password has a key of its own."""
+"""Find the connections of passwords that have ended.
+
+No revocation ends them, since each login by password has a key of its own.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from natsbridge.client.system_account import ClientConnection
 from natsbridge.identity.usernames import tenant_username
 from tenants.models import Action, AuditEntry, Credential
 
-# Of a password that ended longer ago no connection is left.
+# No connection is left of a password that ended before that.
 ENDED_WITHIN = timedelta(days=1)
 # The broker's clock may be behind ours.
 CLOCKS_APART = timedelta(seconds=2)
@@ -22,9 +24,12 @@ LOGINS_LOOKED_AT = 20_000
 
 @dataclass(frozen=True)
 class EndedPasswords:
-    """The broker does not say by which password a connection logged in. So all of the user's that
-    began before the password ended go, but for those that are known to be another one's: who is
-    ended with no need comes back by itself, and is not ended again."""
+    """Which connections to end.
+
+    The broker does not say by which password a connection logged in. So every connection of the
+    user that began before the password ended goes, except for those known to belong to another
+    password. One that is ended in error comes back by itself, and is not ended again.
+    """
 
     by_user: dict[str, datetime]
     # By server and number.
@@ -51,14 +56,14 @@ def ended_passwords(tenant: UUID) -> EndedPasswords:
 
 
 def _of(users: Iterable[str], tenant: UUID) -> Q:
-    """The users' credentials."""
+    """Select the credentials of these users."""
     own = tenant_username(tenant)
     of_devices = Q(device_uuid__in=[user for user in users if user != own])
     return of_devices | Q(device_uuid=None) if own in users else of_devices
 
 
 def _connections_of(tenant: UUID, live: dict[int, datetime]) -> frozenset[tuple[str, int]]:
-    """By server and number: what these passwords opened, the newest LOGINS_LOOKED_AT."""
+    """Return by server and number the newest connections that logged in by these passwords."""
     if not live:
         return frozenset()
     logins = AuditEntry.objects.filter(

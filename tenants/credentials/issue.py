@@ -1,7 +1,8 @@
-"""Credentials come to be, and end: what the other credential actions are made of.
+"""Issue credentials and end them: the parts of which the other credential actions are made.
 
-The broker voids a JWT by its user's public key and a moment: every JWT of that key with an `iat`
-up to it. So each JWT of a key is issued later than the one before, and later than what voids it.
+The broker revokes JWTs by the public key of their user and a moment: each JWT of that key with an
+`iat` up to that moment. So each JWT of a key is issued later than the one before, and later than
+the last revocation.
 """
 
 import secrets as randomness
@@ -39,8 +40,7 @@ Kind = Credential.Kind
 PASSWORD_LENGTH = 32
 PASSWORD_ALPHABET = string.ascii_letters + string.digits
 
-# A device that starts again and again leaves no more rows than this, and no more passwords that
-# it fetched and never used.
+# The most rows, and the most unused passwords, of a device that restarts again and again.
 ROWS_OF_A_DEVICE = 20
 UNUSED_PASSWORDS = 4
 NEVER_USED = "it was never used, and newer ones were fetched"
@@ -48,8 +48,10 @@ NEVER_USED = "it was never used, and newer ones were fetched"
 
 @dataclass(frozen=True)
 class Issued:
-    """`secret` stands here and nowhere else: a device's JWT, the text of a tenant's `.creds`
-    file, or a password."""
+    """A new credential with its secret, which is stored nowhere.
+
+    The secret is a device's JWT, the text of a tenant's `.creds` file, or a password.
+    """
 
     credential: Credential
     secret: str = field(repr=False)
@@ -57,10 +59,11 @@ class Issued:
 
 
 def issue_device_jwt(tenant: UUID, device: UUID, nkey_public: str) -> Issued:
-    """What lets the holder of the device's own private key log in, for DEVICE_JWT_SECONDS.
+    """Issue a JWT with which the holder of the device's private key logs in.
 
-    The caller has checked that the device is not revoked. Twice in one second gives the same one
-    twice. Raises CredentialRefused while the tenant is suspended.
+    It is valid for DEVICE_JWT_SECONDS. A second call within a second returns the same JWT. The
+    caller has checked that the device is not revoked. Raises CredentialRefused while the tenant is
+    suspended.
     """
     with credential_lock(tenant, device):
         refuse_suspended(tenant)
@@ -91,7 +94,7 @@ def issue_device_jwt(tenant: UUID, device: UUID, nkey_public: str) -> Issued:
 
 
 def issue_device_password(tenant: UUID, device: UUID) -> Issued:
-    """Those issued before stay good until this one has been used.
+    """Issue a password for the device. Older ones stay valid until this one has been used.
 
     The caller has checked that the device is not revoked. Raises CredentialRefused while the
     tenant is suspended.
@@ -104,7 +107,7 @@ def issue_device_password(tenant: UUID, device: UUID) -> Issued:
 
 
 def issue_tenant_credential(tenant: Tenant, *, kind: Credential.Kind, by: User | None) -> Issued:
-    """One more for the tenant itself. A password ends the ones before it once it has been used.
+    """Issue one more credential of the tenant itself; the first use of a password ends older ones.
 
     Raises CredentialRefused while the tenant is suspended.
     """
@@ -113,7 +116,7 @@ def issue_tenant_credential(tenant: Tenant, *, kind: Credential.Kind, by: User |
 
 
 def new_for_tenant(tenant: Tenant, kind: Credential.Kind, *, by: User | None) -> Issued:
-    """In the caller's transaction, which is `alone` with the tenant's credentials."""
+    """Issue a credential inside the caller's `credential_lock` of the tenant."""
     refuse_suspended(tenant.pk)
     if kind == Kind.PASSWORD:
         return _new_password(tenant.pk, None, by=by)
@@ -157,7 +160,7 @@ def end_credentials(
     reason: str,
     action: Action = Action.CREDENTIAL_ENDED,
 ) -> None:
-    """Void from now on, in the caller's transaction; the broker will be told."""
+    """End the credentials in the caller's transaction, and have the broker told."""
     now = timezone.now()
     name = actor_name(by)
     for row in rows:
@@ -173,7 +176,7 @@ def end_credentials(
 def credential_event(
     action: Action, row: Credential, *, by: User | Actor | None, **detail: str
 ) -> AuditEvent:
-    """What the audit says about this credential."""
+    """Return the audit event of something that happened to this credential."""
     return audit_event(
         action,
         tenant=row.tenant_id,
@@ -186,8 +189,10 @@ def credential_event(
 
 @contextmanager
 def credential_lock(tenant: UUID, device: UUID | None = None) -> Iterator[None]:
-    """A transaction in which nobody else issues or ends credentials: of the device, or of the
-    tenant and all its devices."""
+    """Open a transaction in which nobody else issues or ends these credentials.
+
+    They are those of the device, or without one those of the tenant and all its devices.
+    """
     with transaction.atomic():
         # The tenant's lock first, always, so that two never wait for each other.
         locks.lock(Lock.CREDENTIALS, tenant, shared=device is not None)
@@ -197,12 +202,12 @@ def credential_lock(tenant: UUID, device: UUID | None = None) -> Iterator[None]:
 
 
 def locked_rows(rows: QuerySet[Credential]) -> QuerySet[Credential]:
-    """In the order in which everybody locks them."""
+    """Lock the rows, in the one order that keeps two callers from waiting for each other."""
     return rows.order_by("pk").select_for_update()
 
 
 def refuse_suspended(tenant: UUID) -> None:
-    """Raises CredentialRefused."""
+    """Raise CredentialRefused while the tenant is suspended."""
     if Tenant.objects.filter(pk=tenant).exclude(suspended_at=None).exists():
         raise CredentialRefused("The tenant is suspended.")
 
@@ -225,17 +230,16 @@ def _record(
 
 
 def _is_of_this_second(row: Credential, tenant: UUID, device: UUID, now: int) -> bool:
-    """The last one, which nothing has happened to since."""
+    """Return whether the row is this device's, was issued within this second, and is unchanged."""
     mine = (row.tenant_id, row.device_uuid) == (tenant, device)
     untouched = row.ended_at is None and row.ends_at is None
     return mine and untouched and _seconds(row.issued_at) >= now
 
 
 def _forget_oldest(tenant: UUID, device: UUID) -> None:
-    """Older rows say nothing more, but for the newest ended one of each key: it is what voids."""
+    """Delete old rows, but keep the newest ended one of each key: it is the revocation."""
     rows = Credential.objects.filter(tenant=tenant, device_uuid=device)
-    # In the order in which everybody locks them.
-    list(rows.order_by("pk").select_for_update().values_list("pk"))
+    list(locked_rows(rows).values_list("pk"))
     unused = rows.live().filter(kind=Kind.PASSWORD, first_used_at=None).order_by("-id")
     _forget_unused(unused[UNUSED_PASSWORDS:])
     jwts = rows.filter(kind=Kind.JWT)
@@ -247,7 +251,7 @@ def _forget_oldest(tenant: UUID, device: UUID) -> None:
 
 
 def _forget_unused(rows: Iterable[Credential]) -> None:
-    """Passwords that opened nothing yet, so that the broker need not be told."""
+    """Delete passwords that were never used, of which the broker need not be told."""
     gone = list(rows)
     record_events(
         credential_event(Action.CREDENTIAL_ENDED, row, by=None, reason=NEVER_USED) for row in gone

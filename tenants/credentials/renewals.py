@@ -1,22 +1,23 @@
-"""Which devices' agents fetch a new credential when they are told to. This app knows no devices, so
-the one that does says it here, as it is loaded."""
+"""Find the devices whose agents fetch a new credential when told to.
+
+This app does not know devices, so the app that does registers a function here as it is loaded.
+"""
 
 from collections.abc import Callable, Collection
 from uuid import UUID
 
-# The channel on which a subscriber hears that agents are to fetch new credentials.
+# Notified when agents have to be told to fetch new credentials.
 RENEWALS_CHANNEL = "wegweiser_renewals"
 
-# Of these devices, those whose agents do.
-WhoRenews = Callable[[Collection[UUID]], set[UUID]]
+# Returns those of the devices whose agents do.
+RenewingDevices = Callable[[Collection[UUID]], set[UUID]]
 
-_answers: list[WhoRenews] = []
+_lookups: list[RenewingDevices] = []
 
 
-def register_renewing_devices(who: WhoRenews) -> None:
-    """Call it as an app is loaded."""
-    _answers.append(who)
+def register_renewing_devices(lookup: RenewingDevices) -> None:
+    _lookups.append(lookup)
 
 
 def renewing_devices(devices: Collection[UUID]) -> set[UUID]:
-    return {device for who in _answers for device in who(devices)} if devices else set()
+    return {device for lookup in _lookups for device in lookup(devices)} if devices else set()

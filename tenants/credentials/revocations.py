@@ -1,4 +1,4 @@
-"""Credentials are revoked, and end when their overlap is over. Each step is audited."""
+"""Revoke credentials, and end those whose overlap is over."""
 
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from tenants.credentials.issue import (
 from tenants.credentials.rotate import retire_keys
 from tenants.models import Action, Credential, User
 
-# Devices whose overlap ends together lose their connections together: so many at a time.
+# Devices whose overlaps end together lose their connections together, so only so many at a time.
 ENDED_AT_ONCE = 50
 
 OVERDUE = "the overlap of its rotation is over"
@@ -24,7 +24,10 @@ OVERDUE = "the overlap of its rotation is over"
 
 @transaction.atomic
 def revoke_credential(credential: Credential, *, by: User | None, reason: str) -> None:
-    """Void at once, with every older JWT of the same key. One that has ended stays as it is."""
+    """End the credential at once, and with a JWT every older one of the same key.
+
+    A credential that has already ended keeps its date and reason.
+    """
     wanted = Q(pk=credential.pk)
     if credential.kind == Credential.Kind.JWT:
         wanted |= Q(public_key=credential.public_key, issued_at__lte=credential.issued_at)
@@ -37,7 +40,7 @@ def revoke_credential(credential: Credential, *, by: User | None, reason: str) -
 def revoke_device_credentials(
     tenant: UUID, device: UUID, nkey_public: str | None, *, by: User | None, reason: str
 ) -> None:
-    """Voids all that the device holds, also a JWT that no row tells of."""
+    """End every credential of the device, also a JWT that has no row."""
     with credential_lock(tenant, device):
         held = Credential.objects.filter(tenant=tenant, device_uuid=device, ended_at=None)
         rows = list(locked_rows(held))
@@ -47,8 +50,10 @@ def revoke_device_credentials(
 
 
 def end_due_credentials() -> int:
-    """Ends what is past its overlap, some devices at a time, and signing keys likewise; how many
-    credentials those were. Several may do it at once."""
+    """End the credentials and the signing keys whose overlap is over, a batch at a time.
+
+    Return how many credentials ended. Several processes may do this at once.
+    """
     with transaction.atomic():
         due = (
             Credential.objects.select_for_update(skip_locked=True)

@@ -1,4 +1,4 @@
-"""A new credential takes the place of an old one, which works on through an overlap."""
+"""Replace credentials and signing keys; the old ones stay valid during an overlap."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ CROWDED = "so much was revoked that the devices' signing key was replaced"
 
 
 def newest_credential(tenant: UUID, kind: Credential.Kind) -> Credential | None:
-    """The tenant's own newest credential of this kind that is live: what `replaces` names."""
+    """Return the tenant's newest valid credential of this kind, which a rotation `replaces`."""
     return _live(tenant, None, kind).order_by("-id").first()
 
 
@@ -46,12 +46,11 @@ def rotate_tenant(
     kind: Credential.Kind,
     replaces: Credential | None,
 ) -> Issued:
-    """A new credential of the tenant; those before it end after `overlap`, or as soon as the new
-    one has been used.
+    """Issue a new credential of the tenant; older ones end after `overlap`, or at its first use.
 
-    `replaces` is the newest one that the caller saw. Raises RotationRefused when somebody else was
-    faster or an overlap is open (unless `overlap` is nothing), CredentialRefused while the tenant
-    is suspended.
+    `replaces` is the newest credential that the caller saw. Raises RotationRefused when somebody
+    else was faster, or while an overlap is running (unless `overlap` is zero), and
+    CredentialRefused while the tenant is suspended.
     """
     _check(overlap)
     with credential_lock(tenant.pk):
@@ -67,12 +66,13 @@ def rotate_device(
     overlap: timedelta,
     nkey_public: str | None = None,
 ) -> None:
-    """What the device holds ends after `overlap`, or as soon as a newer one has been used; its
-    agent is told to fetch a new one. With `nkey_public` a JWT that no row tells of ends as well.
-    Of an agent that cannot be told a JWT works on until it expires by itself.
+    """Tell the device's agent to fetch a new credential; older ones end after `overlap`.
 
-    Raises RotationRefused (unless `overlap` is nothing) while an overlap is open, and where a
-    password would end of which the agent cannot be told.
+    They end earlier once the new one has been used. With `nkey_public`, a JWT without a row ends
+    too. A JWT of an agent that cannot be told stays valid until it expires.
+
+    Raises RotationRefused (unless `overlap` is zero) while an overlap is running, and where the
+    password of an agent that cannot be told would end.
     """
     _check(overlap)
     with credential_lock(tenant, device):
@@ -80,14 +80,14 @@ def rotate_device(
         _refuse_open(rows, overlap)
         if overlap and not renewing_devices([device]) and any(map(_is_password, rows)):
             raise RotationRefused(
-                "This device's agent has not said that it fetches a new password when told to, and "
-                "would be locked out. Have it fetch one, by a restart for instance: its old one "
-                "ends once the new one has been used. An overlap of 0 ends the old one at once."
+                "This device's agent does not fetch a new password when told to, and would be "
+                "locked out. Restart it, so that it fetches one: the old password ends at the "
+                "first use of the new one. An overlap of 0 ends the old one at once."
             )
         if nkey_public and not has_row(nkey_public):
             rows.append(create_placeholder(tenant, device, nkey_public))
         told = renewing_devices([device])
-        _put_an_end(rows, by=by, overlap=overlap, sparing=[] if told else [device])
+        _end_after(rows, by=by, overlap=overlap, sparing=[] if told else [device])
 
 
 def rotate_all(
@@ -98,22 +98,22 @@ def rotate_all(
     kind: Credential.Kind,
     replaces: Credential | None,
 ) -> Issued:
-    """The tenant's own credential of this kind, as `rotate_tenant` does, and those of all its
-    devices; of a device that is being rotated already the overlap stays as it is, or gets shorter.
-    Those that are `not_told` keep theirs until they have used a newer one, unless `overlap` is
-    nothing."""
+    """Rotate the tenant's own credential, as `rotate_tenant` does, and those of all its devices.
+
+    A device that is already being rotated keeps the shorter overlap. Unless `overlap` is zero, the
+    `devices_not_renewing` keep their credentials until they have used a newer one.
+    """
     _check(overlap)
     with credential_lock(tenant.pk):
         _refuse_another(tenant, kind, replaces)
         rows = list(locked_rows(_of_devices(tenant.pk)))
         issued = _rotate_own(tenant, kind, by=by, overlap=overlap)
-        _put_an_end(rows, by=by, overlap=overlap, sparing=devices_not_renewing(tenant))
+        _end_after(rows, by=by, overlap=overlap, sparing=devices_not_renewing(tenant))
     return issued
 
 
 def devices_not_renewing(tenant: Tenant) -> list[UUID]:
-    """The devices with a live credential whose agents have not said that they fetch a new one when
-    they are told to."""
+    """Return the devices with a valid credential whose agents do not renew it when told to."""
     found = _of_devices(tenant.pk).order_by("device_uuid").values_list("device_uuid", flat=True)
     devices = [device for device in found.distinct() if device]
     able = renewing_devices(devices)
@@ -121,34 +121,37 @@ def devices_not_renewing(tenant: Tenant) -> list[UUID]:
 
 
 def rotate_keys(tenant: Tenant, *, by: User | None, overlap: timedelta) -> None:
-    """New scoped signing keys. What the old ones signed ends after `overlap`, and they with it: so
-    the tenant needs a new credential of its own, and its agents are told to fetch one each.
+    """Replace the scoped signing keys; what the old ones signed ends with them after `overlap`.
 
-    Without an overlap every device is disconnected at once. Raises RotationRefused while older
-    keys are still to retire (unless `overlap` is nothing).
+    The tenant needs a new credential of its own then, and its agents are told to fetch theirs.
+    Without an overlap every device is disconnected at once. Raises RotationRefused while older keys
+    are still valid (unless `overlap` is zero).
     """
     _check(overlap)
     with credential_lock(tenant.pk):
         keys = BrokerKey.objects.select_for_update().filter(tenant=tenant, purpose__in=SCOPED)
         if overlap and keys.exclude(retires_at=None).exists():
             raise RotationRefused(
-                "The signing keys before these are still to retire; with an overlap of 0 they "
-                "and these go at once."
+                "Older signing keys are still valid. Wait until they retire, or use an overlap "
+                "of 0, which ends those and the current ones at once."
             )
         retires_at = timezone.now() + overlap
         keys.update(retires_at=retires_at)
         for purpose in SCOPED:
             ensure_broker_key(purpose, tenant)
         rows = list(locked_rows(_signed(tenant.pk)))
-        _put_an_end(rows, by=by, overlap=overlap)
+        _end_after(rows, by=by, overlap=overlap)
         announce_account(tenant)
-        _note_keys(tenant, by, retires_at=retires_at.isoformat())
+        _record_keys(tenant, by, retires_at=retires_at.isoformat())
 
 
 def make_room_for_revocations(tenant: Tenant) -> bool:
-    """When more is revoked than claims have room for, the devices' signing key is replaced: what
-    it signed is void without being named. All devices are disconnected and come back with their
-    tokens; the tenant's own credentials go on. Whether that was so."""
+    """Replace the devices' signing key when the claims have no room for more revocations.
+
+    What the old key signed is then invalid without being listed. All devices are disconnected and
+    come back with their tokens; the tenant's own credentials stay valid. Return whether the key was
+    replaced.
+    """
     if not has_too_many_revocations(tenant.pk):
         return False
     with credential_lock(tenant.pk):
@@ -158,13 +161,13 @@ def make_room_for_revocations(tenant: Tenant) -> bool:
         jwts = _of_devices(tenant.pk).filter(kind=Credential.Kind.JWT)
         end_credentials(list(locked_rows(jwts)), by=None, reason=CROWDED)
         announce_account(tenant)
-        _note_keys(tenant, None, reason=CROWDED)
+        _record_keys(tenant, None, reason=CROWDED)
     return True
 
 
 @transaction.atomic
 def retire_keys() -> int:
-    """Forgets the signing keys whose time is over; how many those were."""
+    """Delete the signing keys whose overlap is over, and return how many there were."""
     due = BrokerKey.objects.select_for_update(of=("self",), skip_locked=True)
     found = list(due.filter(retires_at__lte=timezone.now()).select_related("tenant"))
     for key in found:
@@ -174,7 +177,7 @@ def retire_keys() -> int:
     return len(found)
 
 
-def _note_keys(tenant: Tenant, by: User | None, **detail: str) -> None:
+def _record_keys(tenant: Tenant, by: User | None, **detail: str) -> None:
     record_action(Action.KEYS_ROTATED, tenant=tenant.pk, by=by, target=tenant.name, detail=detail)
 
 
@@ -183,9 +186,9 @@ def _refuse_another(tenant: Tenant, kind: Credential.Kind, replaces: Credential 
     if newest_credential(tenant.pk, kind) == replaces:
         return
     raise RotationRefused(
-        "Somebody else has rotated this tenant's credential meanwhile: look again."
+        "Somebody else has rotated this tenant's credential meanwhile. Reload and try again."
         if replaces
-        else "There is one already: say which one the new one replaces."
+        else "The tenant has a credential already. Name the one that the new one replaces."
     )
 
 
@@ -193,23 +196,26 @@ def _rotate_own(
     tenant: Tenant, kind: Credential.Kind, *, by: User | None, overlap: timedelta
 ) -> Issued:
     rows = list(locked_rows(_live(tenant.pk, None, kind)))
-    # Where all are ending, their signing keys are: what is to follow them is this.
+    # Where all of them are ending, their signing keys were rotated, and this one follows them.
     if any(row.ends_at is None for row in rows):
         _refuse_open(rows, overlap)
     issued = new_for_tenant(tenant, kind, by=by)
-    _put_an_end(rows, by=by, overlap=overlap)
+    _end_after(rows, by=by, overlap=overlap)
     return issued
 
 
-def _put_an_end(
+def _end_after(
     rows: Sequence[Credential],
     *,
     by: User | None,
     overlap: timedelta,
     sparing: Collection[UUID] = (),
 ) -> None:
-    """A device that is spared keeps its password until it has used a newer one, and its JWT until
-    then or until that expires."""
+    """End the credentials after the overlap, or at once without one.
+
+    A spared device keeps its password until it has used a newer one, and its JWT also until it
+    expires.
+    """
     if not overlap:
         end_credentials(rows, by=by, reason=ROTATED)
         return
@@ -219,7 +225,7 @@ def _put_an_end(
         ends_at = row.expires_at if row.device_uuid in spared else usual
         if ends_at is None:
             continue
-        # One that would have ended before is not given more time.
+        # A credential that ends earlier is not given more time.
         row.ends_at = min(ends_at, row.ends_at or ends_at)
         rotated.append(row)
     Credential.objects.bulk_update(rotated, ["ends_at"], batch_size=500)
@@ -236,14 +242,14 @@ def _refuse_open(rows: Sequence[Credential], overlap: timedelta) -> None:
     open_until = [row.ends_at for row in rows if row.ends_at]
     if open_until and overlap:
         raise RotationRefused(
-            f"A rotation is under way until {_text(max(open_until))}; with an overlap of 0 the "
-            "older credentials end at once."
+            f"A rotation is running until {_text(max(open_until))}. Wait for its end, or use an "
+            "overlap of 0, which ends the older credentials at once."
         )
 
 
 def _check(overlap: timedelta) -> None:
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
-        raise RotationRefused(f"An overlap is between 0 and {LONGEST_OVERLAP.days} days.")
+        raise RotationRefused(f"An overlap must be from 0 to {LONGEST_OVERLAP.days} days.")
 
 
 def _live(

@@ -1,4 +1,4 @@
-"""Logins show which credentials are in use; the first use of a new one ends those before it."""
+"""Record the use of credentials at logins. The first use of a new one ends older ones."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SUPERSEDED = "a newer one is in use"
 
 @dataclass(frozen=True)
 class JwtUse:
-    """A JWT that was seen at a login: its subject and its `iat`."""
+    """A JWT that was used for a login: its subject and its `iat`."""
 
     public_key: str
     issued_at: int
@@ -27,7 +27,7 @@ class JwtUse:
 
 @transaction.atomic
 def record_jwt_uses(uses: Sequence[JwtUse]) -> None:
-    """JWTs were seen at logins. A JWT's first use ends those before it that are being rotated."""
+    """Record logins by JWT. The first use of a JWT ends older ones that are being rotated."""
     latest: dict[tuple[str, int], datetime] = {}
     for use in uses:
         known = (use.public_key, use.issued_at)
@@ -40,20 +40,20 @@ def record_jwt_uses(uses: Sequence[JwtUse]) -> None:
         at = latest.get((row.public_key, int(row.issued_at.timestamp())))
         if at is not None:
             seen[row.pk] = at
-    _note_uses(seen)
+    _record_uses(seen)
 
 
 @transaction.atomic
 def record_password_uses(credentials: Iterable[Credential], *, at: datetime | None = None) -> None:
-    """These opened the broker. A password's first use ends those before it."""
-    used = _note_uses(dict.fromkeys([row.pk for row in credentials], at or timezone.now()))
-    # Revoked while its login was under way: that connection is still to be ended.
+    """Record logins by password. The first use of a password ends older ones."""
+    used = _record_uses(dict.fromkeys([row.pk for row in credentials], at or timezone.now()))
+    # One that was revoked during its login leaves a connection, which has to be ended.
     for tenant in sorted({row.tenant_id for row in used if row.ended_at}):
         announce_account(Tenant(pk=tenant))
 
 
-def _note_uses(seen: dict[int, datetime]) -> list[Credential]:
-    """By primary key when each was used. Returns their rows."""
+def _record_uses(seen: dict[int, datetime]) -> list[Credential]:
+    """Record when each credential was used, by primary key, and return the rows."""
     fresh = Credential.objects.filter(pk__in=seen, first_used_at=None)
     owners = list(fresh.values_list("tenant", "device_uuid").order_by())
     of_devices = Q(
@@ -61,7 +61,7 @@ def _note_uses(seen: dict[int, datetime]) -> list[Credential]:
         device_uuid__in={device for _, device in owners if device},
     )
     of_tenants = Q(tenant__in={tenant for tenant, device in owners if not device}, device_uuid=None)
-    # With all that they may end at once, since two who take them piece by piece could wait for
+    # Together with all that may end, since two callers that lock them in two steps could wait for
     # each other.
     wanted = Q(pk__in=seen) | ((of_devices | of_tenants) & Q(ended_at=None))
     locked = list(locked_rows(Credential.objects.filter(wanted)))
@@ -87,11 +87,14 @@ def _note_uses(seen: dict[int, datetime]) -> list[Credential]:
 
 
 def _supersedes(new: Credential, old: Credential) -> bool:
-    """Passwords before it always; JWTs where a rotation has put an end to them, as the others run
-    out by themselves and would only make the account's claims longer."""
+    """Return whether the first use of `new` ends `old`.
+
+    It ends older passwords, and older JWTs only during a rotation: the others expire by themselves,
+    and revoking them would make the account's claims longer.
+    """
     if old.pk >= new.pk:
         return False
     if old.kind == Credential.Kind.JWT:
         return old.ends_at is not None and (bool(new.device_uuid) or new.kind == old.kind)
-    # Whichever it took up, a device has one agent.
+    # A device has one agent, which has taken up the new one.
     return bool(new.device_uuid) or new.kind == old.kind

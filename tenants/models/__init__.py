@@ -1,4 +1,4 @@
-"""Who owns what: people, tenants, their groups, the keys that open them, and what was done."""
+"""People, tenants and their groups, keys and credentials, and the audit."""
 
 from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry, AuditFilter
 from tenants.models.broker import BrokerAccount, BrokerKey, Credential

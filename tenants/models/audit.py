@@ -1,4 +1,4 @@
-"""Who did what: one row for each event, chained by seals so that a change shows."""
+"""The audit: one row for each event, in a hash chain so that a later change shows."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from tenants.models.people import TenantOwnedQuerySet
 
 
 class Action(models.TextChoices):
-    """What can happen. The word before the dot is what it happened to."""
+    """What can happen. The part before the dot names what it happens to."""
 
     BROKER_LOGIN = "broker.login", "Broker: logged in"
     BROKER_REFUSED = "broker.refused", "Broker: login refused"
@@ -63,7 +63,7 @@ class Action(models.TextChoices):
     AUDIT_PRUNED = "audit.pruned", "Audit pruned"
 
 
-# What happens to the platform or to a person, who may be in many tenants: of no tenant.
+# These belong to no tenant: they happen to the platform, or to a person in any number of tenants.
 PLATFORM_ACTIONS = frozenset(
     {
         Action.CALLOUT_REJECTED,
@@ -93,7 +93,7 @@ class ActorKind(models.TextChoices):
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """What is wanted; what is None or empty is not asked for. `until` itself is not wanted."""
+    """Selects entries; None or an empty value selects all. `until` itself is excluded."""
 
     action: str = ""
     actor: str = ""
@@ -123,8 +123,10 @@ class AuditEntryQuerySet(TenantOwnedQuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """Written once and sealed soon after; see `tenants.audit.writer`. It names things by value,
-    so it outlives them."""
+    """One event of the audit, written by `tenants.audit.writer` and sealed soon after.
+
+    It stores names and not foreign keys, so it outlives what it tells about.
+    """
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(default=timezone.now)
@@ -135,15 +137,16 @@ class AuditEntry(models.Model):
     actor = models.CharField(max_length=200, blank=True)
     actor_id = models.CharField(max_length=64, blank=True)
     device_uuid = models.UUIDField(null=True)
-    # What it was done to, in words: "device anna-laptop".
+    # What it happened to, in words: "device anna-laptop".
     target = models.CharField(max_length=300, blank=True)
     address = models.CharField(max_length=64, blank=True)
     # api, admin, web, command line, broker, subscriber.
     via = models.CharField(max_length=16, blank=True)
-    # Many equal refusals are one row.
+    # Equal events within a minute are one row with a count.
     count = models.PositiveIntegerField(default=1)
     detail = models.JSONField(default=dict)
-    # The sealer's: its place in the chain, and the HMAC over the seal before and this row.
+    # Set when it is sealed: its place in the hash chain, and the HMAC over this row and the seal
+    # before it.
     sequence = models.BigIntegerField(null=True, unique=True)
     seal = models.CharField(max_length=64, blank=True)
 
@@ -164,8 +167,10 @@ class AuditEntry(models.Model):
 
 
 class AuditAnchor(models.Model):
-    """Where the chain stood: its newest seal, or the last one that was pruned. What an anchor
-    says is authenticated by its own HMAC, and is written to AUDIT_ANCHORS_FILE too."""
+    """A signed checkpoint of the hash chain: its newest seal, or the last one that was pruned.
+
+    An anchor carries an HMAC of its own, and is also written to AUDIT_ANCHORS_FILE.
+    """
 
     class Kind(models.TextChoices):
         HEAD = "head", "Head"
@@ -176,7 +181,7 @@ class AuditAnchor(models.Model):
     seal = models.CharField(max_length=64)
     made_at = models.DateTimeField(default=timezone.now)
     mac = models.CharField(max_length=64)
-    # Whether it was written to the file, which must have it from then on.
+    # Whether it was written to the file. If so, the file must still have it.
     in_file = models.BooleanField(default=False)
 
     class Meta:

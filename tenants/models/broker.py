@@ -1,4 +1,4 @@
-"""What the broker is told of a tenant: its account, its signing keys, its credentials."""
+"""A tenant at the broker: its account, its signing keys, its credentials."""
 
 from datetime import datetime
 from typing import Self
@@ -15,25 +15,25 @@ from tenants.rules import secrets
 
 
 class BrokerAccount(models.Model):
-    """A tenant's account on the broker: what `ingest.{public_key}.>` in a subject stands for."""
+    """A tenant's account at the broker; its public key is the one in `ingest.{public_key}.>`."""
 
     tenant = models.OneToOneField(
         Tenant, primary_key=True, on_delete=models.CASCADE, related_name="broker_account"
     )
     public_key = models.CharField(max_length=56, unique=True)
-    # When what the rows say of this account last changed; what is newer than `provisioned_at`
-    # waits to be pushed.
+    # When the rows behind the account's claims last changed. A change after `provisioned_at` is
+    # pending: it has not been pushed yet.
     wanted_at = models.DateTimeField(default=timezone.now, editable=False)
-    # The account's claims as of this moment are accepted, and its stream exists.
+    # The broker has the claims as of this moment, and the tenant's stream exists.
     provisioned_at = models.DateTimeField(null=True, blank=True)
-    # The server's words when the last attempt failed.
+    # The server's error message, if the last attempt failed.
     last_error = models.TextField(blank=True)
-    # This tenant's own limits; empty: those of the settings. -1: unlimited.
+    # Limits of this tenant alone. Empty: the default of the settings. -1: no limit.
     max_connections = models.IntegerField(null=True, blank=True)
     max_subscriptions = models.IntegerField(null=True, blank=True)
     max_payload_bytes = models.IntegerField(null=True, blank=True)
     storage_bytes = models.BigIntegerField(null=True, blank=True)
-    # Held by ourselves, as the broker knows no devices.
+    # Enforced here, since the broker does not know devices.
     max_devices = models.IntegerField(null=True, blank=True)
 
     def __str__(self) -> str:
@@ -41,13 +41,12 @@ class BrokerAccount(models.Model):
 
     @property
     def waits(self) -> bool:
-        """Something of it is yet to be pushed to the broker."""
+        """Return whether a change of the account is pending at the broker."""
         return self.provisioned_at is None or self.wanted_at > self.provisioned_at
 
     @property
     def state(self) -> str:
-        """How it stands: failed, waiting, suspended (the broker lets nobody of it in), or
-        provisioned."""
+        """Return failed, waiting, suspended (the broker refuses everybody) or provisioned."""
         if self.last_error:
             return "failed"
         if self.waits:
@@ -56,7 +55,7 @@ class BrokerAccount(models.Model):
 
 
 class BrokerKey(models.Model):
-    """An NKey pair that signs; its seed is encrypted with FIELD_ENCRYPTION_KEY."""
+    """A signing NKey pair. Its seed is encrypted with FIELD_ENCRYPTION_KEY."""
 
     class Purpose(models.TextChoices):
         OPERATOR = "operator", "Operator"
@@ -76,7 +75,7 @@ class BrokerKey(models.Model):
     public_key = models.CharField(max_length=56, unique=True)
     seed_encrypted = models.TextField()
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    # Set when a newer key has taken its place: until then what it signed is good as well.
+    # Set when a newer key has replaced it. What it signed stays valid until then.
     retires_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
@@ -99,7 +98,7 @@ class BrokerKey(models.Model):
 
 class CredentialQuerySet(TenantOwnedQuerySet["Credential"]):
     def live(self) -> Self:
-        """Those that still open the broker."""
+        """Return the credentials that are valid at the broker."""
         now = timezone.now()
         return self.filter(
             Q(ends_at=None) | Q(ends_at__gt=now),
@@ -108,8 +107,11 @@ class CredentialQuerySet(TenantOwnedQuerySet["Credential"]):
         )
 
     def spent(self, since: datetime) -> Self:
-        """Those that neither open the broker any more nor void anything, for as long as that. A
-        JWT that ended voids itself at the broker until its own `exp`: without one, for ever."""
+        """Return those that have served no purpose since then.
+
+        A JWT that has ended is still needed until its own `exp`, since the account's claims have to
+        revoke it: one without `exp` is needed for ever.
+        """
         return self.filter(
             Q(kind=Credential.Kind.JWT, expires_at__lt=since)
             | Q(kind=Credential.Kind.PASSWORD, ended_at__lt=since)
@@ -117,36 +119,39 @@ class CredentialQuerySet(TenantOwnedQuerySet["Credential"]):
 
 
 class Credential(models.Model):
-    """One secret that opens the broker, from its issue to its end. The secret itself is not here:
-    of a JWT the public key of its user, of a password its keyed hash."""
+    """A credential for the broker, from its issue to its end.
+
+    The secret itself is not stored: of a JWT there is the user's public key, of a password a keyed
+    hash.
+    """
 
     class Kind(models.TextChoices):
         JWT = "jwt", "JWT"
         PASSWORD = "password", "Password"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="credentials")
-    # Empty: the tenant's own credential. No foreign key, as this app knows no devices.
+    # Empty: the tenant's own credential. Not a foreign key, since this app does not know devices.
     device_uuid = models.UUIDField(null=True, blank=True, editable=False)
     kind = models.CharField(max_length=8, choices=Kind.choices)
     public_key = models.CharField(max_length=56, blank=True)
     digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
-    # A JWT's `iat` is this moment, in whole seconds.
+    # In whole seconds it is the `iat` of a JWT.
     issued_at = models.DateTimeField(default=timezone.now)
     issued_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     first_used_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
-    # The JWT's own `exp`.
+    # The `exp` of a JWT.
     expires_at = models.DateTimeField(null=True, blank=True)
-    # Set by a rotation: the end of the overlap. It ends earlier once a newer one has been used.
+    # The end of a rotation's overlap. It ends earlier once a newer one has been used.
     ends_at = models.DateTimeField(null=True, blank=True)
-    # Since then it is void: revoked, or at the end of its overlap.
+    # When it was revoked, replaced, or its overlap was over.
     ended_at = models.DateTimeField(null=True, blank=True)
     ended_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    # Whoever it was: a person, or at the command line the operating system's user.
+    # A person's name, or the operating system's user at the command line.
     ended_by_name = models.CharField(max_length=200, blank=True, editable=False)
     end_reason = models.CharField(max_length=300, blank=True)
 
@@ -165,8 +170,10 @@ class Credential(models.Model):
 
     @property
     def state(self) -> str:
-        """live; ending, through an overlap; expired; ended; or suspended, while its tenant is and
-        it would open the broker otherwise. Expects `tenant` to be loaded where many are shown."""
+        """Return live, ending (during an overlap), expired, ended, or suspended with its tenant.
+
+        Load `tenant` with the rows where many are shown.
+        """
         now = timezone.now()
         if self.ended_at or (self.ends_at and self.ends_at <= now):
             return "ended"
@@ -177,11 +184,11 @@ class Credential(models.Model):
         return "ending" if self.ends_at else "live"
 
     def before(self) -> CredentialQuerySet:
-        """Those of the same owner and kind that are older and still open the broker."""
+        """Return the older credentials of the same owner and kind that are still valid."""
         older = Credential.objects.live().filter(pk__lt=self.pk)
         return older.filter(tenant=self.tenant_id, device_uuid=self.device_uuid, kind=self.kind)
 
     @property
     def username(self) -> str:
-        """What a password login gives as its user."""
+        """The name of its user at the broker."""
         return username_of(self.tenant_id, self.device_uuid)

@@ -1,4 +1,4 @@
-"""Who was disconnected from the broker for sending too much, and until when it is shut out."""
+"""Senders that were disconnected from the broker for flooding it, and how long they are blocked."""
 
 from typing import Self
 
@@ -15,13 +15,16 @@ class FloodBlockQuerySet(TenantOwnedQuerySet["FloodBlock"]):
         return self.filter(until__gt=timezone.now())
 
     def over(self) -> Self:
-        """Those whose time is up, while the broker has not been told yet."""
+        """Return the blocks whose time is up, but which the broker's claims still carry."""
         return self.filter(until__lte=timezone.now(), lifted_at=None)
 
 
 class FloodBlock(models.Model):
-    """One sender: a device, whatever it logs in with, or a tenant credential, which many machines
-    may share: by its key, and with a password by the address. Without `until` it may log in."""
+    """The floods of one sender. Without `until` it is not blocked.
+
+    A sender is a device, or one user of a tenant credential, which many machines may share: known
+    by its public key, or with a password by its address.
+    """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="flood_blocks")
     device_uuid = models.UUIDField(null=True, blank=True)
@@ -29,9 +32,9 @@ class FloodBlock(models.Model):
     address = models.CharField(max_length=64, blank=True)
     at = models.DateTimeField()
     until = models.DateTimeField(null=True, blank=True)
-    # The broker's claims no longer shut it out.
+    # Since then the broker's claims no longer block it.
     lifted_at = models.DateTimeField(null=True, blank=True)
-    # One soon after the other.
+    # Floods in a row, each soon after the one before.
     offences = models.PositiveIntegerField(default=1)
     messages_per_second = models.PositiveIntegerField()
     bytes_per_second = models.PositiveBigIntegerField()

@@ -1,4 +1,4 @@
-"""What opens the API and buys registrations: hashed, named, revocable."""
+"""API tokens of people, and enrolment keys: named, revocable, and stored as hashes."""
 
 from datetime import datetime
 from typing import Self
@@ -17,12 +17,12 @@ from tenants.rules import secrets
 
 
 def hash_token(token: str) -> str:
-    """How this installation stores tokens that it must recognise but never show again."""
+    """Return the keyed hash under which a token is stored: it is recognised, but never shown."""
     return secrets.digest(token, settings.TOKEN_HASH_KEY)
 
 
 class ApiToken(AbstractAuthToken):
-    """A person's key to the API; its role caps the person's own in each tenant."""
+    """A person's token for the API. Its role caps the person's own in each tenant."""
 
     name = NameField(max_length=100)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
@@ -46,7 +46,7 @@ class EnrollmentKeyQuerySet(TenantOwnedQuerySet["EnrollmentKey"]):
         )
 
     def spent(self, since: datetime) -> Self:
-        """Those that open nothing any more, for as long as that."""
+        """Return the keys that have been revoked, expired or used up since before then."""
         used_up = Q(uses__gte=models.F("max_uses"), used_at__lt=since)
         return self.alias(used_at=Coalesce("last_used_at", "created_at")).filter(
             Q(revoked_at__lt=since) | Q(expires_at__lt=since) | used_up
@@ -54,11 +54,11 @@ class EnrollmentKeyQuerySet(TenantOwnedQuerySet["EnrollmentKey"]):
 
 
 class EnrollmentKey(models.Model):
-    """Buys registrations into one group until it expires, is revoked or is used up."""
+    """Allows devices to register in one group until it expires, is revoked or is used up."""
 
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="enrollment_keys")
     name = NameField(max_length=100)
-    # The first characters, so that a person can tell which key this was.
+    # The first characters, by which a person recognises the key.
     hint = models.CharField(max_length=12, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     uses = models.PositiveIntegerField(default=0, editable=False)
@@ -84,7 +84,7 @@ class EnrollmentKey(models.Model):
 
     @property
     def refusal(self) -> str:
-        """Why this key opens nothing now; empty when it does."""
+        """Return why this key is refused now, or an empty string while it is valid."""
         if self.revoked_at:
             return "The enrolment key was revoked."
         if self.expires_at and self.expires_at <= timezone.now():

@@ -1,4 +1,4 @@
-"""A new secret between the request that made it and the page that shows it."""
+"""New secrets, between the request that creates one and the page that shows it."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -14,7 +14,7 @@ LIFETIME = timedelta(minutes=10)
 
 
 class OneTimeSecret(models.Model):
-    """Holds a secret encrypted until the person who made it has opened the page that shows it."""
+    """A secret, encrypted, until the person who created it opens the page that shows it."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")

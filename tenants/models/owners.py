@@ -1,4 +1,4 @@
-"""Tenants, and the places in them to which devices belong."""
+"""Tenants, with the organisations and groups to which devices belong."""
 
 import uuid
 from typing import Self
@@ -14,7 +14,7 @@ class TenantQuerySet(TenantOwnedQuerySet["Tenant"]):
     tenant_path = "pk"
 
     def managed_by(self, person: Person) -> Self:
-        """All of them, for staff who may change tenants in the admin; for others none."""
+        """Return all tenants for staff who may change tenants in the admin, for others none."""
         if isinstance(person, User) and person.is_active and person.is_staff:
             return self if person.has_perm("tenants.change_tenant") else self.none()
         return self.none()
@@ -24,12 +24,12 @@ class Tenant(models.Model):
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = NameField(max_length=200, unique=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    # While set, nobody of the tenant gets into the broker and its devices' tokens open nothing.
+    # While set, the broker refuses every login of the tenant, and the API its devices' tokens.
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
     suspended_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
     )
-    # Whoever it was: a person, or at the command line the operating system's user.
+    # A person's name, or the operating system's user at the command line.
     suspended_by_name = NameField(max_length=200, blank=True, editable=False)
     suspended_reason = models.CharField(max_length=300, blank=True, editable=False)
 
@@ -53,7 +53,7 @@ class Organisation(models.Model):
         ordering = ["name"]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "name"], name="organisation_name_in_tenant"),
-            # What a group's own tenant is checked against; see the migration.
+            # A foreign key of groups refers to this pair; see the migration.
             models.UniqueConstraint(fields=["uuid", "tenant"], name="organisation_with_tenant"),
         ]
 

@@ -1,4 +1,4 @@
-"""Who logs in, and what they may do where."""
+"""People who log in, and their roles in tenants."""
 
 import uuid
 from typing import ClassVar, Self, TypeVar
@@ -13,15 +13,15 @@ from tenants.names import validate_name
 
 
 class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no types
-    """A person who logs in; what they may do in a tenant is their Membership."""
+    """A person who logs in. Their rights in a tenant come from a Membership."""
 
     @cached_property
     def own_tenants(self) -> frozenset[uuid.UUID]:
-        """The tenants of which the person is a member, asked once for a whole page."""
+        """The tenants of which the person is a member, queried once for a whole page."""
         return frozenset(Membership.objects.filter(user=self).values_list("tenant", flat=True))
 
     def clean(self) -> None:
-        """Django's own validator looks at the user name alone."""
+        """Validate the first and last name too: Django's own validator covers the username only."""
         super().clean()
         wrong = {}
         for field in ("first_name", "last_name"):
@@ -34,7 +34,7 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no
 
 
 class Role(models.TextChoices):
-    """What a member may do; each role may also do what the ones before it may."""
+    """What a member may do. Each role includes those before it."""
 
     VIEWER = "viewer", "Viewer"
     OPERATOR = "operator", "Operator"
@@ -59,28 +59,28 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class TenantOwnedQuerySet(models.QuerySet[Row]):
-    """Rows of one tenant each. Views and the API reach them only through `visible_to`."""
+    """Rows that belong to one tenant each. Views and the API read them only by `visible_to`."""
 
     tenant_path: ClassVar[str] = "tenant"
 
     def visible_to(
         self, person: Person, role: Role = Role.VIEWER, *, reading: bool | None = None
     ) -> Self:
-        """The rows of the tenants in which `person` has at least `role`.
+        """Return the rows of the tenants in which `person` has at least `role`.
 
-        Superusers read the rows of every tenant. `reading` says that the rows are only shown; a
-        role above viewer is asked for to act in a tenant, unless it says so.
+        Superusers read the rows of every tenant. `reading` says whether the rows are only shown;
+        without it, a viewer's are, and those of a higher role are acted on.
         """
         if not isinstance(person, User):
             return self.none()
-        # Asked of the database, since a websocket's `person` may be hours old.
+        # From the database, since the `person` of a websocket may be hours old.
         allowed = Membership.objects.filter(
             user=person, user__is_active=True, role__in=Role.at_least(role)
         )
         visible = Q(**{f"{self.tenant_path}__in": allowed.values("tenant")})
         if reading is None:
             reading = role == Role.VIEWER
-        # For anybody else the query stays one that an index answers.
+        # Others get the plain query, which an index answers.
         if reading and person.is_superuser:
             everything = User.objects.filter(pk=person.pk, is_active=True, is_superuser=True)
             visible |= Q(Exists(everything))

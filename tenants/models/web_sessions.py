@@ -1,4 +1,4 @@
-"""Where people are logged in to the web."""
+"""The browsers in which people are logged in."""
 
 from typing import Self
 
@@ -11,13 +11,13 @@ from tenants.models.people import User
 
 class WebSessionQuerySet(models.QuerySet["WebSession"]):
     def alive(self) -> Self:
-        """Return those that still open the pages."""
+        """Return the sessions that have not ended or expired."""
         alive = Session.objects.filter(expire_date__gt=timezone.now())
         return self.filter(session_key__in=alive.values("session_key"))
 
 
 class WebSession(models.Model):
-    """Says whose a session of Django's is, and where it was last used."""
+    """The owner of a Django session, and where it was last used."""
 
     session_key = models.CharField(max_length=40, unique=True)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="web_sessions")

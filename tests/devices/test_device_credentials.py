@@ -28,7 +28,7 @@ def test_a_device_is_rotated_revoked_and_reinstated(group_a: Group) -> None:
     rotated = run("device_credentials", name, "--rotate")
     assert "anna-laptop is being rotated" in rotated
     assert "ending" in rotated
-    with pytest.raises(CommandError, match="under way until"):
+    with pytest.raises(CommandError, match="running until"):
         run("device_credentials", name, "--rotate")
     with pytest.raises(CommandError, match="Say why"):
         run("device_credentials", name, "--revoke")

@@ -198,7 +198,7 @@ def test_a_rotation_puts_a_new_credential_in_the_place_of_the_old_one(
     provision(tenant_a)
     out, _ = provision(tenant_a, "--rotate", "--overlap", "30m")
     assert "BEGIN NATS USER JWT" in out
-    with pytest.raises(CommandError, match="under way until"):
+    with pytest.raises(CommandError, match="running until"):
         provision(tenant_a, "--rotate")
     out, _ = provision(tenant_a, "--rotate", "--password", "--overlap", "0")
     username, password = out.split()

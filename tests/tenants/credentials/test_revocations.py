@@ -344,7 +344,7 @@ def test_an_ordinary_renewal_ends_nothing(tenant_a: Tenant, key: str) -> None:
 def test_while_an_overlap_is_open_only_one_of_nothing_rotates_again(tenant_a: Tenant) -> None:
     first = rotate(tenant_a, None)
     second = rotate(tenant_a, first)
-    with pytest.raises(RotationRefused, match="under way until"):
+    with pytest.raises(RotationRefused, match="running until"):
         rotate(tenant_a, second)
     third = rotate(tenant_a, second, overlap=NOTHING)
     assert list(Credential.objects.live()) == [third]
@@ -408,7 +408,7 @@ def test_a_device_that_cannot_be_told_is_not_locked_out_by_a_rotation_of_all(
 def test_who_rotates_all_what_somebody_else_has_rotated_is_told(tenant_a: Tenant) -> None:
     seen = rotate(tenant_a, None)
     newer = rotate(tenant_a, seen, overlap=NOTHING)
-    for old, words in ((seen, "Somebody else"), (None, "There is one already")):
+    for old, words in ((seen, "Somebody else"), (None, "has a credential already")):
         with pytest.raises(RotationRefused, match=words):
             rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=old)
     rotate_all(tenant_a, by=None, overlap=NOTHING, kind=JWT, replaces=newer)

@@ -251,7 +251,7 @@ def test_logging_in_lists_the_session_and_logging_out_takes_it_away(client: Clie
 def test_a_session_is_noted_now_and_then_and_when_its_place_changes(
     as_bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_sessions, "NOTED_EVERY", timedelta(days=1))
+    monkeypatch.setattr(web_sessions, "RECORDED_EVERY", timedelta(days=1))
     text(as_bob)
     session = WebSession.objects.get()
     text(as_bob)
