@@ -352,7 +352,7 @@ def test_while_an_overlap_is_open_only_one_of_nothing_rotates_again(tenant_a: Te
 
 def test_an_overlap_has_bounds(tenant_a: Tenant) -> None:
     for wrong in (timedelta(days=31), timedelta(seconds=-1)):
-        with pytest.raises(RotationRefused, match="between 0 and 30 days"):
+        with pytest.raises(RotationRefused, match="from 0 to 30 days"):
             rotate(tenant_a, None, overlap=wrong)
 
 
