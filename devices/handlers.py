@@ -72,7 +72,7 @@ def counts_of_logins(runtime: Runtime) -> None:
 
 @registry.live_handler("metrics", subject=METRIC_PATTERN, queue="metrics")
 def metrics(messages: Sequence[RawMessage]) -> list[Rejection]:
-    return intake.record(messages)
+    return intake.record_metrics(messages)
 
 
 @registry.periodic("heard", every=2.0, beside=("metrics",))

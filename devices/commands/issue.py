@@ -1,8 +1,9 @@
 """What people do with commands. Delivery is the subscriber's, see `delivery`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -151,8 +152,14 @@ def refuse_unfit(parameters: dict[str, Any]) -> None:
 
 
 def wake_delivery() -> None:
-    """Wakes the subscribers once the caller's transaction is committed."""
+    """Wake the subscribers once the caller's transaction is committed."""
     notify(COMMANDS_CHANNEL)
+
+
+def wake_delivery_to(devices: Iterable[UUID]) -> None:
+    """Wake the subscribers, as `wake_delivery` does, if commands wait for any of these devices."""
+    if Command.objects.filter(device__in=set(devices), state=CommandState.QUEUED).exists():
+        wake_delivery()
 
 
 def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Command, bool]:

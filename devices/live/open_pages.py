@@ -1,4 +1,4 @@
-"""The live pages of this process, and whether those who opened them may still see them."""
+"""The live pages of this process, and whether the people who opened them may still see them."""
 
 import asyncio
 from typing import Protocol
@@ -12,7 +12,7 @@ from tenants.rights import Login, Rights, rights_of
 
 log = structlog.get_logger(__name__)
 
-# How soon a page notices that its person has logged out, has a new password or a role less.
+# How soon a page notices that its person has logged out, changed the password or lost a role.
 CHECK_SECONDS = 2.0
 
 
@@ -25,16 +25,17 @@ class OpenPage(Protocol):
 
 
 class OpenPages:
-    """One task asks for all pages together, so that the number of queries does not grow with them.
+    """One task checks the rights of all pages together, in a constant number of queries.
 
-    It runs while there are any; what is wrong with it ends them, and their browsers come back."""
+    It runs while a page is open. If it fails, all pages are closed, and their browsers come back.
+    """
 
     def __init__(self) -> None:
         self._rights: dict[OpenPage, Rights] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def add(self, page: OpenPage) -> bool:
-        """False: its login has just ended."""
+        """Return False, and add nothing, where the page's login has just ended."""
         rights = await _ask([page.login])
         if page.login not in rights:
             return False
@@ -53,7 +54,7 @@ class OpenPages:
             try:
                 await self._check()
             except (DependencyAway, AnyDatabaseError, OSError) as error:
-                # Each page ends by itself where this lasts.
+                # A page whose own renewal fails closes itself.
                 log.warning("open pages not checked", error=str(error).strip())
 
     async def _check(self) -> None:

@@ -14,10 +14,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from devices.commands.issue import wake_delivery
+from devices.commands.issue import wake_delivery_to
 from devices.commands.rules.truncation import members_within, within
 from devices.live import frames
-from devices.models import Command, CommandState
 from devices.presence.rules import LAST_WORDS, Presence, Reporter
 from devices.telemetry.tenancy import reject_foreign, reject_unreadable
 from natsbridge.postgres.statements import as_json, execute_many
@@ -36,8 +35,7 @@ def record_heartbeats(messages: Sequence[Message]) -> list[Rejection]:
         beats[message.device] = _beat(message).after(beats.get(message.device))
     with transaction.atomic():
         came = execute_many(_UPSERT_HEARTBEAT, [beats[device].row() for device in sorted(beats)])
-        if Command.objects.filter(device__in=beats, state=CommandState.QUEUED).exists():
-            wake_delivery()
+        wake_delivery_to(beats)
     frames.push_connectivity(beats)
     frames.push_fleets(device for (device,) in came)
     return rejected

@@ -17,12 +17,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from devices.commands.issue import wake_delivery
+from devices.commands.issue import wake_delivery_to
 from devices.live import frames
 from devices.models import (
     BrokerSession,
-    Command,
-    CommandState,
     Connectivity,
     PresenceChange,
     Reporter,
@@ -263,7 +261,7 @@ def _write(
         for device, (_, changes) in outcomes.items()
         for change in changes
     )
-    there = [device for device, after in changed.items() if after.presence is Presence.ONLINE]
-    if Command.objects.filter(device__in=there, state=CommandState.QUEUED).exists():
-        wake_delivery()
+    wake_delivery_to(
+        device for device, after in changed.items() if after.presence is Presence.ONLINE
+    )
     transaction.on_commit(lambda: frames.push_presence(changed))

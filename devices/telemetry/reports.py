@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from devices.commands.issue import wake_delivery
+from devices.commands.issue import wake_delivery_to
 from devices.commands.rules.truncation import within
 from devices.live import frames
 from devices.models import Command, CommandState, RealtimeData
@@ -84,17 +84,11 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
     with transaction.atomic():
         delivered = Command.move_each(receipts.values())
         ended = Command.move_each(results.values(), corrections=True)
-        _send_the_next(known[uuid] for uuid in delivered + ended)
+        # A receipt or a result lets the commands behind it go.
+        wake_delivery_to(known[uuid] for uuid in delivered + ended)
     moves = [receipts[uuid] for uuid in delivered] + [results[uuid] for uuid in ended]
     frames.push_states((known[move.uuid], move.uuid, move.state) for move in moves)
     return rejected
-
-
-def _send_the_next(receivers: Iterable[UUID]) -> None:
-    """A receipt, or an answer, lets the commands behind it go."""
-    devices = set(receivers)
-    if devices and Command.objects.filter(device__in=devices, state=CommandState.QUEUED).exists():
-        wake_delivery()
 
 
 def _refusal(known: dict[UUID, UUID], message: Message, body: Response) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
-"""The ring buffers of live metrics; nothing else knows how they are stored.
+"""The ring buffers of live metrics. Only this module knows how they are stored.
 
-One Redis list a device and metric, `{METRICS_REDIS_PREFIX}:{device}:{metric}`, newest first,
-each entry `{"timestamp": epoch milliseconds, "value": number}`. Two subscribers may write one
-device's points, so readers sort.
+Each device has one Redis list for each metric, `{METRICS_REDIS_PREFIX}:{device}:{metric}`, newest
+first, with entries `{"timestamp": epoch milliseconds, "value": number}`. Two subscribers may write
+the points of one device, so readers sort.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ LIVE_METRICS = (
     "uptime",
 )
 
-# Around what the subscriber writes.
+# Guards what the subscriber writes.
 METRICS_STORE = Breaker("redis")
 
 _encode = msgspec.json.Encoder().encode
@@ -47,8 +47,7 @@ def metrics_client() -> redis.Redis:
 
 
 def append(series: Series) -> None:
-    """One round trip, whatever the number of series. Raises DependencyAway; at once, where Redis
-    is known to be away."""
+    """Add the points in one round trip. Raise DependencyAway while Redis is away."""
     if not METRICS_STORE.admits():
         raise DependencyAway("Redis is away")
     limit = settings.METRICS_MAX_POINTS
@@ -70,7 +69,8 @@ def append(series: Series) -> None:
 def recent(
     device: UUID, metrics: Iterable[str] = LIVE_METRICS, limit: int | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """The last `limit` points of each metric that has any, oldest first. Raises DependencyAway."""
+    """Return the last `limit` points of each metric that has any, oldest first. Raise
+    DependencyAway while Redis is away."""
     names = list(metrics)
     pipeline = metrics_client().pipeline(transaction=False)
     for metric in names:
@@ -85,7 +85,8 @@ def recent(
 
 
 def forget(devices: Collection[UUID]) -> None:
-    """All points of these devices, in one pass over the store. Raises DependencyAway."""
+    """Remove all points of these devices, in one pass over the store. Raise DependencyAway while
+    Redis is away."""
     store = metrics_client()
     owners = {str(device) for device in devices}
     pattern = _key("*" if len(owners) > 1 else next(iter(owners), "-"), "*")

@@ -16,6 +16,7 @@ from devices.models import Command, CommandState, RealtimeData
 from devices.presence.heard import heard
 from devices.telemetry import intake as live_metrics
 from devices.telemetry import ring_buffers
+from devices.telemetry.tenancy import AccountCache
 from natsbridge.dead_letters import store
 from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.subscriber import intake, rejections, status
@@ -117,7 +118,7 @@ def test_postgres_that_hangs_stops_no_live_metric_and_loses_no_message(
 ) -> None:
     monkeypatch.setattr(intake, "SLOW_SECONDS", 0.3)
     # Whose the device is stays known, and that it was heard is due with each point.
-    monkeypatch.setattr(live_metrics, "_owners", live_metrics.Owners(lifetime=3600))
+    monkeypatch.setattr(live_metrics, "_tenancy", AccountCache(lifetime=3600))
     monkeypatch.setattr(heard, "every", 0.0)
     agent.stream_metric("uptime", {"value": 1})
     agent.report("sysinfo", {"os": "before"})

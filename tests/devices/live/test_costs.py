@@ -18,6 +18,7 @@ from devices.live import watchers
 from devices.models import Command, CommandState, Device
 from devices.presence import heartbeats
 from devices.telemetry import intake, reports
+from devices.telemetry.tenancy import AccountCache
 from natsbridge.protocol import envelope
 from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.redis import client
@@ -38,7 +39,7 @@ RECORD: dict[str, Record] = {
     "receipt": reports.record_responses,
     "result": reports.record_responses,
     "monitoring": reports.record_realtime_data,
-    "metric": intake.record,
+    "metric": intake.record_metrics,
 }
 
 
@@ -121,7 +122,7 @@ def published() -> int:
 def test_a_batch_costs_the_same_statements_whatever_its_size_and_whoever_looks(
     kind: str, devices: list[Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_owners", intake.Owners(lifetime=-1))
+    monkeypatch.setattr(intake, "_tenancy", AccountCache(lifetime=-1))
     unwatched = [statements(kind, batch(kind, devices, size)) for size in SIZES]
     watch(devices[:WATCHED])
     watched = [statements(kind, batch(kind, devices, size)) for size in SIZES]

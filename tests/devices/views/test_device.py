@@ -68,7 +68,7 @@ def test_without_redis_the_page_still_shows_what_the_database_knows(
     settings.METRICS_REDIS_URL = f"redis://127.0.0.1:{allot_port()}/0"
     heard(device_a, connection_info={"system_info": {"hostname": "anna.example"}})
     body = page(as_alice, device_a)
-    assert "their store (Redis) does not answer" in body
+    assert "Live metrics are unavailable: Redis is not responding." in body
     assert "anna.example" in body
 
 

@@ -147,5 +147,5 @@ def test_points_into_the_ring_buffers(
     )
     with figures.measured("decoded, checked and written to Redis, in batches of 20,000", POINTS):
         for _ in range(POINTS // 20_000):
-            intake.record([raw] * 20_000)
+            intake.record_metrics([raw] * 20_000)
     assert len(ring_buffers.recent(enrolled.device.pk)["cpu_percent"]) == 300
