@@ -6,8 +6,8 @@ class DevicesConfig(AppConfig):
     verbose_name = "Devices"
 
     def ready(self) -> None:
+        from devices.enrolment.credentials import agents_that_renew
         from devices.enrolment.naming import device_names
-        from devices.enrolment.renewals import agents_that_renew
         from tenants.audit.writer import register_device_names
         from tenants.credentials.renewals import register_renewing_devices
 

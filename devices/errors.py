@@ -1,14 +1,14 @@
-"""What the actions of this app raise; the message is fit to show to a person."""
+"""The errors that this app's actions raise; their messages are written for people."""
 
 from tenants.errors import TenantsError
 
 
 class DevicesError(TenantsError):
-    """Base of all errors of this app; what shows those of `tenants` to people shows these too."""
+    """The base of this app's errors; what shows the errors of `tenants` shows these too."""
 
 
 class CommandRefused(DevicesError):
-    """The command cannot be issued, or not cancelled, as asked."""
+    """The command cannot be issued or cancelled."""
 
 
 class UnfitJson(DevicesError):
@@ -16,15 +16,15 @@ class UnfitJson(DevicesError):
 
 
 class CommandConflict(CommandRefused):
-    """As things are now it cannot be done; asked at another time it could."""
+    """The command cannot be issued or cancelled now, but could be at another time."""
 
 
 class NoSuchTransition(DevicesError):
-    """The states of a command do not lead there."""
+    """The graph of command states does not allow this change."""
 
 
 class RegistrationRefused(DevicesError):
-    """The proof or the key that came with a registration is not good."""
+    """The proof or the key of a registration is not valid."""
 
 
 class AlreadyRegistered(DevicesError):
@@ -32,7 +32,7 @@ class AlreadyRegistered(DevicesError):
 
 
 class RegistrationForbidden(DevicesError):
-    """The tenant is suspended or the device revoked, so that it may not register."""
+    """The tenant is suspended or the device revoked, so it may not register."""
 
 
 class UpgradeRefused(DevicesError):

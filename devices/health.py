@@ -1,4 +1,4 @@
-"""Whether the parts that the product stands on are there, each asked with little patience."""
+"""Check the services that the product needs; each check has a short timeout."""
 
 import redis
 from django.conf import settings
@@ -10,8 +10,8 @@ from natsbridge.subscriber.status import service_state
 
 
 def components() -> dict[str, str]:
-    """`ok`, `down`, `unknown` (what only the database could tell while it is down), or `open`:
-    the throttle, which then lets everything through."""
+    """Return the state of each service: `ok`, `down`, or `unknown` if only the database could tell
+    and it is down. The throttle is `open` while it limits nobody."""
     database = _database()
     nats_server = subscriber = "unknown"
     if database == "ok":

@@ -1,4 +1,4 @@
-"""How rows look to API clients and browsers. Times are epoch seconds, null where unknown."""
+"""Represent rows for API clients and browsers. Times are epoch seconds, or null if unknown."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tenants.api.representations import broker_addresses, epoch
 
 
 def broker_access(device: Device) -> dict[str, Any]:
-    """What an agent needs beside its credential to speak to the broker."""
+    """Return what an agent needs beside its credential to use the broker."""
     return broker_addresses() | {
         "inbox_prefix": subjects.device_inbox(device.pk),
         "subjects": subjects.device_subjects(device.tenant_id, device.pk),
@@ -18,7 +18,7 @@ def broker_access(device: Device) -> dict[str, Any]:
 
 
 def status(device: Device, cutoffs: Cutoffs) -> dict[str, Any]:
-    """Expects `connectivity` to be loaded with the device where many are shown."""
+    """Return a device's status. Load `connectivity` with the devices where there are many."""
     connectivity: Connectivity | None = getattr(device, "connectivity", None)
     last_seen = connectivity.last_seen_online if connectivity else None
     state, presence = device.status(cutoffs), device.current_presence(cutoffs)
@@ -45,7 +45,7 @@ def command(row: Command) -> dict[str, Any]:
 
 
 def command_summary(row: Command) -> dict[str, Any]:
-    """Without the result, which may be large: twenty of these stand in each snapshot."""
+    """Return a command without its result, which may be large."""
     return {
         "command_id": str(row.uuid),
         "device_uuid": str(row.device_id),
@@ -61,7 +61,8 @@ def command_summary(row: Command) -> dict[str, Any]:
 
 
 def bulk(row: BulkCommand, counts: dict[str, int], to_give_up: int) -> dict[str, Any]:
-    """`counts`: its commands by state; `to_give_up`: those sent to devices that are offline now."""
+    """Return a bulk command. `counts` are its commands by state; `to_give_up` is how many were sent
+    to devices that are offline now."""
     return {
         "bulk_id": str(row.uuid),
         "tenant_uuid": str(row.tenant_id),

@@ -1,4 +1,4 @@
-"""How long this app's rows are kept, and credentials, of which it knows whose they are."""
+"""How long this app's rows are kept; credentials too, since only this app knows their devices."""
 
 from datetime import datetime, timedelta
 
@@ -17,15 +17,15 @@ from devices.models import (
 from natsbridge.retention.engine import retention
 from tenants.models import Credential
 
-# Events of a connection may come in any order, but none so late.
+# Events of one connection may arrive in any order, but never later than this.
 SESSIONS_KEPT = timedelta(days=1)
-# A registration that was signed five minutes ago is refused for its age alone.
+# A registration signed more than five minutes ago is refused for its age alone.
 PROOFS_KEPT = timedelta(days=1)
 
 
 @retention.kind("commands")
 def commands(now: datetime) -> QuerySet[Command]:
-    """Those of a bulk command go together, as its progress is counted from them."""
+    """Keep the commands of a bulk command together, since its progress is counted from them."""
     before = now - timedelta(days=settings.COMMAND_DAYS)
     younger_bulk = BulkCommand.objects.filter(pk=OuterRef("bulk"), deadline__gte=before)
     final = Command.objects.exclude(state__in=OPEN_STATES)
@@ -34,7 +34,7 @@ def commands(now: datetime) -> QuerySet[Command]:
 
 @retention.kind("bulk commands")
 def bulk_commands(now: datetime) -> QuerySet[BulkCommand]:
-    """When the last of its commands is gone."""
+    """Delete a bulk command after the last of its commands."""
     before = now - timedelta(days=settings.COMMAND_DAYS)
     parts = Command.objects.filter(bulk=OuterRef("pk"))
     return BulkCommand.objects.filter(
@@ -44,7 +44,7 @@ def bulk_commands(now: datetime) -> QuerySet[BulkCommand]:
 
 @retention.kind("presence history")
 def presence_changes(now: datetime) -> QuerySet[PresenceChange]:
-    """But for the last change before: how it stood when the history begins."""
+    """Keep the last change before the cutoff: it is the state at which the history begins."""
     before = now - timedelta(days=settings.PRESENCE_HISTORY_DAYS)
     later = PresenceChange.objects.filter(
         device=OuterRef("device"), at__gt=OuterRef("at"), at__lt=before
@@ -65,8 +65,8 @@ def registration_proofs(now: datetime) -> QuerySet[RegistrationProof]:
 
 @retention.kind("credentials")
 def credentials(now: datetime) -> QuerySet[Credential]:
-    """Of each device the last one that was used stays: by it is known that its agent has logged in,
-    and when."""
+    """Keep the last used credential of each device: it shows that the agent has logged in, and
+    when."""
     used_later = Credential.objects.filter(
         device_uuid=OuterRef("device_uuid"), pk__gt=OuterRef("pk"), first_used_at__isnull=False
     )

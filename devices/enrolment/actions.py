@@ -1,4 +1,4 @@
-"""A device comes to be, and moves."""
+"""Register, record, upgrade and move devices."""
 
 import base64
 import binascii
@@ -39,9 +39,11 @@ MOST_UPGRADES = 20
 
 @dataclass(frozen=True)
 class Proof:
-    """That the caller holds the private half: `signature` is base64url of the NKey's Ed25519
-    signature of `enroll:{group}:{nkey_public}:{timestamp}`, `timestamp` in epoch seconds and later
-    than in any proof of this key before."""
+    """A proof that the caller holds the private half of a key pair.
+
+    `signature` is the NKey's Ed25519 signature of `enroll:{group}:{nkey_public}:{timestamp}` in
+    base64url; `timestamp` is in epoch seconds, and later than in any earlier proof of this key.
+    """
 
     timestamp: int
     signature: str
@@ -49,7 +51,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Registration:
-    """`device_token` stands here in plain text and nowhere else."""
+    """A registered device; only here is its token in plain text."""
 
     device: Device
     device_token: str
@@ -58,8 +60,8 @@ class Registration:
 
 @dataclass(frozen=True)
 class Upgraded:
-    """`device_token` is there when a person asked; like the credential's secret it stands nowhere
-    else."""
+    """A new credential, and a new `device_token` if a person asked for the upgrade. The secrets are
+    kept nowhere else."""
 
     issued: Issued
     device_token: str | None = field(repr=False)
@@ -75,21 +77,23 @@ def register(
     hardware_info: dict[str, Any],
     proof: Proof | None,
 ) -> Registration:
-    """A new device, or the same one again with a fresh token. Without a key pair it is a new one
-    each time, and one use of the enrolment key: nothing could prove that it is the same.
+    """Register a new device, or a known one again with a fresh token.
 
-    Raises EnrollmentRefused for the key, RegistrationRefused for a proof that is wrong or was used
-    before, AlreadyRegistered when the key pair is known and there is no proof,
+    Without a key pair every registration is a new device and a use of the enrolment key, since
+    nothing could prove that it is a known one.
+
+    Raise EnrollmentRefused for the key, RegistrationRefused for a proof that is wrong or was used
+    before, AlreadyRegistered if the key pair is known and there is no proof,
     RegistrationForbidden while the tenant is suspended or the device revoked, TooManyDevices.
-    Nothing is created then.
+    Nothing is created in these cases.
     """
     if nkey_public is not None:
         if proof is not None:
-            _check(proof, group, nkey_public)
+            _check_proof(proof, group, nkey_public)
         # Until there is a row, nothing else could be locked.
         locks.lock(Lock.DEVICE_KEY, nkey_public)
         if proof is not None:
-            _use(proof, nkey_public)
+            _use_proof(proof, nkey_public)
         existing = Device.objects.select_for_update().filter(nkey_public=nkey_public).first()
         if existing is not None:
             return _register_again(existing, group, enrollment_key, proof)
@@ -108,7 +112,8 @@ def register(
 def _register_again(
     device: Device, group: UUID, enrollment_key: str, proof: Proof | None
 ) -> Registration:
-    """The answer to the first time may have been lost, so a key that is used up serves as well."""
+    """Give a known device a fresh token. The enrolment key may be used up, since the answer to the
+    first registration may have been lost."""
     key = find_enrollment_key(enrollment_key, group)
     if key.revoked_at:
         raise EnrollmentRefused(key.refusal)
@@ -134,11 +139,11 @@ def record_existing(
     *,
     by: User | None,
 ) -> Device:
-    """A device that was registered by other means; it has no token and no key until it is
-    upgraded. Raises AlreadyRegistered when there is one with this uuid, TooManyDevices."""
+    """Record a device that was registered by other means; it has no token and no key until it is
+    upgraded. Raise AlreadyRegistered if a device has this UUID, TooManyDevices."""
     device = Device(group=group, name=name, **({"uuid": uuid} if uuid else {}))
     if Device.objects.filter(pk=device.pk).exists():
-        raise AlreadyRegistered(f"There is a device {device.pk} already.")
+        raise AlreadyRegistered(f"A device with the UUID {device.pk} exists already.")
     refuse_too_many(group.tenant)
     device.save(force_insert=True)
     Connectivity.objects.create(device=device, connection_type=connection_type)
@@ -148,11 +153,11 @@ def record_existing(
 
 @transaction.atomic
 def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgraded:
-    """Let a device that was registered by other means speak NATS. `by=None` is the device
-    itself, which keeps its token.
+    """Issue a NATS credential to a device that was registered by other means. With `by=None` the
+    device itself asks, and keeps its token.
 
-    Raises UpgradeRefused when its agent has logged in already or it is revoked, AlreadyRegistered
-    when the key pair is another's, CredentialRefused while the tenant is suspended.
+    Raise UpgradeRefused if its agent has logged in already or it is revoked, AlreadyRegistered if
+    the key pair is another device's, CredentialRefused while the tenant is suspended.
     """
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
     if row.revoked_at:
@@ -175,15 +180,18 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
     row.save(update_fields=["nkey_public"])
     token = _fresh_token(row) if by else None
     actor = by or device_actor(row.pk)
-    # Which stays what it was until the agent speaks NATS.
+    # It changes once the agent speaks NATS.
     known = Connectivity.objects.filter(device=row).values_list("connection_type", flat=True)
     _record(Action.DEVICE_UPGRADED, row, actor, connection_type=known.first())
     return Upgraded(issue_credential(row), token)
 
 
 def issue_credential(device: Device) -> Issued:
-    """A JWT for a device that has registered a key, a password for another; the caller has checked
-    that it is not revoked. Raises CredentialRefused while the tenant is suspended."""
+    """Issue a JWT to a device that has registered a key, else a password.
+
+    The caller has checked that it is not revoked. Raise CredentialRefused while the tenant is
+    suspended.
+    """
     if device.nkey_public:
         return issue_device_jwt(device.tenant_id, device.pk, device.nkey_public)
     return issue_device_password(device.tenant_id, device.pk)
@@ -195,8 +203,8 @@ def _refuse_suspended(tenant: Tenant) -> None:
 
 
 def refuse_too_many(tenant: Tenant) -> None:
-    """Raises TooManyDevices where the tenant has as many devices as it may. Until the caller's
-    transaction ends, nobody else adds one to them."""
+    """Raise TooManyDevices if the tenant has reached its limit. No other transaction adds a device
+    to the tenant until the caller's ends."""
     most = tenant_limits(tenant)["max_devices"]["value"]
     if most is None or most == UNLIMITED:
         return
@@ -210,10 +218,11 @@ def refuse_too_many(tenant: Tenant) -> None:
 
 @transaction.atomic
 def move(device: Device, group: Group, *, by: User | None) -> None:
+    """Move a device to another group of its tenant. Raise DeviceCannotMove."""
     if group.tenant_id != device.tenant_id:
         raise DeviceCannotMove(
             "A device stays within its tenant: its credentials are those of the tenant's account. "
-            "Register it anew there."
+            "Register it again in the other tenant."
         )
     known = Device.objects.select_related("group").select_for_update(of=("self",)).get(pk=device.pk)
     device.group = group
@@ -247,7 +256,7 @@ def _fresh_token(device: Device) -> str:
     return token
 
 
-def _check(proof: Proof, group: UUID, nkey_public: str) -> None:
+def _check_proof(proof: Proof, group: UUID, nkey_public: str) -> None:
     if abs(time.time() - proof.timestamp) > PROOF_SECONDS:
         raise RegistrationRefused(
             "The signature's timestamp is more than 5 minutes off; set the computer's clock."
@@ -262,9 +271,9 @@ def _check(proof: Proof, group: UUID, nkey_public: str) -> None:
         raise RegistrationRefused("The signature does not match the public key.")
 
 
-def _use(proof: Proof, nkey_public: str) -> None:
-    """A proof is good once: who recorded a registration must not repeat it and so take the token
-    from the device. The caller lets one registration of this key in at a time."""
+def _use_proof(proof: Proof, nkey_public: str) -> None:
+    """Accept a proof only once, so that nobody who recorded a registration can replay it and void
+    the device's token. The caller has locked the key."""
     newest = RegistrationProof.objects.filter(nkey_public=nkey_public).first()
     if newest and proof.timestamp <= newest.timestamp:
         raise RegistrationRefused(

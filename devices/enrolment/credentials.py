@@ -1,7 +1,8 @@
-"""A device's right to the broker and to its own endpoints: taken, given back, renewed; its end."""
+"""Revoke, reinstate, rotate and delete: what happens to a device's credentials and its token."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 from django.db import transaction
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from devices.commands.issue import wake_delivery
 from devices.live import frames
-from devices.models import Command, Device
+from devices.models import Command, Connectivity, Device
 from devices.telemetry import ring_buffers
 from natsbridge.errors import DependencyAway
 from tenants.audit.writer import actor_name, record_action
@@ -23,40 +24,42 @@ log = structlog.get_logger(__name__)
 
 RENEW = "renew_credentials"
 REVOCATION = ["revoked_at", "revoked_by", "revoked_by_name", "revoked_reason"]
-# Each renewal is a login: a thousand devices must not come in one second.
+# Each renewal is a login, and a thousand devices must not log in within one second.
 TOLD_AT_ONCE = 25
 PACE_SECONDS = 1.0
 
 
 @transaction.atomic
 def revoke_device(device: Device, *, by: User | None, reason: str) -> None:
-    """Its connection ends within a second; none of its credentials, nor its token, opens anything.
-    One that is revoked already stays as it is."""
+    """Revoke a device's credentials and token; its connection ends within a second.
+
+    Leave a device as it is if it is revoked already.
+    """
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
     if row.revoked_at:
         return
     row.revoked_at, row.revoked_by = timezone.now(), by
     row.revoked_by_name, row.revoked_reason = actor_name(by), reason[:300]
     row.save(update_fields=REVOCATION)
-    _shut_out(row, by=by, reason=reason)
-    _note(Action.DEVICE_REVOKED, row, by, reason=reason[:300])
+    _revoke_credentials(row, by=by, reason=reason)
+    _record(Action.DEVICE_REVOKED, row, by, reason=reason[:300])
     transaction.on_commit(lambda: frames.push_presence([row.pk]))
 
 
 @transaction.atomic
 def reinstate_device(device: Device, *, by: User | None) -> None:
-    """Its token opens its endpoints again, where its agent gets a new credential."""
+    """Make a revoked device's token valid again; its agent gets a new credential with it."""
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
     if not row.revoked_at:
         return
     row.revoked_at, row.revoked_by, row.revoked_by_name, row.revoked_reason = None, None, "", ""
     row.save(update_fields=REVOCATION)
-    _note(Action.DEVICE_REINSTATED, row, by)
+    _record(Action.DEVICE_REINSTATED, row, by)
     transaction.on_commit(lambda: frames.push_presence([row.pk]))
 
 
 def rotate_device(device: Device, *, by: User | None, overlap: timedelta) -> None:
-    """Its agent is told to fetch a new credential. Raises RotationRefused, in words."""
+    """Tell the device's agent to fetch a new credential. Raise RotationRefused with the reason."""
     rotation.rotate_device(
         device.tenant_id, device.pk, by=by, overlap=overlap, nkey_public=device.nkey_public
     )
@@ -70,34 +73,38 @@ def rotate_all(
     kind: Credential.Kind,
     replaces: Credential | None,
 ) -> Issued:
-    """The tenant's own credential of this kind, and those of all its devices, whose agents are
-    told some at a time; those `not_told` keep theirs until they have used a newer one. Raises
-    RotationRefused, in words."""
+    """Rotate the tenant's own credential of this kind and those of all its devices.
+
+    Agents are told in small groups. Those counted in `not_told` keep their credential until they
+    have used a newer one. Raise RotationRefused with the reason.
+    """
     return rotation.rotate_all(tenant, by=by, overlap=overlap, kind=kind, replaces=replaces)
 
 
 def delete_devices(devices: Iterable[Device], *, by: User | None, reason: str = "") -> None:
-    """With all that is known of them; what they hold opens nothing any more."""
+    """Delete devices with everything stored about them, and revoke their credentials."""
     gone = [device.pk for device in devices]
     with transaction.atomic():
         rows = Device.objects.select_for_update(of=("self",)).filter(pk__in=gone)
         for row in rows.order_by("pk"):
-            _shut_out(row, by=by, reason=reason or "the device was deleted")
-            _note(Action.DEVICE_DELETED, row, by, **({"reason": reason} if reason else {}))
+            _revoke_credentials(row, by=by, reason=reason or "the device was deleted")
+            _record(Action.DEVICE_DELETED, row, by, **({"reason": reason} if reason else {}))
         Device.objects.filter(pk__in=gone).delete()
     try:
         ring_buffers.forget(gone)
     except DependencyAway as error:
-        # They lapse by themselves after METRICS_TTL_SECONDS.
+        # They expire after METRICS_TTL_SECONDS.
         log.warning("live metrics of deleted devices stay a while", error=str(error))
 
 
 @transaction.atomic
 def tell_some_to_renew() -> int:
-    """Send a command to some agents whose credentials are being rotated and who have no newer one;
-    return to how many. One subscriber at a time does it, and each agent is told once in a rotation.
-    One that is away hears of it when it comes back in time, and otherwise renews by itself, as the
-    old one is void then."""
+    """Send RENEW to some agents whose credentials are being rotated, and return to how many.
+
+    One subscriber at a time does this, and each agent is told once in a rotation. An agent that is
+    offline gets the command if it is back in time; otherwise its old credential is void by then,
+    and it renews by itself.
+    """
     live_ones = Credential.objects.live().filter(device_uuid=OuterRef("pk")).order_by("-ends_at")
     rotating = live_ones.exclude(ends_at=None)
     told = Command.objects.filter(
@@ -125,11 +132,19 @@ def tell_some_to_renew() -> int:
     return len(commands)
 
 
-def _shut_out(device: Device, *, by: User | None, reason: str) -> None:
+def agents_that_renew(devices: Collection[UUID]) -> set[UUID]:
+    """Return which of the devices have an agent that knows the command RENEW."""
+    able = Connectivity.objects.filter(
+        device__in=devices, capabilities__commands__contains=[{"name": RENEW}]
+    )
+    return set(able.values_list("device_id", flat=True))
+
+
+def _revoke_credentials(device: Device, *, by: User | None, reason: str) -> None:
     revoke_device_credentials(device.tenant_id, device.pk, device.nkey_public, by=by, reason=reason)
 
 
-def _note(action: Action, device: Device, by: User | None, **detail: str) -> None:
+def _record(action: Action, device: Device, by: User | None, **detail: str) -> None:
     record_action(
         action,
         tenant=device.tenant_id,

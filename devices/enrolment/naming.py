@@ -1,4 +1,4 @@
-"""What devices are called."""
+"""Names of devices for the apps below, which do not know this app's models."""
 
 from collections.abc import Collection, Mapping
 from uuid import UUID
@@ -8,7 +8,7 @@ from tenants.throttle.refused_tokens import Principal
 
 
 def device_names(devices: Collection[UUID]) -> Mapping[UUID, str]:
-    """Of those that there are."""
+    """Return the names of those devices that exist."""
     return dict(Device.objects.filter(pk__in=devices).values_list("pk", "name"))
 
 

@@ -1,4 +1,4 @@
-"""What is watched, what is known of it, and what it was told to do."""
+"""Devices, their connectivity and presence, and the commands they are sent."""
 
 from devices.models.bulk import BulkCommand
 from devices.models.command import OPEN_STATES, Command, CommandState

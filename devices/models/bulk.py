@@ -15,15 +15,17 @@ class BulkCommandQuerySet(TenantOwnedQuerySet["BulkCommand"]):
 
 
 class BulkCommand(models.Model):
-    """One command to many devices of a tenant: who wanted what, for whom, until when. What came
-    of it is in its commands."""
+    """One command to many devices of a tenant: who issued it, its targets and its deadline.
+
+    The results are in its commands.
+    """
 
     id = models.BigAutoField(primary_key=True)
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="bulk_commands")
     command = models.CharField(max_length=100)
     parameters = models.JSONField(default=dict)
-    # In words, and as it was asked for.
+    # The target in words, and as it was chosen.
     target = models.CharField(max_length=300)
     selection = models.JSONField(default=dict)
     created_by = models.ForeignKey(
@@ -31,17 +33,17 @@ class BulkCommand(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
     deadline = models.DateTimeField()
-    # Its target's devices that get no command, by the reason.
+    # How many devices of the target get no command, by the reason.
     left_out = models.JSONField(default=dict)
     total = models.PositiveIntegerField(default=0)
-    # Who is still to get a row in `commands`; empty once each has one.
+    # The devices that have no row in `commands` yet; empty once it is expanded.
     waiting = ArrayField(models.UUIDField(), default=list)
     expanded_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
     retry_of = models.ForeignKey(
         "self", null=True, on_delete=models.SET_NULL, related_name="retries"
     )
-    # Sent twice with the same key by the same person, it is issued once.
+    # A person who sends the same key twice issues one bulk command.
     idempotency_key = models.CharField(max_length=100, blank=True)
 
     objects = BulkCommandQuerySet.as_manager()
@@ -66,5 +68,5 @@ class BulkCommand(models.Model):
         return f"{self.command} to {self.target}"
 
     def says(self, command: str, parameters: dict[str, Any], selection: dict[str, Any]) -> bool:
-        """Whether this is what it was asked for."""
+        """Return whether it was issued with this content."""
         return (self.command, self.parameters, self.selection) == (command, parameters, selection)

@@ -56,7 +56,7 @@ class CommandQuerySet(TenantOwnedQuerySet["Command"]):
         return may_become.update(state=state, **changes)
 
     def handed_to_offline_devices(self, cutoffs: Cutoffs) -> Self:
-        """Those that were sent and have not ended, on devices that are offline now."""
+        """Return open commands that were sent to devices that are offline now."""
         offline = Device.objects.with_status(Status.OFFLINE, cutoffs)
         return self.filter(state__in=HANDED_OVER, device__in=offline)
 
@@ -82,7 +82,7 @@ class Command(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
-    # Issued by the platform itself, which needs nobody's permission.
+    # Issued by the platform itself, which needs no permission.
     by_platform = models.BooleanField(default=False)
     bulk = models.ForeignKey(
         BulkCommand,
@@ -91,24 +91,24 @@ class Command(models.Model):
         related_name="commands",
         db_index=False,
     )
-    # The command whose content it has, where it was issued to try again.
+    # The command that it retries.
     retry_of = models.ForeignKey(
         "self", null=True, on_delete=models.SET_NULL, related_name="retries"
     )
     created_at = models.DateTimeField(default=timezone.now)
-    # Not sent by then: expired. Sent and still open then: failed, no response.
+    # Unsent at its deadline it expires; sent and still open it fails for want of a response.
     deadline = models.DateTimeField()
     sends = models.PositiveSmallIntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
     delivered_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     result = WrittenJSONField(null=True)
-    # How many bytes the result had, where it is larger than what is kept of it.
+    # The size in bytes of a result of which only the beginning is kept.
     result_cut_from = models.PositiveBigIntegerField(null=True)
     error = models.TextField(blank=True)
-    # It failed without a response, so one that comes late corrects it.
+    # It failed without a response; a late response corrects it.
     unanswered = models.BooleanField(default=False, db_default=False)
-    # Sent twice with the same key by the same person, it is issued once.
+    # A person who sends the same key twice issues one command.
     idempotency_key = models.CharField(max_length=100, blank=True, default="", db_default="")
 
     objects = CommandQuerySet.as_manager()
@@ -139,7 +139,7 @@ class Command(models.Model):
                 name="command_finished",
                 condition=Q(finished_at__isnull=False),
             ),
-            # What the sweep looks for, in a table that keeps months of what has ended.
+            # For the sweep, in a table that keeps months of ended commands.
             models.Index(
                 fields=["deadline"],
                 name="command_deadline",
@@ -165,7 +165,7 @@ class Command(models.Model):
         return self.state in HANDED_OVER
 
     def says(self, other: "Command") -> bool:
-        """Whether both tell the same device the same thing, for the same reason."""
+        """Return whether both are the same command to the same device, and retry the same one."""
         return (self.device_id, self.command, self.parameters, self.retry_of_id) == (
             other.device_id,
             other.command,

@@ -20,9 +20,9 @@ class ConnectivityQuerySet(TenantOwnedQuerySet["Connectivity"]):
     def giving_receipts(self) -> Self:
         """Return those whose agent gives receipts over the connection that it has now.
 
-        A heartbeat claims them for the connection it came over, which it does not name. So nothing
-        is sure once another connection has begun, where two were open when it came, or where a
-        heartbeat that says nothing of receipts came after the claimant's connection had ended.
+        A heartbeat claims receipts for the connection it came over, which it does not name. So the
+        claim is uncertain once another connection has begun, if two were open when it came, or if
+        a heartbeat that does not mention receipts came after the claimant's connection had ended.
         """
         claimed_at = OuterRef("capabilities_at")
         connections = BrokerSession.objects.filter(device=OuterRef("device"))
@@ -30,7 +30,7 @@ class ConnectivityQuerySet(TenantOwnedQuerySet["Connectivity"]):
         open_then = connections.filter(
             Q(ended_at=None) | Q(ended_at__gt=claimed_at), started_at__lte=claimed_at
         )
-        # When one ended that nobody announced is not known; it was before it was missed.
+        # When an unannounced end happened is not known; it was before it was noticed.
         doubtful = open_then.exclude(end_reason__in=BrokerSession.UNANNOUNCED)[1:2]
         spoke_last = open_then.filter(
             Q(ended_at=None) | Q(ended_at__gte=OuterRef("last_heartbeat"))
@@ -46,16 +46,18 @@ class ConnectivityQuerySet(TenantOwnedQuerySet["Connectivity"]):
         )
 
     def that_may_claim_receipts_again(self, *, since: datetime) -> Self:
-        """Return those that gave receipts before, and have a connection so young that its first
+        """Return those that gave receipts before, and whose connection is so new that its first
         heartbeat may still be on its way."""
         young = BrokerSession.objects.filter(device=OuterRef("device"), started_at__gte=since)
         return self.filter(Exists(young), capabilities__receipts=True)
 
 
 class Connectivity(models.Model):
-    """What heartbeats have said: of each part, the last that named it. Written once a minute for
-    each device, so kept apart from Device, with room on each page (fillfactor 70) and no index on
-    what a heartbeat writes."""
+    """The last value of each part of a device's heartbeats, and its presence.
+
+    It is written once a minute for each device. So it is apart from Device, has room on each page
+    (fillfactor 70), and no index on a column that heartbeats write.
+    """
 
     device = models.OneToOneField(
         Device, primary_key=True, on_delete=models.CASCADE, related_name="connectivity"
@@ -73,14 +75,14 @@ class Connectivity(models.Model):
     capabilities_at = models.DateTimeField(null=True)
     # The device's clock minus the server's.
     clock_offset_seconds = models.FloatField(null=True)
-    # Whether it is connected as far as anybody has said, since when, and who said so last. Empty
-    # while nobody has: then only its heartbeats count.
+    # The reported presence, since when, and what reported it. Empty until something has; then only
+    # heartbeats count.
     presence = models.CharField(max_length=7, choices=PRESENCES, blank=True, db_default="")
     presence_at = models.DateTimeField(null=True)
     presence_by = models.CharField(max_length=14, choices=REPORTERS, blank=True, db_default="")
-    # Its last connection has ended: from this moment on it is offline, unless it comes back.
+    # The end of the grace after its last connection ended.
     offline_due_at = models.DateTimeField(null=True)
-    # Its link comes and goes: until then a disconnection counts later than usual.
+    # Its link is unstable: until then its grace is longer.
     unstable_until = models.DateTimeField(null=True)
 
     objects = ConnectivityQuerySet.as_manager()
@@ -144,11 +146,13 @@ class RealtimeData(models.Model):
 
 
 class BrokerSession(models.Model):
-    """One connection of a device to one nats-server, as the broker's events and its list of
-    connections tell; ended ones stay a while, since events of one session may change places."""
+    """One connection of a device to one nats-server, from the broker's events and lists.
 
-    # Ends that nobody announced, of which the list of connections told; the broker's own words
-    # take their place when they come.
+    Ended ones are kept for a while, since events of one connection may arrive in the wrong order.
+    """
+
+    # Ends that the broker did not announce, found by its list of connections; the broker's own
+    # reason replaces them if it comes.
     UNLISTED = "no longer among the broker's connections"
     SERVER_GONE = "its server went away"
     UNANNOUNCED = (UNLISTED, SERVER_GONE)
@@ -180,7 +184,7 @@ class PresenceChangeQuerySet(TenantOwnedQuerySet["PresenceChange"]):
 
 
 class PresenceChange(models.Model):
-    """The history of a device's online and offline times; one row where it changed."""
+    """A change in a device's presence history."""
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="presence_changes")
     presence = models.CharField(max_length=7, choices=PRESENCES)

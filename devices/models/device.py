@@ -13,8 +13,11 @@ from tenants.names import NameField
 
 
 class RegistrationProof(models.Model):
-    """The newest timestamp with which a key pair has signed a registration. It outlives the device:
-    were that deleted, a recorded registration would make it anew for whoever recorded it."""
+    """The newest timestamp with which a key pair has signed a registration.
+
+    It outlives the device, so that nobody who recorded a registration can replay it after the
+    device was deleted.
+    """
 
     nkey_public = models.CharField(max_length=56, primary_key=True)
     timestamp = models.BigIntegerField()
@@ -25,17 +28,17 @@ class RegistrationProof(models.Model):
 
 class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
     def holding_token(self, token: str) -> Self:
-        """The device whose own token this is, if it is any's."""
+        """Return the device that has this token, if any."""
         return self.filter(token_digest=hash_token(token))
 
     def managed_by(self, person: Person) -> Self:
-        """All of them, for staff who may see devices in the admin; for others none."""
+        """Return all devices for staff who may view devices in the admin, and none for others."""
         if isinstance(person, User) and person.is_active and person.is_staff:
             return self if person.has_perm("devices.view_device") else self.none()
         return self.none()
 
     def offering(self, command: str) -> Self:
-        """Those whose agent names the command, or says nothing of what it can do."""
+        """Return devices whose agent names the command, or names no commands at all."""
         said = "connectivity__capabilities"
         undescribed = Q(**{f"{said}__commands__isnull": True}) | Q(**{f"{said}__commands": []})
         unnamed = Q(**{f"{said}__tools__isnull": True}) | Q(**{f"{said}__tools": []})
@@ -46,7 +49,7 @@ class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
         )
 
     def with_status(self, status: Status, cutoffs: Cutoffs) -> Self:
-        """The devices whose `status` is this one."""
+        """Return the devices for which `Device.status` is this one."""
         seen = "connectivity__last_seen_online"
         if cutoffs.blind:
             return self if status is Status.UNKNOWN else self.none()
@@ -66,7 +69,7 @@ class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
 
 
 class Device(models.Model):
-    """A computer with an agent. `tenant` is always its group's: the database holds it to that."""
+    """A computer with an agent. Its tenant is its group's, as a database constraint ensures."""
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(
@@ -79,12 +82,12 @@ class Device(models.Model):
     token_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
     hardware_info = WrittenJSONField(default=dict, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    # While set, neither its credentials nor its token open anything.
+    # While set, neither its credentials nor its token are valid.
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
     )
-    # Whoever it was: a person, or at the command line the operating system's user.
+    # A user, or at the command line the user of the operating system.
     revoked_by_name = models.CharField(max_length=200, blank=True, editable=False)
     revoked_reason = models.CharField(max_length=300, blank=True, editable=False)
 
@@ -101,8 +104,10 @@ class Device(models.Model):
         super().save(*args, **kwargs)  # type: ignore[arg-type]
 
     def status(self, cutoffs: Cutoffs) -> Status:
-        """Expects `connectivity` to be loaded with the device where many are shown. A revoked one
-        is offline at once: it does not come back within any grace."""
+        """Return the device's status. Load `connectivity` with the devices where there are many.
+
+        A revoked device is offline at once, without a grace.
+        """
         connectivity = getattr(self, "connectivity", None)
         if connectivity is None:
             return cutoffs.status_of(None)
@@ -110,18 +115,18 @@ class Device(models.Model):
         return cutoffs.status_of(connectivity.last_seen_online, gone=gone)
 
     def is_connected(self, cutoffs: Cutoffs) -> bool:
-        """Online, and not in the grace after its disconnect. Expects what `status` expects."""
+        """Return whether it is online and not in the grace after a disconnect."""
         connectivity = getattr(self, "connectivity", None)
         leaving = connectivity is not None and connectivity.offline_due_at is not None
         return not leaving and self.status(cutoffs) is Status.ONLINE
 
     def current_presence(self, cutoffs: Cutoffs) -> Current:
-        """Agree with `status`, and expect what it expects."""
+        """Return the presence that agrees with `status`."""
         connectivity = getattr(self, "connectivity", None)
         known = connectivity.known if connectivity else Known()
         return current(self.status(cutoffs), known, self.revoked_at)
 
     def offline_since(self, cutoffs: Cutoffs) -> datetime | None:
-        """None unless it is offline. Expects what `status` expects."""
+        """Return since when it is offline, or None if it is not."""
         shown = self.current_presence(cutoffs)
         return shown.since or self.created_at if shown.presence is Presence.OFFLINE else None

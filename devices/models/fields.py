@@ -6,11 +6,11 @@ from psycopg.types.json import Json
 
 
 class WrittenJSONField(models.JSONField):
-    """JSON that is kept as it was written: `jsonb` loses the order of an object's keys, which is
-    what a person compares with the device's own output.
+    """JSON stored as it was written. `jsonb` loses the order of keys, by which a person compares a
+    value with the device's own output.
 
-    Postgres compares no two values of the type `json`: of the lookups only those that follow a key
-    to its text work, and a query that selects one cannot be DISTINCT.
+    Postgres cannot compare values of the type `json`: only lookups that follow a key to its text
+    work, and a query that selects such a column cannot be DISTINCT.
     """
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
@@ -22,5 +22,5 @@ class WrittenJSONField(models.JSONField):
         return Json(self.get_prep_value(value))
 
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
-        """The driver has read it already."""
+        """Return the value as it is; the driver has already decoded it."""
         return value

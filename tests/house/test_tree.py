@@ -17,7 +17,6 @@ SHORTEST_MODULE = 20
 # Why these are shorter than SHORTEST_MODULE lines.
 SHORT = {
     "devices/apps.py": "Django looks for it",
-    "devices/enrolment/renewals.py": "what the subscriber and the API both need of a renewal",
     "natsbridge/apps.py": "Django looks for it",
     "natsbridge/protocol/hexdump.py": "the admin and a command show bodies with it",
     "tenants/api/representations.py": "what the representations of both apps share",
