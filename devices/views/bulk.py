@@ -1,4 +1,4 @@
-"""One command to many devices: the list of those that were issued, a new one, and how one goes."""
+"""Commands to many devices: the list, a new one, and the progress of one."""
 
 from typing import Any
 from uuid import UUID
@@ -43,8 +43,8 @@ def bulk_commands(request: PersonRequest) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: PersonRequest) -> HttpResponse:
-    """GET: the form, filled from the query string where it names a target; for htmx, the preview
-    or the parameters' fields. POST: a preview, where that button was pressed, or the deed."""
+    """GET: show the form, filled from the query string where it names a target; for htmx, the
+    preview or the fields of the parameters. POST: issue the command, or preview it."""
     if not _may_issue(request):
         raise PermissionDenied("Sending commands needs the role operator in some tenant.")
     sent = request.method == "POST"
@@ -54,7 +54,7 @@ def new(request: PersonRequest) -> HttpResponse:
     name = data.get("command", available[0].name if available else "").strip()
     capability = next((each for each in available if each.name == name), None)
     issuing = sent and "preview" not in data
-    # Who has just chosen the command has filled in nothing of it yet.
+    # When the command has just been chosen, its parameters are still empty.
     form = CommandForm(name, capability, data if sent and data.get("preview") != "fields" else None)
     context = {"to": to, "form": form, "capabilities": available, "capability": capability}
     if issuing and to.is_valid() and form.is_valid():
@@ -81,7 +81,7 @@ def new(request: PersonRequest) -> HttpResponse:
 @page
 @require_safe
 def bulk_command(request: PersonRequest, bulk_uuid: UUID) -> HttpResponse:
-    """Its progress and its devices (`?state=`, `?page=`)."""
+    """Show its progress and its devices (`?state=`, `?page=`)."""
     return _render(request, _find(request, bulk_uuid))
 
 
@@ -129,7 +129,7 @@ def _render(
         "may_command": has_role(request.user, found.tenant_id, Role.OPERATOR),
         "cutoffs": current_cutoffs(),
         "to_give_up": bulk.to_give_up(found),
-        "repeatable": bulk.failed(found).count(),
+        "retriable": bulk.failed(found).count(),
         "retries": found.retries.order_by("id"),
         **summary,
     }
@@ -141,7 +141,7 @@ def _render(
 
 
 def _summary(counts: dict[str, int]) -> dict[str, Any]:
-    """`bar` are the parts of a bar of 1000; only what has ended fills it."""
+    """Count its commands. `bar` has the ended ones, as parts of a width of 1000."""
     total = sum(counts.values())
     ended = sum(counts[state] for state in COMMAND_STATES.final)
     bar, left = [], 0.0
@@ -162,7 +162,7 @@ def _summary(counts: dict[str, int]) -> dict[str, Any]:
 
 
 def _preview(to: TargetsForm, command: str) -> dict[str, Any]:
-    """Nothing while the form says nothing, and why not where it names no devices."""
+    """Preview the devices that the form names, or say why not; nothing for an empty form."""
     if not to.is_bound or not to.is_valid():
         return {}
     try:

@@ -123,7 +123,7 @@ def retry_command(request: PersonRequest, device_uuid: UUID, command_uuid: UUID)
         again = retry(ended, by=request.user)
     except DevicesError as error:
         return _render_command(request, found, command_uuid, str(error), status=409)
-    # A fragment's answer would take the place of the row that it repeats.
+    # The answer to htmx would replace the row of the command that is retried.
     if wants_fragment(request):
         return HttpResponse(status=204, headers={"HX-Trigger": _trigger("issued", again)})
     return redirect("device-command", found.pk, again.uuid)

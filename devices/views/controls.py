@@ -1,4 +1,4 @@
-"""What an admin of the tenant does with a device, each on a page of its own that asks first."""
+"""What an admin of the tenant does with a device, each after a page that asks for confirmation."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -21,28 +21,28 @@ CREDENTIALS_SHOWN = 50
 
 REVOKE = Confirmation(
     "Revoke {}",
-    "Its connection ends within a second, and neither its credentials nor its token open anything "
-    "until it is reinstated. What it has reported stays.",
+    "Its connection ends within a second, and its credentials and its token are invalid until it "
+    "is reinstated. Its data is kept.",
     "Revoke the device",
     ReasonForm,
 )
 REINSTATE = Confirmation(
     "Reinstate {}",
-    "Its token opens its endpoints again, so its agent fetches a new credential and comes back.",
+    "Its token is valid again, so its agent fetches a new credential and reconnects.",
     "Reinstate the device",
     dangerous=False,
 )
 ROTATE = Confirmation(
     "Rotate the credential of {}",
-    "Its agent is told to fetch a new credential, when it is online, and loses no message by it.",
+    "Its agent is told to fetch a new credential as soon as it is online. No message is lost.",
     "Rotate the credential",
     OverlapForm,
     dangerous=False,
 )
 DELETE = Confirmation(
     "Delete {}",
-    "All that is known of it goes with it: its commands, their results, its history. Its "
-    "credentials are void, and its agent has to enrol anew. This cannot be undone.",
+    "Its commands, their results and its history are deleted with it. Its credentials become "
+    "invalid, and its agent has to enrol again. This cannot be undone.",
     "Delete the device",
     ReasonForm,
 )
@@ -51,7 +51,7 @@ DELETE = Confirmation(
 @page
 @require_safe
 def device_credentials(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
-    """What opens the broker for it, and has: never a secret."""
+    """List its credentials for the broker, past and present, without their secrets."""
     device = find_device(request, device_uuid)
     require_admin(request, device.tenant)
     rows = device.tenant.credentials.filter(device_uuid=device.pk)

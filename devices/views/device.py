@@ -96,6 +96,6 @@ def _status_context(request: PersonRequest, found: Device, cutoffs: Cutoffs) -> 
 
 
 def _flood_of(request: PersonRequest, found: Device) -> FloodBlock | None:
-    """Return what it was disconnected for lately, if it sent too much."""
+    """Return its last disconnection for sending too much, if that was lately."""
     rows = FloodBlock.objects.visible_to(request.user).filter(device_uuid=found.pk)
     return rows.filter(at__gt=timezone.now() - FLOODS_SHOWN_FOR).first()

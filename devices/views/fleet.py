@@ -13,7 +13,7 @@ from tenants.models import Group, Role, Tenant
 from tenants.views.page import PersonRequest, page, wants_fragment
 
 DEVICES_PER_PAGE = 50
-# What a device says of itself: only this much of it is read for each row.
+# Of what a device reports about itself, only this much is read for each row.
 SAYS = KeyTransform("system_info", "connectivity__connection_info")
 SHOWN = {
     f"said_{name}": Left(KeyTextTransform(name, SAYS), 100)

@@ -30,10 +30,7 @@ def find_device(request: PersonRequest, device_uuid: UUID) -> Device:
 
 
 def _tell_staff(person: User, device_uuid: UUID) -> None:
-    """The admin lists the device to them, so "no such device" would hide nothing and help nobody.
-
-    Raises PermissionDenied.
-    """
+    """Raise PermissionDenied for staff, to whom the admin lists the device: 404 hides nothing."""
     hidden = Device.objects.managed_by(person).filter(pk=device_uuid).select_related("tenant")
     if device := hidden.first():
         raise PermissionDenied(
@@ -63,7 +60,7 @@ def form_context(
 
 
 def row_context(request: PersonRequest, found: Device) -> dict[str, Any]:
-    """What the rows of a device's commands say besides the command itself."""
+    """Return what the rows of a device's commands show besides the command itself."""
     return {
         "device": found,
         "may_command": has_role(request.user, found.tenant_id, Role.OPERATOR),
@@ -77,7 +74,7 @@ def commands_of(request: PersonRequest, found: Device) -> CommandQuerySet:
 
 
 def history_of(request: PersonRequest, found: Device, number: str | None) -> Page[Command]:
-    """Without the results, which may be large and are fetched one by one."""
+    """Return a page of its commands without their results, which may be large."""
     return Paginator(commands_of(request, found).defer("result"), COMMANDS_PER_PAGE).get_page(
         number
     )

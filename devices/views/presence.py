@@ -18,7 +18,7 @@ from devices.views.parts import find_device
 from tenants.views.page import PersonRequest, page, wants_fragment
 
 CHANGES_PER_PAGE = 5
-# Of a link that comes and goes all the time, the newest are drawn.
+# Of a device that keeps connecting and disconnecting, the newest changes are drawn.
 MOST_DRAWN = 2000
 RANGES = {
     1: ("24 h", ("24 h ago", "18 h", "12 h", "6 h", "now")),

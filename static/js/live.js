@@ -7,8 +7,8 @@ const ASK_AFTER = 20_000;
 const GIVE_UP_AFTER = 35_000;
 const FINAL = {
   4401: "Log in again to see live data.",
-  4403: "You may not watch this device.",
-  4404: "This device is gone, or not yours any more.",
+  4403: "You do not have permission to watch this device.",
+  4404: "This device was deleted, or you no longer have access to it.",
   4429: "You have too many live pages open. Close some and reload this one.",
 };
 

@@ -38,8 +38,8 @@ export function notify(text) {
 }
 
 function explain(status) {
-  if (status === 403) return "Your role does not allow this.";
-  if (status === 404) return "That is gone. Reload the page.";
+  if (status === 403) return "You do not have permission to do this.";
+  if (status === 404) return "It no longer exists. Reload the page.";
   return `The server answered ${status}.`;
 }
 

@@ -1,6 +1,6 @@
-"""Pure: which browser on which system a User-Agent header names, in words that people know."""
+"""Which browser and system a User-Agent header names, in words that people know."""
 
-# The first that is found counts: most browsers name others too.
+# The first match counts, since most browsers name others too.
 BROWSERS = {
     "Edg": "Edge",
     "OPR/": "Opera",
@@ -22,7 +22,7 @@ SHOWN = 60
 
 
 def describe(user_agent: str) -> str:
-    """Return "Firefox on Linux", or the beginning of what is not known."""
+    """Return "Firefox on Linux", or the beginning of a header that names no known browser."""
     browser = next((name for mark, name in BROWSERS.items() if mark in user_agent), "")
     system = next((name for mark, name in SYSTEMS.items() if mark in user_agent), "")
     if not browser:

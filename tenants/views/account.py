@@ -1,4 +1,4 @@
-"""The page of one's own account: password, API tokens, sessions. It shows nobody else's."""
+"""The page of one's own account, and of nobody else's: password, API tokens, sessions."""
 
 from functools import partial
 from typing import Any
@@ -33,27 +33,27 @@ from tenants.views.page import PersonRequest, page
 
 PER_PAGE = 10
 DONE = {
-    "password": "Your password is changed, and your other sessions have ended.",
-    "token": "The API token is revoked.",
+    "password": "Your password has been changed, and your other sessions have ended.",
+    "token": "The API token has been revoked.",
     "session": "The session has ended.",
     "sessions": "All your other sessions have ended.",
 }
 
 PASSWORD = Confirmation(
     "Change your password",
-    "Your other sessions end; this one stays. Your API tokens stay as they are.",
+    "Your other sessions end; this one and your API tokens stay valid.",
     "Change the password",
     dangerous=False,
 )
 NEW_TOKEN = Confirmation(
     "New API token",
-    "A script calls the API with it, in your name. The next page shows it once.",
-    "Make the API token",
+    "A script calls the API with it, in your name. The next page shows it, once.",
+    "Create the API token",
     dangerous=False,
 )
 REVOKE_TOKEN = Confirmation(
     "Revoke the API token {}",
-    "What calls with it is refused at once. This cannot be undone.",
+    "Scripts that use it are refused at once. This cannot be undone.",
     "Revoke the API token",
     ConfirmForm,
 )

@@ -1,4 +1,4 @@
-"""What was done in the tenants of which one is an admin."""
+"""The audit of the tenants that the reader administers."""
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse, HttpResponseBase
@@ -18,7 +18,7 @@ ENTRIES_PER_PAGE = 50
 @page
 @require_safe
 def audit(request: PersonRequest) -> HttpResponse:
-    """From the newest back: `before` is the id of the last entry of the page before."""
+    """Show the newest entries; `before` is the id of the last entry of the previous page."""
     filters = _filters(request)
     status, entries, following = 200, [], None
     if filters.is_valid():
@@ -52,6 +52,6 @@ def export_audit(request: PersonRequest) -> HttpResponseBase:
 
 def _filters(request: PersonRequest) -> AuditFilters:
     if not Tenant.objects.visible_to(request.user, Role.ADMIN, reading=True).exists():
-        raise PermissionDenied("The audit is for those with the role admin in a tenant.")
+        raise PermissionDenied("The audit is for admins of a tenant.")
     entries = AuditEntry.objects.visible_to(request.user, Role.ADMIN, reading=True)
     return AuditFilters(request.GET, entries, request.user)

@@ -12,7 +12,7 @@ from tenants.models.audit import TENANT_ACTION_CHOICES, AuditEntryQuerySet
 
 
 class AuditFilters(forms.Form):
-    """Days are UTC's; `until` is the last one wanted. `before` is an entry's id."""
+    """Days are in UTC and `until` is included; `before` is the id of an entry."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), required=False)
     action = forms.ChoiceField(required=False, choices=[("", "Everything"), *TENANT_ACTION_CHOICES])
@@ -23,20 +23,20 @@ class AuditFilters(forms.Form):
     before = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
 
     def __init__(self, data: Any, entries: AuditEntryQuerySet, person: User) -> None:
-        """`entries`: those that the person may see."""
+        """Filter `entries`, which are those that the person may see."""
         super().__init__(data)
         self._entries = entries
         tenants = Tenant.objects.visible_to(person, Role.ADMIN, reading=True)
         self.fields["tenant"].queryset = tenants  # type: ignore[attr-defined]
 
     def tenants(self) -> QuerySet[Tenant]:
-        """Those that are asked for."""
+        """Return the tenants that the form asks for."""
         choices: QuerySet[Tenant] = self.fields["tenant"].queryset  # type: ignore[attr-defined]
         chosen = self.cleaned_data["tenant"]
         return choices.filter(pk=chosen.pk) if chosen else choices
 
     def entries(self) -> AuditEntryQuerySet:
-        """What a valid form asks for."""
+        """Return the entries that a valid form asks for."""
         entries = self._entries.matching(self._wanted())
         if tenant := self.cleaned_data["tenant"]:
             entries = entries.of_tenant(tenant)

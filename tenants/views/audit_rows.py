@@ -1,5 +1,4 @@
-"""How the audit's entries look on its page: things by their names, and of the detail what a person
-reads; the rest is folded away."""
+"""The audit's entries as its page shows them: things by name, technical detail folded."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from tenants.audit.rules.wording import in_words
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Role, Tenant, User
 from tenants.templatetags.presentation import label
 
-# What tells programs apart, and people nothing.
+# Of use to programs, not to people.
 TECHNICAL = {
     "bulk_id",
     "client",
@@ -26,14 +25,14 @@ TECHNICAL = {
     "user",
     "uuid",
 }
-# Values that say by themselves what they are.
+# Values that need no label.
 PLAIN = {"command", "reason"}
 KINDS = dict(Credential.Kind.choices)
 
 
 @dataclass(frozen=True)
 class Named:
-    """`path` is empty where there is nothing to go to."""
+    """A name, and the path of its page, empty where it has none."""
 
     text: str
     path: str = ""
@@ -41,7 +40,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Fact:
-    """`label` is empty where the value says enough; `at` is there in place of a text."""
+    """One detail of an entry. `label` is empty where none is needed; `at` replaces `text`."""
 
     label: str
     text: str = ""
@@ -59,13 +58,13 @@ class Row:
 
 
 def rows(entries: Sequence[AuditEntry], person: User) -> list[Row]:
-    """As an admin of their tenants sees them, in three queries however many there are."""
+    """Return the rows as `person`, an admin of their tenants, sees them, in three queries."""
     names = _Names(entries, person)
     return [_row(entry, names) for entry in entries]
 
 
 class _Names:
-    """What the uuids in these entries are called."""
+    """The names of the tenants and devices that these entries mention."""
 
     def __init__(self, entries: Sequence[AuditEntry], person: User) -> None:
         tenants = Tenant.objects.visible_to(person, Role.ADMIN, reading=True)
@@ -122,7 +121,7 @@ def _who(entry: AuditEntry, names: _Names) -> Named:
         return names.device(named.device)
     if entry.actor_kind == ActorKind.CREDENTIAL and named:
         return _own_credential(entry, names) or Named(entry.actor)
-    # Of a login that was refused only the name is known, which is what it was to.
+    # Of a refused login only the claimed name is known, and that is the target.
     claimed = entry.actor_kind == ActorKind.UNKNOWN and (named or entry.actor == entry.target)
     return Named((not claimed and entry.actor) or ActorKind(entry.actor_kind).label)
 
@@ -143,7 +142,7 @@ def _own_credential(entry: AuditEntry, names: _Names) -> Named | None:
 
 
 def _facts(detail: dict[str, Any]) -> tuple[list[Fact], list[Fact]]:
-    """What is read, and what is folded away."""
+    """Return what is shown, and what is folded away."""
     read, folded = [], []
     for name, value in detail.items():
         if name in TECHNICAL:

@@ -1,4 +1,4 @@
-"""Answer when somebody opens the page of a new secret a second time."""
+"""The answer to somebody who opens the page of a new secret a second time."""
 
 from django.http import HttpResponse
 from django.shortcuts import render

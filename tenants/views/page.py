@@ -1,4 +1,4 @@
-"""What every page asks first: who is it, and do they want all of it?"""
+"""What every page needs: a person who is logged in, and whether htmx asks for a fragment."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -24,7 +24,7 @@ class PersonRequest(HttpRequest):
 def page(
     view: Callable[Concatenate[PersonRequest, P], HttpResponseBase],
 ) -> Callable[Concatenate[Any, P], HttpResponseBase]:
-    """For people who are logged in; never stored, so nothing is left to see after logging out."""
+    """Serve a view to people who are logged in, and let no cache store what it returns."""
 
     @wraps(view)
     def answer(request: Any, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
@@ -39,7 +39,7 @@ def page(
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """What the top of every page asks, when it does."""
+    """Return what the navigation of every page asks, as functions: unasked, they cost nothing."""
     return {
         "may_audit": lambda: Tenant.objects.visible_to(
             request.user, Role.ADMIN, reading=True
@@ -66,7 +66,7 @@ def _to_login(request: HttpRequest) -> HttpResponse:
 
 
 def _current_path(request: HttpRequest) -> str:
-    """Of the page that the browser shows, as htmx says it."""
+    """Return the path of the page that the browser shows, as htmx reports it."""
     try:
         current = urlsplit(request.headers.get("HX-Current-URL", ""))
     except ValueError:

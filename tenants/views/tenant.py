@@ -1,4 +1,4 @@
-"""A tenant's own page, for its admins: its credentials, its keys, how it stands at the broker."""
+"""A tenant's page, for its admins: its credentials, its keys, its account at the broker."""
 
 from functools import partial
 from typing import Any
@@ -31,30 +31,29 @@ NAMED = 10
 
 ISSUE = Confirmation(
     "New credential of {}",
-    "One more, beside those in use, which stay as they are. The next page shows its secret, once.",
-    "Make the new credential",
+    "This adds a credential; those in use stay valid. The next page shows its secret, once.",
+    "Create the credential",
     IssueForm,
     dangerous=False,
 )
 ROTATE = Confirmation(
     "Rotate the credential of {}",
-    "The next page shows the new credential, once. The one in use until now ends after the "
-    "overlap.",
+    "The next page shows the new credential, once. The current one ends after the overlap.",
     "Rotate the credential",
     RotateForm,
     dangerous=False,
 )
 ROTATE_KEYS = Confirmation(
     "Rotate the signing keys of {}",
-    "Everything that the keys have signed until now ends after the overlap: agents fetch new "
-    "credentials by themselves, and the tenant needs a new one of its own. With an overlap of 0 "
-    "every device is disconnected at once.",
+    "Every credential signed with the current keys ends after the overlap. Agents fetch new ones "
+    "by themselves; the tenant's own credential has to be replaced. With an overlap of 0 every "
+    "device is disconnected at once.",
     "Rotate the signing keys",
     OverlapForm,
 )
 REVOKE = Confirmation(
     "Revoke a credential of {}",
-    "It is void at once: a connection that was opened with it ends within a second.",
+    "It becomes invalid at once: connections that use it end within a second.",
     "Revoke the credential",
     ReasonForm,
 )

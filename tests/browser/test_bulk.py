@@ -54,6 +54,6 @@ def test_a_command_to_many_is_previewed_sent_watched_and_cancelled(
     assert page.evaluate(CONTRAST) == []
     page.locator("#state-queued").click()
     expect(page.locator("tbody tr")).to_have_count(10)
-    page.get_by_role("button", name="Cancel the 10 that wait").click()
+    page.get_by_role("button", name="Cancel the 10 that are waiting").click()
     expect(page.locator("#ended")).to_have_text("30")
     expect(page.locator("#freshness")).to_have_count(0)

@@ -147,7 +147,7 @@ def test_a_command_is_sent_and_its_state_and_result_appear(
     page.get_by_role("button", name="Send").click()
     row = page.locator(".history li").first
     expect(row).to_contain_text("Queued")
-    expect(row).to_contain_text("Waits for the device")
+    expect(row).to_contain_text("Waiting for the device")
     command = backend(Command.objects.get)
     backend(finish, command, {"message": "pong", "list": [{"pid": 1, "name": "init"}]})
     expect(row).to_contain_text("Succeeded")

@@ -106,7 +106,7 @@ def test_one_more_credential_is_issued_beside_those_in_use(
     answer = shown(client, posted)
     assert "no-store" in answer.headers["Cache-Control"]
     assert "Download acme.creds" in answer.content.decode()
-    assert "stays as it is" in answer.content.decode()
+    assert "remains valid" in answer.content.decode()
     assert client.get(posted["Location"]).status_code == 410
     assert [each.state for each in Credential.objects.all()] == ["live", "live"]
     assert "until revoked" in client.get(page_of(tenant_a)).content.decode()

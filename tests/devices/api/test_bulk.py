@@ -1,4 +1,4 @@
-"""Commands to many devices over the API, and cancelling and repeating single ones."""
+"""Commands to many devices over the API, and cancelling and retrying single ones."""
 
 import json
 from datetime import timedelta
@@ -53,7 +53,7 @@ def failed(row: Command) -> Command:
     return row
 
 
-def test_a_bulk_command_is_issued_followed_cancelled_and_repeated(
+def test_a_bulk_command_is_issued_followed_cancelled_and_retried(
     api: APIClient, device: Device, group_a: Group, alice: User
 ) -> None:
     answer = post(api, alice, to(group_a, parameters={"n": 1}, deadline="7d"))
@@ -75,8 +75,8 @@ def test_a_bulk_command_is_issued_followed_cancelled_and_repeated(
     assert row
     assert row.parameters == {"n": 1}
     assert row.retry_of == Command.objects.last()
-    repeated = api.get(again.json()["status_url"], **authorization(alice)).json()
-    assert repeated["retry_of"] == status["bulk_id"]
+    retried = api.get(again.json()["status_url"], **authorization(alice)).json()
+    assert retried["retry_of"] == status["bulk_id"]
 
 
 @pytest.mark.parametrize("kind", ["group", "organisation", "filter", "devices"])
@@ -186,7 +186,7 @@ def test_parameters_that_no_agent_could_read_are_refused_wherever_they_enter(
     assert not Command.objects.exists()
 
 
-def test_what_was_issued_before_there_was_a_limit_is_not_repeated(
+def test_what_was_issued_before_there_was_a_limit_is_not_retried(
     api: APIClient, device: Device, group_a: Group, alice: User
 ) -> None:
     single = failed(commands.issue(device, "ping", {}, by=alice))
@@ -221,7 +221,7 @@ def test_only_operators_of_the_tenant_reach_it(
     assert Command.objects.count() == 2
 
 
-def test_a_single_command_is_cancelled_while_it_waits_and_repeated_once_it_has_ended(
+def test_a_single_command_is_cancelled_while_it_waits_and_retried_once_it_has_ended(
     api: APIClient, device: Device, alice: User
 ) -> None:
     row = commands.issue(
@@ -235,9 +235,9 @@ def test_a_single_command_is_cancelled_while_it_waits_and_repeated_once_it_has_e
     assert post(api, alice, None, f"{path}/cancel").status_code == 409
     again = post(api, alice, None, f"{path}/retry")
     assert again.status_code == 202
-    repeated = api.get(again.json()["status_url"], **authorization(alice)).json()
-    assert (repeated["retry_of"], repeated["parameters"]) == (str(row.uuid), {"n": 1})
-    assert repeated["deadline"] - repeated["created_at"] == pytest.approx(2 * 86_400, abs=5)
+    retried = api.get(again.json()["status_url"], **authorization(alice)).json()
+    assert (retried["retry_of"], retried["parameters"]) == (str(row.uuid), {"n": 1})
+    assert retried["deadline"] - retried["created_at"] == pytest.approx(2 * 86_400, abs=5)
 
 
 def test_a_command_sent_to_a_device_that_went_away_says_so_and_is_given_up(
@@ -296,7 +296,7 @@ def test_the_same_key_brings_the_same_single_command_and_no_other(
     assert post(api, alice, body, path, HTTP_IDEMPOTENCY_KEY="x" * 101).status_code == 400
 
 
-def test_a_single_command_is_repeated_once_with_one_key(
+def test_a_single_command_is_retried_once_with_one_key(
     api: APIClient, device: Device, alice: User
 ) -> None:
     row = failed(commands.issue(device, "ping", {}, by=alice))

@@ -211,7 +211,7 @@ def test_one_device_is_told_of_in_the_singular(
     assert "1 gets it when it comes back in time" in page
     row = issued(group_a, alice)
     Command.objects.filter(device=devices[0]).update(state=CommandState.SUCCEEDED)
-    assert "Cancel the 1 that waits</button>" in shown(as_alice, row)
+    assert "Cancel the 1 that is waiting</button>" in shown(as_alice, row)
 
 
 def test_only_what_has_ended_fills_the_bar(as_alice: Client, alice: User, group_a: Group) -> None:
@@ -232,19 +232,19 @@ def test_the_button_says_what_is_cancelled_and_what_is_given_up(
 ) -> None:
     devices = many_devices(group_a, 5)
     row = issued(group_a, alice)
-    assert "Cancel the 5 that wait</button>" in shown(as_alice, row)
+    assert "Cancel the 5 that are waiting</button>" in shown(as_alice, row)
     sent = Command.objects.filter(device__in=devices[:3])
     sent.update(state=CommandState.SENT, sent_at=timezone.now())
     some_offline(devices, 2)
     page = shown(as_alice, row)
-    assert "Cancel the 2 that wait, give up the 2 sent to devices that are offline<" in page
+    assert "Cancel the 2 that are waiting, give up the 2 sent to offline devices<" in page
     assert page.count("device offline since") == 2
     as_alice.post(f"/commands/{row.uuid}/cancel/")
     page = shown(as_alice, row)
     assert [figure(page, state) for state in ("cancelled", "failed", "sent")] == [2, 2, 1]
     assert 'id="cancel-bulk"' not in page
     some_offline(devices, 3)
-    assert "Give up the 1 sent to devices that are offline<" in shown(as_alice, row)
+    assert "Give up the 1 sent to offline devices<" in shown(as_alice, row)
 
 
 def test_a_page_on_which_nothing_is_open_asks_no_more(

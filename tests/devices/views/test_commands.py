@@ -186,7 +186,7 @@ def test_it_works_without_javascript(as_alice: Client, device: Device) -> None:
     command = Command.objects.get()
     body = as_alice.get(f"{path}{command.uuid}/").content.decode()
     assert "<html" in body
-    assert "Waits for the device to be online" in body
+    assert "Waiting for the device to come online" in body
 
 
 def test_a_result_is_laid_out_as_table_and_as_json(
@@ -281,7 +281,7 @@ def test_only_what_goes_to_a_connected_device_is_said_to_be_on_its_way(
     due = timezone.now() + timedelta(minutes=1) if leaving else None
     Connectivity.objects.update(presence=presence, offline_due_at=due)
     page = send(as_alice, device, command="ping").content.decode()
-    assert ("waits until the device is online" in page) is waits
+    assert ("waits until the device comes online" in page) is waits
     assert ("is on its way" in page) is not waits
 
 
@@ -299,7 +299,7 @@ def test_what_the_platform_sends_says_so(as_alice: Client, device: Device) -> No
     assert "by the platform</span>" in shown(as_alice, command)
 
 
-def test_what_has_ended_can_be_repeated_and_names_what_it_repeats(
+def test_what_has_ended_can_be_retried_and_names_what_it_retries(
     as_alice: Client, as_bob: Client, as_charlie: Client, alice: User, device: Device
 ) -> None:
     command = finished(device, alice, None, "no such table")
@@ -311,7 +311,7 @@ def test_what_has_ended_can_be_repeated_and_names_what_it_repeats(
     answer = as_alice.post(path)
     again = Command.objects.get(retry_of=command)
     assert answer["Location"] == f"/devices/{device.pk}/commands/{again.uuid}/"
-    assert "It repeats" in shown(as_alice, again)
+    assert "It retries" in shown(as_alice, again)
     assert as_alice.post(path.replace(str(command.uuid), str(again.uuid))).status_code == 409
     fragment = as_alice.post(path, headers=FRAGMENT)
     assert fragment.status_code == 204

@@ -71,12 +71,12 @@ def test_everybody_sees_that_a_device_is_revoked_and_why(
     assert answer.headers["Location"] == path(device_a)
     for address in (path(device_a), path(device_a, "status")):
         page = as_bob.get(address).content.decode()
-        assert 'data-standing="revoked"' in page
-        assert "By alice" in page
+        assert 'data-access="revoked"' in page
+        assert "Revoked by alice" in page
         assert "lost in &lt;Bern&gt;" in page
     assert ">revoked</span>" in as_bob.get("/").content.decode()
     as_alice.post(path(device_a, "reinstate"))
-    assert "data-standing" not in as_bob.get(path(device_a)).content.decode()
+    assert "data-access" not in as_bob.get(path(device_a)).content.decode()
     assert ">revoked</span>" not in as_bob.get("/").content.decode()
 
 
@@ -88,7 +88,7 @@ def test_a_revoked_device_is_offered_no_command(
     for address in (path(device_a), path(device_a, "status")):
         page = as_alice.get(address).content.decode()
         assert "send-command" not in page
-        assert "takes no command" in page
+        assert "does not accept commands" in page
 
 
 def test_a_device_of_a_suspended_tenant_is_offered_no_command(
@@ -98,20 +98,20 @@ def test_a_device_of_a_suspended_tenant_is_offered_no_command(
     for address in (path(device_a), path(device_a, "status")):
         page = as_alice.get(address).content.decode()
         assert "send-command" not in page
-        assert "take no command" in page
+        assert "do not accept commands" in page
 
 
-def test_nothing_is_repeated_while_the_device_is_revoked_or_its_tenant_suspended(
+def test_nothing_is_retried_while_the_device_is_revoked_or_its_tenant_suspended(
     as_alice: Client, device_a: Device, alice: User
 ) -> None:
     issue(device_a, "ping", {}, by=alice)
     Command.objects.update(state=CommandState.FAILED)
-    assert "Repeat ping" in as_alice.get(path(device_a)).content.decode()
+    assert "Retry ping" in as_alice.get(path(device_a)).content.decode()
     revoke_device(device_a, by=alice, reason="lost")
-    assert "Repeat ping" not in as_alice.get(path(device_a)).content.decode()
+    assert "Retry ping" not in as_alice.get(path(device_a)).content.decode()
     reinstate_device(device_a, by=alice)
     suspend_tenant(device_a.tenant, by=None, reason="the invoice")
-    assert "Repeat ping" not in as_alice.get(path(device_a)).content.decode()
+    assert "Retry ping" not in as_alice.get(path(device_a)).content.decode()
 
 
 def test_a_revoked_device_is_offline_at_once(
@@ -139,7 +139,7 @@ def test_a_devices_credentials_are_listed_for_admins_of_its_tenant(
     address = path(device_a, "credentials")
     assert client.get(address).status_code == 302
     assert (as_bob.get(address).status_code, as_charlie.get(address).status_code) == (403, 404)
-    assert b"None has been issued yet" in as_alice.get(address).content
+    assert b"No credentials yet" in as_alice.get(address).content
     old = issue_device_password(device_a.tenant_id, device_a.pk)
     revoke_credential(old.credential, by=None, reason="seen in a log")
     new = issue_device_password(device_a.tenant_id, device_a.pk)
@@ -156,7 +156,7 @@ def test_everybody_sees_that_the_tenant_is_suspended_and_why(
 ) -> None:
     suspend_tenant(device_a.tenant, by=None, reason="the invoice")
     page = as_bob.get(path(device_a)).content.decode()
-    assert 'data-standing="suspended"' in page
+    assert 'data-access="suspended"' in page
     assert "Suspended by the platform" in page
     assert "the invoice" in page
     assert ">suspended</span>" in as_bob.get("/").content.decode()

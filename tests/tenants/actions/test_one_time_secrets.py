@@ -1,4 +1,4 @@
-"""A new secret is shown once, and only to the person who made it."""
+"""A new secret is shown once, and only to the person who created it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

@@ -218,7 +218,7 @@ def test_sessions_say_where_from_and_when_and_end_one_by_one(bob: User) -> None:
     page = text(here)
     for words in ("Firefox on Linux", "203.0.113.7", "Safari on iPhone", "198.51.100.7"):
         assert words in page
-    assert page.count("this one") == 1
+    assert page.count("this session") == 1
     session = WebSession.objects.get(address="198.51.100.7")
     assert session.session_key not in page
     own = WebSession.objects.get(address="203.0.113.7")
@@ -237,7 +237,7 @@ def test_all_other_sessions_end_at_once(bob: User, alice: User) -> None:
     assert here.post(END_OTHERS).status_code == 302
     assert [is_in(client) for client in (here, *others, hers)] == [True, False, False, True]
     assert told(Action.SESSION_ENDED).detail == {"sessions": 2}
-    assert "logged in nowhere else" in text(here)
+    assert "no other sessions" in text(here)
 
 
 @pytest.mark.usefixtures("bob")

@@ -90,7 +90,7 @@ def test_one_more_credential_leaves_those_in_use_as_they_are(
         answer = shown(as_alice, as_alice.post(path(tenant_a, "issue/"), {"kind": "jwt"}))
         assert "no-store" in answer.headers["Cache-Control"]
     page = answer.content.decode()
-    assert "stays as it is" in page
+    assert "remains valid" in page
     assert f"tenant_{tenant_a.pk}" in page
     assert 'data-name="acme.creds"' in page
     assert [each.state for each in Credential.objects.all()] == ["live", "live"]
@@ -199,7 +199,7 @@ def test_the_signing_keys_are_rotated(as_alice: Client, tenant_a: Tenant) -> Non
 
 
 def test_a_tenants_page_says_how_it_stands(as_alice: Client, tenant_a: Tenant, bob: User) -> None:
-    assert b"A change waits to be pushed." in as_alice.get(path(tenant_a)).content
+    assert b"Pending changes." in as_alice.get(path(tenant_a)).content
     record_provisioning_failed(tenant_a, "no disk left")
     assert b"no disk left" in as_alice.get(path(tenant_a)).content
     suspend_tenant(tenant_a, by=bob, reason="the invoice")
