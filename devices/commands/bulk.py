@@ -1,4 +1,4 @@
-"""One command to many devices: whom it reaches, its issue, its progress, its end."""
+"""Issue one command to many devices; preview, follow, cancel and retry it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,9 +39,10 @@ UNISSUED = "cancelled before it was issued"
 
 @dataclass(frozen=True)
 class Targets:
-    """Whom a bulk command is for: devices of one tenant; the words for them; what was asked for.
+    """The devices of a bulk command, all of one tenant.
 
-    `elsewhere` counts those that were meant too and that the person may not command.
+    `words` describe them, and `selection` is how they were chosen. `elsewhere` counts chosen
+    devices that the person may not command.
     """
 
     tenant: Tenant
@@ -53,7 +54,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Preview:
-    """How many would get the command, by their status now, and how many not, by the reason."""
+    """How many devices would get the command, by status, and how many would not, by reason."""
 
     by_status: dict[Status, int]
     left_out: dict[str, int]
@@ -64,6 +65,7 @@ class Preview:
 
 
 def preview(targets: Targets, command: str) -> Preview:
+    """Count the devices that would get the command now."""
     cutoffs = current_cutoffs()
     able = _able(targets, command)
     counts = {status: able.with_status(status, cutoffs).count() for status in Status}
@@ -79,10 +81,11 @@ def issue(
     deadline: datetime | None = None,
     idempotency_key: str = "",
 ) -> tuple[BulkCommand, bool]:
-    """The bulk command, and whether it is new: the same key brings the one it brought before.
+    """Issue a bulk command; return it, and whether it is new. A person's idempotency key returns
+    the bulk command that it issued before.
 
-    The caller has checked that `by` may command devices of the tenant; of each device it is
-    checked again when its command is sent. Raises CommandRefused.
+    The caller has checked that `by` may command devices of the tenant; it is checked again when
+    each command is sent. Raise CommandRefused.
     """
     known = _issued_with(idempotency_key, by)
     if known is not None:
@@ -95,7 +98,9 @@ def issue(
     if not waiting:
         raise CommandRefused("No device would get this command.")
     if len(waiting) > MAX_DEVICES:
-        raise CommandRefused(f"At most {MAX_DEVICES} devices at once; these are {len(waiting)}.")
+        raise CommandRefused(
+            f"At most {MAX_DEVICES:,} devices at once; this selection has {len(waiting):,}."
+        )
     bulk = BulkCommand(
         tenant=targets.tenant,
         command=command,
@@ -122,7 +127,7 @@ class Ended(NamedTuple):
 
 
 def cancel(bulk: BulkCommand, *, by: User) -> Ended:
-    """Cancel all of it that waits, and give up what was sent to devices that are offline now."""
+    """Cancel its waiting commands, and give up those sent to devices that are offline now."""
     with transaction.atomic():
         row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
         rest = len(row.waiting)
@@ -141,7 +146,7 @@ def cancel(bulk: BulkCommand, *, by: User) -> Ended:
 
 
 def to_give_up(bulk: BulkCommand) -> int:
-    """How many of its commands `cancel` would give up."""
+    """Return how many of its commands `cancel` would give up."""
     return Command.objects.filter(bulk=bulk).handed_to_offline_devices(current_cutoffs()).count()
 
 
@@ -192,14 +197,14 @@ def failed(bulk: BulkCommand) -> Any:
 
 
 def progress(bulk: BulkCommand) -> dict[str, int]:
-    """How many of its commands are in which state; those that have no row yet are queued."""
+    """Count its commands by state; those that have no row yet are queued."""
     counts = progress_of([bulk])[bulk.pk]
     counts[COMMAND_STATES.initial] += len(bulk.waiting)
     return counts
 
 
 def progress_of(bulks: Iterable[BulkCommand]) -> dict[int, dict[str, int]]:
-    """The same for several, of the commands that have a row."""
+    """Count the commands of several bulk commands by state, of those that have a row."""
     counts = {row.pk: dict.fromkeys((each.value for each in CommandState), 0) for row in bulks}
     rows = Command.objects.filter(bulk__in=counts).order_by().values_list("bulk", "state")
     for number, state, count in rows.annotate(Count("id")):
@@ -234,7 +239,7 @@ def _issued_with(key: str, by: User) -> BulkCommand | None:
 
 @transaction.atomic
 def _insert(bulk: BulkCommand) -> bool:
-    """False where another request with its key was quicker."""
+    """Return whether it was inserted; False if another request with its key was quicker."""
     made = BulkCommand.objects.bulk_create([bulk], ignore_conflicts=bool(bulk.idempotency_key))
     if bulk.idempotency_key:
         known = BulkCommand.objects.get(
@@ -264,7 +269,7 @@ def _end_some(bulk: BulkCommand, by: User, cutoffs: Cutoffs) -> Ended:
 
 
 def _record(action: Action, bulk: BulkCommand, by: User | None, **detail: Any) -> None:
-    """Without the parameters, which may hold a secret."""
+    """Record the action without the parameters, which may contain a secret."""
     record_action(
         action,
         tenant=bulk.tenant_id,

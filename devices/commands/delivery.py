@@ -1,6 +1,6 @@
-"""From a queued command to the wire, and the end of those that nobody answers.
+"""Claim due commands for publishing, and end those that get no response in time.
 
-A row is marked as sent before it is published: a crash in between costs a resend to an agent
+A command is marked as sent before it is published. A crash in between costs a resend to an agent
 that gives receipts (and remembers what it has run), and "no response" from one that does not.
 """
 
@@ -29,11 +29,11 @@ from devices.models.command import NO_RESPONSE
 from devices.presence.coverage import current_cutoffs
 from tenants.models import Membership, Role
 
-# A receipt comes within a second of the command; without one it is sent again, ever less often.
+# A receipt comes within a second; without one the command is sent again, less and less often.
 RESEND_SECONDS = 10
-# And sooner to a device that has spoken since: it was on its way back, and listens now.
+# It is sent again sooner to a device that has sent a heartbeat since: it is listening again.
 MISSED_SECONDS = 1
-# So often a command is sent before the ones behind it no longer wait for its receipt.
+# How often a command is sent before those behind it no longer wait for its receipt.
 SENDS_IN_ORDER = 3
 
 SWEPT_AT_ONCE = 1000
@@ -43,10 +43,10 @@ Connections = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A command to publish now: to this account's device, with this payload.
+    """A command to publish now to this account's device, with this payload.
 
-    `connections` (server and client) are those of a device that gives no receipts: what it misses
-    is not sent again, so one of them must be listening when it is published. None if it gives them.
+    `connections` (server and client) are those of a device that gives no receipts: it gets nothing
+    twice, so one of them must be listening when the command is published. None if it gives them.
     """
 
     command: int
@@ -59,11 +59,11 @@ class Outgoing:
 
 
 def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgoing]:
-    """Marks up to `limit` due commands as sent, oldest first, and returns what to publish; leaves
-    out those of the devices `besides`.
+    """Mark up to `limit` due commands as sent, oldest first, and return what to publish; skip the
+    devices `besides`.
 
-    Due are those queued for a device that is online, and those sent to an agent that gives
-    receipts and has given none. Several subscribers may claim at once; each row is one's.
+    A command is due if it is queued for an online device, or was sent to an agent that gives
+    receipts and has given none. Several subscribers may claim at once; each gets its own rows.
     """
     with transaction.atomic():
         rows = _in_order(list(_due().exclude(device__in=besides)[:limit]))
@@ -71,7 +71,9 @@ def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgo
         due = [row for row in rows if row.pk in allowed]
         refused = [row for row in rows if row.pk not in allowed]
         _mark_sent(due)
-        _finish(refused, CommandState.FAILED, "whoever issued it may not command this device now")
+        _finish(
+            refused, CommandState.FAILED, "the user who issued it may no longer command this device"
+        )
         connections = _connections_without_receipts({row.device_id for row in due})
         outgoing = [_outgoing(row, connections.get(row.device_id)) for row in due]
     frames.push_commands(refused)
@@ -79,20 +81,20 @@ def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgo
 
 
 def mark_published(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None:
-    """After publishing: what certainly did not leave waits again, the rest shows on the pages."""
+    """Queue commands that certainly were not published again, and show the others on the pages."""
     waiting = Command.objects.filter(pk__in=[each.command for each in unsent])
     waiting.move_to(CommandState.QUEUED, sent_at=None, sends=F("sends") - 1)
     frames.push_states((each.device, each.uuid, CommandState.SENT) for each in sent)
 
 
 def sweep() -> None:
-    """End what has waited too long."""
+    """End commands that have waited too long for their device or its response."""
     while _sweep_some():
         pass
 
 
 def _sweep_some() -> bool:
-    """Whether there may be more."""
+    """End one batch. Return whether there may be more."""
     with transaction.atomic():
         now = timezone.now()
         silent_since = now - timedelta(seconds=settings.COMMAND_RESPONSE_SECONDS)
@@ -124,12 +126,12 @@ def _sweep_some() -> bool:
 
 
 def _gives_receipts() -> Exists:
-    """The device's agent; also where it says nothing of it, which a comparison would leave open."""
+    """Return whether the device's agent gives receipts; an agent that names none gives none."""
     return Exists(Connectivity.objects.giving_receipts().filter(device=OuterRef("device")))
 
 
 def _may_claim_receipts_again(now: datetime) -> Exists:
-    """The device's agent is back, or has been replaced; its first heartbeat tells."""
+    """Return whether the agent has just connected, so that a heartbeat may still claim receipts."""
     since = now - timedelta(seconds=settings.ONLINE_SECONDS)
     known = Connectivity.objects.filter(device=OuterRef("device"))
     return Exists(known.that_may_claim_receipts_again(since=since))
@@ -138,7 +140,7 @@ def _may_claim_receipts_again(now: datetime) -> Exists:
 def _due() -> QuerySet[Command]:
     now = timezone.now()
     receipts = _gives_receipts()
-    # Behind one that may have been lost with its sender: first that one, again.
+    # A command before it that may be lost is sent again first.
     unreceipted_before = Command.objects.filter(
         device=OuterRef("device"),
         id__lt=OuterRef("id"),
@@ -169,9 +171,11 @@ def _due() -> QuerySet[Command]:
 
 
 def _hears_commands() -> Q:
-    """The device is connected as far as the broker has said, and has sent a heartbeat over each of
-    its connections. What a device misses is sent again only if it gives receipts; so any other gets
-    nothing in the grace after its disconnect, nor between its login and its subscription."""
+    """Return whether a device is connected and has sent a heartbeat over each of its connections.
+
+    Only devices that give receipts are sent a missed command again. So others get nothing in the
+    grace after a disconnect, nor between their login and their subscription.
+    """
     connected = BrokerSession.objects.filter(device=OuterRef("device"), ended_at=None)
     last_heartbeat = Coalesce(
         OuterRef("device__connectivity__last_heartbeat"), datetime.fromtimestamp(0, UTC)
@@ -180,7 +184,7 @@ def _hears_commands() -> Q:
 
 
 def _connections_without_receipts(devices: set[UUID]) -> dict[UUID, Connections]:
-    """The connections of those of the devices that give no receipts, if they have any left."""
+    """Return the open connections of each device that gives no receipts."""
     receipts = Connectivity.objects.giving_receipts().filter(device__in=devices)
     plain = devices.difference(receipts.values_list("device", flat=True))
     found: dict[UUID, Connections] = dict.fromkeys(plain, ())
@@ -206,7 +210,7 @@ def _still_allowed(rows: Sequence[Command]) -> set[int]:
 
 
 def _in_order(rows: list[Command]) -> list[Command]:
-    """Without those that wait behind a command which another subscriber is just claiming."""
+    """Return the rows without those behind a command that another subscriber is just claiming."""
     mine = {row.pk for row in rows}
     queued = [row for row in rows if row.state == CommandState.QUEUED]
     before = Command.objects.filter(

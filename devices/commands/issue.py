@@ -1,4 +1,4 @@
-"""What people do with commands. Delivery is the subscriber's, see `delivery`."""
+"""Issue, retry and cancel commands for people. The subscriber delivers them, see `delivery`."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from natsbridge.postgres.wakeups import notify
 from tenants.audit.writer import record_action
 from tenants.models import Action, Tenant, User
 
-# The channel on which a subscriber hears that commands wait.
+# The channel that tells subscribers that commands are waiting.
 COMMANDS_CHANNEL = "wegweiser_commands"
 
 MAX_DEADLINE = timedelta(days=30)
@@ -35,10 +35,10 @@ def issue(
     by: User,
     deadline: datetime | None = None,
 ) -> Command:
-    """A command that waits for its device until `deadline` (default COMMAND_DEADLINE_SECONDS).
+    """Issue a command that waits for its device until `deadline`, or COMMAND_DEADLINE_SECONDS.
 
     The caller has checked that `by` may command the device; it is checked again when it is sent.
-    Raises CommandRefused.
+    Raise CommandRefused.
     """
     return issue_once("", device, command, parameters, by=by, deadline=deadline)[0]
 
@@ -53,8 +53,8 @@ def issue_once(
     by: User,
     deadline: datetime | None = None,
 ) -> tuple[Command, bool]:
-    """Issue a command as `issue` does; return it, and whether it is new. The same key of the same
-    person brings the command that it brought before."""
+    """Issue a command as `issue` does; return it, and whether it is new. A person's key returns the
+    command that it issued before."""
     row = Command(
         device=device,
         command=command,
@@ -67,15 +67,17 @@ def issue_once(
 
 
 def retry(command: Command, *, by: User) -> Command:
-    """A new command of the same content, with as much time as the first had. The caller has
-    checked that `by` may command the device. Raises CommandRefused; CommandConflict while the first
-    is open."""
+    """Issue a command again, with as much time as the first had.
+
+    The caller has checked that `by` may command the device. Raise CommandRefused, or
+    CommandConflict while the first is open.
+    """
     return retry_once("", command, by=by)[0]
 
 
 @transaction.atomic
 def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
-    """Retry as `retry` does; `key` and answer are those of `issue_once`."""
+    """Retry as `retry` does, with the key and the return value of `issue_once`."""
     if command.is_open:
         state = command.get_state_display().lower()
         raise CommandConflict(f"The command is {state}; only one that has ended can be retried.")
@@ -93,7 +95,7 @@ def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
 
 @transaction.atomic
 def cancel(command: Command, *, by: User) -> None:
-    """Cancel a command that waits; give up one that was sent. Raises CommandConflict."""
+    """Cancel a waiting command, give up a sent one. Raise CommandConflict if it has ended."""
     rows = Command.objects.select_for_update(of=("self",)).select_related("device")
     row = rows.filter(pk=command.pk, state__in=OPEN_STATES).first()
     if row is None:
@@ -105,8 +107,8 @@ def cancel(command: Command, *, by: User) -> None:
 
 
 def end_by_person(rows: Sequence[Command], by: User) -> int:
-    """End open commands, which the caller has locked; return how many of them were given up. Those
-    have failed, and a result that comes late corrects that."""
+    """End open commands, which the caller has locked; return how many were given up. Those have
+    failed, until a late result corrects that."""
     now, moves = timezone.now(), []
     for row in rows:
         given_up = row.is_handed_over
@@ -123,28 +125,30 @@ def end_by_person(rows: Sequence[Command], by: User) -> int:
 
 
 def latest(deadline: datetime | None) -> datetime:
-    """`deadline` or the usual one. Raises CommandRefused."""
+    """Return `deadline`, or the default one. Raise CommandRefused if it is not valid."""
     now = timezone.now()
     wanted = deadline or now + timedelta(seconds=settings.COMMAND_DEADLINE_SECONDS)
     if not now < wanted <= now + MAX_DEADLINE:
-        raise CommandRefused("The deadline must lie ahead, and within 30 days.")
+        raise CommandRefused("The deadline must be in the future, and within 30 days.")
     return wanted
 
 
 def allowed_time(command: Any) -> timedelta:
-    """From issue to deadline, of a command or a bulk command."""
+    """Return the time from issue to deadline of a command or bulk command."""
     given: timedelta = command.deadline - command.created_at
     return min(max(given, timedelta(seconds=1)), MAX_DEADLINE)
 
 
 def refuse_if_suspended(tenant: Tenant) -> None:
-    """Raises CommandConflict."""
+    """Raise CommandConflict if the tenant is suspended."""
     if tenant.suspended_at is not None:
-        raise CommandConflict("The tenant is suspended: it takes no command until it is resumed.")
+        raise CommandConflict(
+            "The tenant is suspended; its devices get no commands until it is resumed."
+        )
 
 
 def refuse_unfit(parameters: dict[str, Any]) -> None:
-    """Raises CommandRefused. The agent could not read them, or the broker not carry them."""
+    """Raise CommandRefused if agents could not read the parameters, or they are too large."""
     try:
         json_values.check(parameters)
     except UnfitJson as error:
@@ -166,7 +170,7 @@ def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Comma
     if known := _issued_before(row):
         return known, False
     if row.device.revoked_at is not None:
-        raise CommandConflict("The device is revoked: it takes no command until it is reinstated.")
+        raise CommandConflict("The device is revoked; it gets no commands until it is reinstated.")
     refuse_if_suspended(row.device.tenant)
     refuse_unfit(row.parameters)
     try:
@@ -184,7 +188,7 @@ def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Comma
 
 
 def _issued_before(row: Command) -> Command | None:
-    """The command that its key has brought before. Raises CommandConflict where it is another."""
+    """Return the command that this key issued. Raise CommandConflict if its content differs."""
     if not row.idempotency_key:
         return None
     found = Command.objects.filter(created_by=row.created_by, idempotency_key=row.idempotency_key)
@@ -195,7 +199,7 @@ def _issued_before(row: Command) -> Command | None:
 
 
 def _record(action: Action, command: Command, by: User | None, **detail: Any) -> None:
-    """Without the parameters, which may hold a secret; they stand in the command's own row."""
+    """Record the action without the parameters, which may contain a secret."""
     device = command.device
     record_action(
         action,

@@ -1,5 +1,5 @@
-"""Whom a bulk command is for, out of what a person may see: a group, an organisation, the fleet's
-filters, or a list of devices."""
+"""Choose the devices of a bulk command, among those that a person may see: a group, an
+organisation, the fleet's filters, or a list."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -17,15 +17,15 @@ FILTERS = ("q", "status", "tenant", "group")
 
 
 class UnknownTarget(CommandRefused):
-    """What was named does not exist, or not for this person."""
+    """The named target does not exist, or the person may not see it."""
 
 
 class RoleMissing(CommandRefused):
-    """The person sees the devices, and may command none of them."""
+    """The person may see the devices, but not command them."""
 
 
 def of_group(person: User, uuid: UUID) -> Targets:
-    """Raises UnknownTarget and RoleMissing, as they all do."""
+    """Return the devices of a group. Like all of these, raise UnknownTarget and RoleMissing."""
     found = Group.objects.visible_to(person).filter(pk=uuid).first()
     if found is None:
         raise UnknownTarget(f"There is no group {uuid}.")
@@ -45,15 +45,15 @@ def of_organisation(person: User, uuid: UUID) -> Targets:
 
 
 def of_filter(person: User, asked: Mapping[str, Any]) -> Targets:
-    """The devices that the fleet page would show. Raises CommandRefused where they are of several
-    tenants that the person may command."""
+    """Return the devices that the fleet page shows for these filters. Raise CommandRefused if they
+    belong to several tenants that the person may command."""
     wanted = {name: str(asked[name]) for name in FILTERS if asked.get(name)}
     filters = FleetFilters(wanted, person)
     if not filters.is_valid():
         if filters.contradiction:
             raise CommandRefused(filters.contradiction)
         wrong = ", ".join(filters.errors)
-        raise UnknownTarget(f"There is nothing such as this filter names: {wrong}.")
+        raise UnknownTarget(f"Not a valid value of the filter: {wrong}.")
     devices = filters.narrowed_and_sorted(filters.matching(), current_cutoffs())
     return _of_one_tenant(person, devices, _in_words(filters, wanted), {"filter": wanted})
 

@@ -1,4 +1,4 @@
-"""Commands are carried from their rows to the broker."""
+"""Publish claimed commands to devices that are listening."""
 
 import asyncio
 import time
@@ -19,16 +19,19 @@ from natsbridge.runtime import DATABASE_AWAY, Part
 
 log = structlog.get_logger(__name__)
 
-# A device that does not listen is asked again after so long: at first, and at most.
+# How long a device that does not listen is left alone: at first, and at most.
 UNHEARD_SECONDS = (1.0, 30.0)
 
 
 class Unheard:
-    """Devices that do not listen for commands. They are asked again, less and less often: the
-    oldest commands go first, so theirs would hold up those of all others."""
+    """Devices that do not listen for commands.
+
+    They are tried again less and less often. The oldest commands go first, so theirs would
+    otherwise hold up everybody else's.
+    """
 
     def __init__(self) -> None:
-        # When each is asked again, and how long it waits for that.
+        # When each device is tried again, and how long it was left alone.
         self._again: dict[UUID, tuple[float, float]] = {}
 
     def note(self, devices: Iterable[UUID], now: float) -> None:
@@ -43,14 +46,14 @@ class Unheard:
             self._again.pop(device, None)
 
     def waiting(self, now: float) -> set[UUID]:
-        """Return those that are not to be asked yet."""
+        """Return the devices that are not due to be tried again."""
         _, most = UNHEARD_SECONDS
         self._again = {name: each for name, each in self._again.items() if each[0] + most > now}
         return {name for name, (again, _) in self._again.items() if again > now}
 
 
 class Courier:
-    """Publishes what is due. The system account is asked who is listening."""
+    """Publish due commands; ask the system account whether a device is listening."""
 
     def __init__(self, part: Part) -> None:
         self._runtime = part.runtime
@@ -80,7 +83,7 @@ class Courier:
         return 0.0
 
     async def _publish(self, commands: list[Outgoing]) -> list[Outgoing]:
-        """To one device, in order; returns those that left."""
+        """Publish commands to one device in order. Return those that were published."""
         sent: list[Outgoing] = []
         first, client = commands[0], self._runtime.connection.client
         subject = subjects.command_export(first.account, first.device)
@@ -90,12 +93,12 @@ class Courier:
                     await client.publish(subject, msgspec.json.encode(each.payload))
                     sent.append(each)
         except (NatsError, BrokerUnavailable, *DATABASE_AWAY) as error:
-            # Here and not further up, since those to other devices have left meanwhile.
+            # Caught for each device, since commands to others were published meanwhile.
             log.warning("command waits again", device=str(first.device), error=str(error).strip())
         return sent
 
     async def _is_listening(self, command: Outgoing, connections: Connections) -> bool:
-        """What the platform knows of connections is a moment old; the broker knows better."""
+        """Ask the broker, since the stored connections may be a moment old."""
         subject = subjects.device_subject(command.tenant, command.device, "command")
         heard = [
             await system_account.subscriptions(self._system.client, server, client)

@@ -1,4 +1,4 @@
-"""Pure: which JSON from people and devices can be stored, and sent on to an agent."""
+"""Pure: check that a JSON value can be stored, and sent to an agent."""
 
 import json
 from collections.abc import Iterable
@@ -6,18 +6,18 @@ from typing import Any
 
 from devices.errors import UnfitJson
 
-# The broker carries 1 MiB a message, and the wrapper wants some of it.
+# A message may have 1 MiB, and the wrapper needs some of it.
 MAX_BYTES = 512 * 1024
 # Far below the depth at which a JSON parser of any agent gives up.
 MAX_DEPTH = 64
-# Postgres writes a number out: `1e308` takes fifty times its room there.
+# Postgres stores numbers with all their digits: `1e308` takes fifty times its size there.
 _LARGEST, _SMALLEST = 1e40, 1e-40
 
 
 def check(value: Any) -> None:
     """Raise UnfitJson for what is too large, too deep, or holds what Postgres cannot store."""
     level, depth = [value], 0
-    # Level by level, since a walk that calls itself is what deep values break.
+    # Level by level, since a deep value would exceed the limit of a recursive walk.
     while level:
         if containers := [each for each in level if isinstance(each, dict | list)]:
             depth += 1

@@ -1,4 +1,4 @@
-"""Pure: the states of a command and the ways between them; a wrong declaration fails at import."""
+"""Pure: the states of a command and the changes allowed between them, checked at import."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from devices.errors import NoSuchTransition
 
 
 class WrongGraph(ValueError):
-    """The states do not fit together as they were declared."""
+    """The declared states do not form a valid graph."""
 
 
 @dataclass(frozen=True)
 class StateGraph:
-    """States by name. `edges` lead from what is open; nothing more is waited for in a final one.
+    """States by name. `edges` lead from open states; a final state is left only by a correction.
 
-    `corrections` lead from one final state to another: what was given up turns out to have
-    happened all the same.
+    `corrections` lead from one final state to another, for a response that comes after the command
+    was given up.
     """
 
     initial: str
@@ -48,7 +48,7 @@ class StateGraph:
         return tuple(self.edges)
 
     def sources_of(self, target: str, *, corrections: bool = False) -> tuple[str, ...]:
-        """The states that may become `target`; with the final ones that may be corrected to it."""
+        """Return the states that may become `target`; with `corrections` the final ones too."""
         if target not in self.states:
             raise NoSuchTransition(f"There is no state {target}.")
         ways = [self.edges, self.corrections] if corrections else [self.edges]
@@ -57,7 +57,7 @@ class StateGraph:
         )
 
     def check(self, source: str, target: str) -> None:
-        """Raises NoSuchTransition."""
+        """Raise NoSuchTransition if `source` may not become `target`."""
         if source not in self.sources_of(target):
             raise NoSuchTransition(f"A command that is {source} does not become {target}.")
 
@@ -83,7 +83,7 @@ COMMAND_STATES = StateGraph(
     initial="queued",
     final=("succeeded", "failed", "expired", "cancelled"),
     edges={
-        # A message may have left although it seemed not to, so its answer is taken here too.
+        # A message may have been sent although it seemed not to, so a response counts here too.
         "queued": ("sent", "delivered", "succeeded", "failed", "expired", "cancelled"),
         # Sent again where no receipt came; failed where no response came, or a person gave it up.
         "sent": ("queued", "sent", "delivered", "succeeded", "failed"),
@@ -91,12 +91,12 @@ COMMAND_STATES = StateGraph(
     },
     corrections={
         "expired": ("succeeded", "failed"),
-        # Only what failed without a response.
+        # Only if it failed without a response.
         "failed": ("succeeded", "failed"),
     },
 )
 
-# A waiting command can be cancelled. What was handed to the broker cannot be called back, only
+# A waiting command can be cancelled. One that was handed to the broker cannot be called back, only
 # given up.
 WAITING = COMMAND_STATES.sources_of("cancelled")
 HANDED_OVER = tuple(state for state in COMMAND_STATES.open if state not in WAITING)

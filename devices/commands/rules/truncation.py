@@ -1,20 +1,19 @@
-"""Pure: what devices say, of limited size. What is larger is cut where that leaves something to
-read."""
+"""Pure: limit the size of values from devices, and cut larger ones so that they stay readable."""
 
 import json
 from typing import Any, NamedTuple
 
 
 class Kept(NamedTuple):
-    """`cut_from`: how many bytes it had as JSON, where it was larger than the limit."""
+    """A value within the limit; `cut_from` is its size as JSON in bytes if it was larger."""
 
     value: Any
     cut_from: int | None = None
 
 
 def within(value: Any, limit: int) -> Kept:
-    """Whole where it fits. Of a list the first elements, of a text its beginning, of anything else
-    the beginning of its JSON as text."""
+    """Return the value if it fits. Cut a list to its first elements, a text to its beginning, and
+    anything else to the beginning of its JSON as text."""
     encoded = _encoded(value)
     if len(encoded) <= limit:
         return Kept(value)
@@ -25,8 +24,8 @@ def within(value: Any, limit: int) -> Kept:
 
 
 def members_within(members: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Whole where they fit. Otherwise the smaller members, and `(removed)` says how many others
-    there were."""
+    """Return the members if they fit, else the smaller ones; `(removed)` then tells how many are
+    missing."""
     sizes = {name: len(_encoded({name: value})) for name, value in members.items()}
     total = sum(sizes.values())
     if total <= limit:
@@ -53,7 +52,7 @@ def _first(values: list[Any], limit: int) -> list[Any]:
 
 
 def _beginning(text: str, limit: int) -> str:
-    """As much as fits once it is JSON again, where a line break or a quote takes two bytes."""
+    """Return as much as fits as JSON, in which a line break or a quote takes two bytes."""
     low, high = 0, min(len(text), limit)
     while low < high:
         middle = (low + high + 1) // 2
