@@ -38,7 +38,7 @@ def try_lock(name: Lock, of: object = "") -> bool:
 @contextmanager
 def held(name: Lock, of: object = "") -> Iterator[None]:
     """Wait for the lock and keep it for the length of the block, whatever its transactions."""
-    _execute("pg_advisory_lock", name, of)
+    wait_for(name, of)
     try:
         yield
     finally:
@@ -56,6 +56,11 @@ def held_if_free(name: Lock, of: object = "") -> Iterator[bool]:
             # A connection that was lost has lost the lock as well.
             with suppress(AnyDatabaseError):
                 release(name, of)
+
+
+def wait_for(name: Lock, of: object = "") -> None:
+    """Wait for the lock and keep it until `release` in the same thread."""
+    _execute("pg_advisory_lock", name, of)
 
 
 def take(name: Lock, of: object = "") -> bool:

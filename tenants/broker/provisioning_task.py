@@ -1,4 +1,4 @@
-"""The side task that keeps every account at the broker as the rows have it."""
+"""Keep every tenant's account at the broker as the rows say."""
 
 import asyncio
 import math
@@ -11,35 +11,34 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from nats.aio.client import Client
 
-from natsbridge.errors import BrokerUnavailable
 from natsbridge.runtime import Part, Worker
-from tenants.broker import provisioning
 from tenants.broker.accounts import ACCOUNTS_CHANNEL
 from tenants.broker.floods import lift_due_blocks
-from tenants.broker.provisioning import Plan
+from tenants.broker.plans import RECONNECTING, Plan
+from tenants.broker.provisioning import REFUSALS, Provisioner
 from tenants.credentials.revocations import end_due_credentials
 from tenants.models import BrokerAccount, Credential, Tenant
 
 log = structlog.get_logger(__name__)
 
-# A NOTIFY that was lost, and a tenant that could not be provisioned, are looked at again.
+# How often a lost NOTIFY, and a tenant that could not be provisioned, are looked at again.
 POLL_SECONDS = 15.0
-# All tenants are looked at when the connection is new, since the server may have lost what it
-# had, and this often in any case.
+# All tenants are reviewed after each new connection, since the server may have lost its accounts,
+# and this often in any case.
 REVIEW_SECONDS = 600.0
-# Overlaps end this often, some devices at a time.
+# How often credentials are ended whose overlap is over, a batch at a time.
 ENDING_SECONDS = 1.0
-# Somebody else is at it, with rows that may be older.
+# When to try again after another process, which may have read older rows.
 BUSY_SECONDS = 0.2
-# After a change, such as a new version's, that makes everybody of a tenant log in again: between
-# one tenant and the next, unless somebody is to be shut out.
+# Between two tenants whose clients all have to log in again, as after a new version changes their
+# permissions. A change that keeps somebody out does not wait.
 RECONNECTING_SECONDS = 1.0
-# Longer than a poll, so that there is one after the login.
+# Longer than a poll, so that one follows the login.
 LOGIN_UNDER_WAY = timedelta(seconds=2 * POLL_SECONDS)
 
 
 async def keep_provisioned(part: Part) -> None:
-    """Until stopping."""
+    """Provision tenants until stopping."""
     stream_worker = Worker("tenants' streams")
     try:
         await _Keeper(part, stream_worker).run()
@@ -48,27 +47,30 @@ async def keep_provisioned(part: Part) -> None:
 
 
 class _Keeper:
-    """First what keeps people out: one tenant's claims after the other's, the newest change first,
-    so that who is revoked waits neither for hundreds who are only reviewed nor for anybody's
-    stream. The streams are seen to beside that."""
+    """Pushes the claims of one tenant after the other, and sees to their streams beside that.
+
+    The newest change comes first, so that a revocation waits neither for hundreds of tenants that
+    are only reviewed nor for anybody's stream.
+    """
 
     def __init__(self, part: Part, stream_worker: Worker) -> None:
         self._runtime = part.runtime
         self._worker = part.worker
-        # With a database connection of its own, since the locks belong to that.
-        self._stream_worker = stream_worker
         self._system = part.connection
+        # Each has a database connection of its own, to which its locks belong.
+        self._pusher = Provisioner(part.connection, part.worker, wait=False)
+        self._finisher = Provisioner(part.connection, stream_worker, wait=False)
         self._announced = part.runtime.wakeups.on(ACCOUNTS_CHANNEL)
-        # Those that wait for their claims, the newest last; it is looked up again after news.
+        # Tenants whose claims are pending, the newest change last; read again after a NOTIFY.
         self._waiting: list[BrokerAccount] = []
         self._look = True
         self._to_review: list[Tenant] = []
-        # What was tried since the last poll, with what it then wanted.
+        # The tenants tried since the last poll, with the change that was pending.
         self._tried: dict[UUID, datetime] = {}
-        # Somebody else was at those.
+        # Tenants that another process was provisioning.
         self._busy: set[UUID] = set()
         self._next_busy = math.inf
-        # Their claims are pushed, their streams are next.
+        # Tenants whose claims have been pushed; their streams are next.
         self._streams: dict[UUID, Plan] = {}
         self._stream_waits = asyncio.Event()
         self._reviewed: tuple[Client | None, float] = (None, 0.0)
@@ -133,28 +135,25 @@ class _Keeper:
         return self._to_review.pop() if self._to_review else None
 
     async def _push(self, tenant: Tenant) -> None:
-        """One that is refused holds up no other."""
+        """Push a tenant's claims. A tenant that is refused holds up no other."""
         try:
-            plan = await self._worker.run(provisioning.plan_alone, tenant)
-            if plan is None:
-                self._busy.add(tenant.pk)
-                self._next_busy = time.monotonic() + BUSY_SECONDS
-                return
-            try:
-                changes = await self._patiently(plan, provisioning.push_claims)
-            finally:
-                await self._worker.run(provisioning.release, tenant)
-        except provisioning.REFUSALS as error:
-            _refused(tenant, error)
+            pushed = await self._pusher.push(tenant)
+        except REFUSALS as error:
+            _log_refusal(tenant, error)
             return
+        if pushed is None:
+            self._busy.add(tenant.pk)
+            self._next_busy = time.monotonic() + BUSY_SECONDS
+            return
+        plan, changes = pushed
         self._streams[tenant.pk] = plan
         self._stream_waits.set()
-        _provisioned(tenant, changes)
-        if provisioning.RECONNECTING in changes:
+        _log_changes(tenant, changes)
+        if RECONNECTING in changes:
             await self._pause(RECONNECTING_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
-        """Or until there is news; either way `_look_around` has to look."""
+        """Wait, but no longer than until a NOTIFY, and look around afterwards."""
         await self._runtime.pause(max(seconds, 0), wake=self._announced)
         self._look = True
 
@@ -165,48 +164,19 @@ class _Keeper:
                 continue
             plan = self._streams.pop(next(iter(self._streams)))
             try:
-                await self._ensure(plan)
-            except provisioning.REFUSALS as error:
-                _refused(plan.tenant, error)
-
-    async def _ensure(self, plan: Plan) -> None:
-        """What somebody else is at is left to the next poll."""
-        tenant, worker = plan.tenant, self._stream_worker
-        if not await worker.run(provisioning.hold_stream, tenant):
-            return
-        try:
-            changes = await self._patiently(plan, provisioning.ensure_stream)
-        finally:
-            await worker.run(provisioning.release_stream, tenant)
-        newer = await worker.run(provisioning.plan_alone, tenant)
-        if newer is None:
-            return
-        try:
-            if newer.stream == plan.stream:
-                changes += await self._patiently(newer, provisioning.lower_storage)
-        finally:
-            await worker.run(provisioning.release, tenant)
-        await worker.run(provisioning.record, plan, None)
-        _provisioned(tenant, changes)
-
-    async def _patiently(self, plan: Plan, step: provisioning.Use) -> list[str]:
-        try:
-            async with asyncio.timeout(provisioning.PATIENCE_SECONDS):
-                return await step(plan, self._system.client)
-        except provisioning.REFUSALS as error:
-            await self._stream_worker.run(provisioning.record, plan, error)
-            raise
-        except TimeoutError as error:
-            away = BrokerUnavailable("nats-server did not answer in time")
-            await self._stream_worker.run(provisioning.record, plan, away)
-            raise away from error
+                # A tenant that another process provisions is left to the next poll.
+                changes = await self._finisher.finish(plan)
+            except REFUSALS as error:
+                _log_refusal(plan.tenant, error)
+            else:
+                _log_changes(plan.tenant, changes or [])
 
 
-def _refused(tenant: Tenant, error: Exception) -> None:
+def _log_refusal(tenant: Tenant, error: Exception) -> None:
     log.warning("tenant not provisioned", tenant=str(tenant.pk), error=str(error))
 
 
-def _provisioned(tenant: Tenant, changes: list[str]) -> None:
+def _log_changes(tenant: Tenant, changes: list[str]) -> None:
     if changes:
         log.info("tenant provisioned", tenant=str(tenant.pk), changes=changes)
 
@@ -216,8 +186,9 @@ def _all_tenants() -> list[Tenant]:
 
 
 def _waiting() -> list[BrokerAccount]:
-    """The accounts that are not at the broker as their rows are; the latest change is the last."""
-    # Who was being let in while his password ended was not connected yet when that was pushed.
+    """Return the accounts with pending changes, the latest change last."""
+    # A login that was under way while its password ended was not connected yet when the claims
+    # were pushed.
     just_ended = Credential.objects.filter(
         tenant=OuterRef("pk"),
         kind=Credential.Kind.PASSWORD,

@@ -21,6 +21,7 @@ from tenants.audit.writer import audit_event, record_events
 from tenants.broker import provisioning
 from tenants.broker.accounts import announce_account, record_provisioned, record_provisioning_failed
 from tenants.broker.logins import callout_authority, device_jwt
+from tenants.broker.plans import Plan, ensure_stream
 from tenants.broker.provisioning_task import _waiting
 from tenants.credentials.ended_passwords import ended_passwords
 from tenants.credentials.issue import Issued, issue_device_password, issue_tenant_credential
@@ -287,9 +288,8 @@ def test_a_revocation_does_not_wait_for_the_streams_of_others(
     set_limits(group_b.tenant, by=None, max_connections=1)
     provisioned(group_b)
     at_it, release = threading.Event(), threading.Event()
-    ensure_stream = provisioning.ensure_stream
 
-    async def held(plan: provisioning.Plan, client: Client) -> list[str]:
+    async def held(plan: Plan, client: Client) -> list[str]:
         if plan.tenant == group_b.tenant:
             at_it.set()
             await asyncio.to_thread(release.wait, 2 * SAFETY_NET)
