@@ -7,7 +7,15 @@ from playwright.sync_api import Page, expect
 
 from devices.commands.issue import issue
 from devices.live import frames
-from devices.models import Command, CommandState, Connectivity, Device, Presence, Reporter
+from devices.models import (
+    Command,
+    CommandState,
+    Connectivity,
+    Device,
+    Presence,
+    PresenceChange,
+    Reporter,
+)
 from devices.telemetry import ring_buffers
 from devices.telemetry.ring_buffers import Point
 from natsbridge.redis import client
@@ -230,13 +238,21 @@ def test_the_banner_of_a_sent_command_does_not_outlive_the_failure_to_send_the_n
 
 
 def leave(device: Device) -> None:
+    now, by = timezone.now(), Reporter.DISCONNECT
     Connectivity.objects.filter(device=device).update(
-        presence=Presence.OFFLINE, presence_at=timezone.now(), presence_by=Reporter.DISCONNECT
+        presence=Presence.OFFLINE, presence_at=now, presence_by=by
+    )
+    PresenceChange.objects.create(
+        device=device, presence=Presence.OFFLINE, at=now, reported_by=by, reason="Client Closed"
     )
     frames.push_presence([device.pk])
 
 
-def test_a_sent_commands_row_says_that_its_device_has_just_gone(
+# So that only a frame tells the page of news.
+STOP_POLLING = "clearTimeout(document.getElementById('status')['htmx-internal-data'].timeout)"
+
+
+def test_a_frame_shows_everywhere_on_the_page_that_the_device_has_gone(
     alice: User, device: Device, open_page: Open, backend: Backend
 ) -> None:
     command = backend(issue, device, "ping", {}, by=alice)
@@ -245,8 +261,12 @@ def test_a_sent_commands_row_says_that_its_device_has_just_gone(
     row = page.locator(".history li").first
     expect(row).to_contain_text("Sent")
     expect(row).not_to_contain_text("offline")
+    expect(page.locator("#presence")).not_to_contain_text("Client Closed")
+    page.evaluate(STOP_POLLING)
     backend(leave, device)
+    expect(page.locator("#status-badge")).to_have_text("Offline")
     expect(row).to_contain_text("device offline since")
+    expect(page.locator("#presence")).to_contain_text("Client Closed")
     page.get_by_role("button", name="Give up ping").click()
     expect(row).to_contain_text("given up by alice")
     expect(row).not_to_contain_text("offline")
