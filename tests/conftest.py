@@ -58,11 +58,11 @@ def _failed_logins_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.fixture(autouse=True)
 def _refused_tokens_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests share one Redis, and an address."""
-    alone = refused_tokens._Alone()
+    alone = refused_tokens._OwnCount()
     breaker = Breaker("redis, for the throttle of wrong tokens")
     monkeypatch.setattr(failure_counts, "PREFIX", f"wegweiser:refused:{uuid4()}")
     monkeypatch.setattr(failure_counts, "THROTTLE", breaker)
-    monkeypatch.setattr(refused_tokens, "_alone", alone)
+    monkeypatch.setattr(refused_tokens, "_own_count", alone)
     # What a thread of its own wrote would stay behind in the database.
     for waiting in (alone._later, refused_tokens._later):
         monkeypatch.setattr(waiting, "ask", lambda: None)

@@ -1,4 +1,4 @@
-"""What an error of an action means to a caller: one table from its class to a status of HTTP.
+"""Which status of HTTP an error becomes: one table, for the API and for pages.
 
 The API answers with problem details (RFC 9457, application/problem+json).
 """
@@ -49,7 +49,7 @@ STATUSES: dict[type[Exception], int] = {
 
 log = structlog.get_logger(__name__)
 
-# An answer is not to be larger than the request whose every item is wrong.
+# An answer must not be larger than a request in which every item is wrong.
 MAX_ERRORS = 20
 CONTENT_TYPE = "application/problem+json"
 
@@ -60,11 +60,11 @@ def status_of(error: Exception) -> int | None:
 
 
 def problem_details(exception: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler: its own answer's status and headers, our body."""
+    """Handle exceptions for REST framework: its status and headers, with our body."""
     status = status_of(exception)
     if status == 503:
         log.warning("a server is away", error=str(exception).strip())
-        return _problem(status, "A server that this needs does not answer; try again in a moment.")
+        return _problem(status, "The server is temporarily unavailable; try again in a moment.")
     if status:
         return _problem(status, str(exception))
     answer = exception_handler(exception, context)
@@ -74,10 +74,10 @@ def problem_details(exception: Exception, context: dict[str, Any]) -> Response |
     if isinstance(exception, ValidationError):
         found = _flatten(exception.detail, "")
         errors = list(islice(found, MAX_ERRORS))
-        told = [f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors]
+        described = [f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors]
         if next(found, None):
-            told.append("more is wrong; mend these first")
-        detail = "; ".join(told)
+            described.append("there are more errors; correct these first")
+        detail = "; ".join(described)
         return _problem(answer.status_code, detail, errors=errors, headers=headers)
     return _problem(answer.status_code, str(answer.data.get("detail", "")), headers=headers)
 
@@ -89,7 +89,7 @@ def _problem(
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """`errors` names each wrong field as `{"field": "a.b", "detail": "why"}`."""
+    """Return problem details; `errors` names wrong fields: `{"field": "a.b", "detail": "why"}`."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -121,4 +121,4 @@ class NoSuchEndpointView(APIView):
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        raise NotFound("There is no such endpoint; see /api/docs/.")
+        raise NotFound("No such endpoint; see /api/docs/.")

@@ -1,4 +1,4 @@
-"""Which devices and commands a caller may reach. Another tenant's do not exist for it: 404."""
+"""Return the devices and commands that a caller may reach; to others the answer is 404."""
 
 from typing import NoReturn
 from uuid import UUID
@@ -14,10 +14,9 @@ from tenants.models import Role, User
 
 
 def device_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Device:
-    """The device, for a person with the role in its tenant, or for the device itself.
+    """Return the device, for a person with the role in its tenant, or for the device itself.
 
-    Raises NotFound where the caller may not know of it, PermissionDenied where the role is
-    missing.
+    Raises NotFound for a caller who may not know of it, PermissionDenied without the role.
     """
     caller = request.user
     if isinstance(caller, DevicePrincipal):
@@ -32,12 +31,12 @@ def device_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Dev
 
 
 def administered_device(request: Request, uuid: UUID) -> tuple[User, Device]:
-    """The caller and the device, for an admin of its tenant."""
+    """Return the caller and the device, for an admin of its tenant."""
     return person_of(request), device_for(request, uuid, role=Role.ADMIN)
 
 
 def own_device(request: Request, uuid: UUID) -> Device:
-    """The device itself and nobody else: what it gets here is its own secret."""
+    """Return the device to itself and to nobody else, since the answer has its secret."""
     if isinstance(request.user, DevicePrincipal) and request.user.device.pk == uuid:
         return request.user.device
     if not isinstance(request.user, DevicePrincipal):

@@ -1,4 +1,4 @@
-"""Devices that call the API: `Authorization: Bearer DEVICE_TOKEN`."""
+"""Authenticate devices that call the API: `Authorization: Bearer DEVICE_TOKEN`."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from tenants.throttle import refused_tokens
 
 @dataclass(frozen=True)
 class DevicePrincipal:
-    """What `request.user` is when a device calls."""
+    """The `request.user` of a device."""
 
     device: Device
     is_authenticated: bool = True

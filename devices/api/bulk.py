@@ -1,4 +1,4 @@
-"""Commands to many devices at once, under /api/nats/commands."""
+"""Commands to many devices."""
 
 from typing import Any
 from uuid import UUID
@@ -35,7 +35,7 @@ class FilterSerializer(serializers.Serializer[Any]):
 
 
 class BulkCommandSerializer(CommandSerializer):
-    """With exactly one of `group`, `organisation`, `filter`, `devices`."""
+    """A command, with exactly one of `group`, `organisation`, `filter` and `devices`."""
 
     group = serializers.UUIDField(required=False)
     organisation = serializers.UUIDField(required=False)
@@ -48,7 +48,7 @@ class BulkCommandSerializer(CommandSerializer):
         targets = {"group", "organisation", "filter", "devices"}.intersection(attrs)
         if len(targets) != 1:
             raise serializers.ValidationError(
-                "Name exactly one of group, organisation, filter, devices."
+                "Give exactly one of group, organisation, filter, devices."
             )
         return attrs
 
@@ -59,7 +59,7 @@ class BulkIssuedAnswer(serializers.Serializer[Any]):
     status_url = serializers.URLField()
     total = serializers.IntegerField(help_text="Devices that get the command.")
     left_out = serializers.DictField(
-        child=serializers.IntegerField(), help_text="How many do not, by the reason."
+        child=serializers.IntegerField(), help_text="Devices that do not get it, counted by reason."
     )
 
 
@@ -70,7 +70,8 @@ class BulkPreviewAnswer(serializers.Serializer[Any]):
         child=serializers.IntegerField(), help_text="online, stale, offline, unknown."
     )
     left_out = serializers.DictField(
-        child=serializers.IntegerField(), help_text="How many would not, by the reason."
+        child=serializers.IntegerField(),
+        help_text="Devices that would not get it, counted by reason.",
     )
 
 
@@ -87,19 +88,21 @@ class BulkAnswer(serializers.Serializer[Any]):
     retry_of = serializers.UUIDField(allow_null=True)
     total = serializers.IntegerField()
     left_out = serializers.DictField(child=serializers.IntegerField())
-    counts = serializers.DictField(child=serializers.IntegerField(), help_text="By state.")
-    open = serializers.IntegerField(help_text="Those that have not ended yet.")
+    counts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Its commands, counted by state."
+    )
+    open = serializers.IntegerField(help_text="Commands that have not ended yet.")
     to_give_up = serializers.IntegerField(
-        help_text="Sent to devices that are offline now, and not ended: cancelling gives them up."
+        help_text="Commands sent to devices that are offline now; cancelling gives them up."
     )
 
 
 class CancelledAnswer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
-    cancelled = serializers.IntegerField(help_text="How many commands that waited.")
+    cancelled = serializers.IntegerField(help_text="Waiting commands that were cancelled.")
     given_up = serializers.IntegerField(
-        help_text="How many that were sent to devices that are offline now. They have failed; a "
-        "result that comes late corrects that."
+        help_text="Commands sent to devices that are offline now. They count as failed unless a "
+        "result arrives later."
     )
 
 
@@ -110,7 +113,7 @@ class BulkCommandsView(APIView):
         responses={202: BulkIssuedAnswer, 200: BulkIssuedAnswer},
     )
     def post(self, request: Request) -> Response:
-        """202 for a new one, 200 for one that its Idempotency-Key has brought before."""
+        """Issue it: 202, or 200 if the Idempotency-Key has been used for it before."""
         person, wanted, data = _asked(request)
         issued, new = bulk.issue(
             wanted,
@@ -126,7 +129,7 @@ class BulkCommandsView(APIView):
 class BulkPreviewView(APIView):
     @extend_schema(request=BulkCommandSerializer, responses=BulkPreviewAnswer)
     def post(self, request: Request) -> Response:
-        """How many devices would get it now, and how many not; nothing is sent."""
+        """Count the devices that would get it now, and those that would not; nothing is sent."""
         _, wanted, data = _asked(request)
         shown = bulk.preview(wanted, data["command"])
         return Response(representations.bulk_preview(wanted.words, shown.by_status, shown.left_out))
@@ -143,8 +146,7 @@ class BulkCommandView(APIView):
 class CancelBulkView(APIView):
     @extend_schema(request=None, responses=CancelledAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """Cancel its commands that still wait, and give up those that were sent to devices that
-        are offline now."""
+        """Cancel its waiting commands, and give up those sent to devices that are offline now."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
         ended = bulk.cancel(found, by=access.person_of(request))
         return Response({"success": True, **ended._asdict()})
@@ -153,7 +155,7 @@ class CancelBulkView(APIView):
 class RetryBulkView(APIView):
     @extend_schema(request=None, responses={202: BulkIssuedAnswer})
     def post(self, request: Request, uuid: UUID) -> Response:
-        """A new bulk command to the devices on which this one failed or expired."""
+        """Issue it again to the devices on which it failed or expired."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
         again = bulk.retry(found, by=access.person_of(request))
         return Response(_issued(request, again), status=202)

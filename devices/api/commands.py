@@ -39,15 +39,16 @@ class CommandAnswer(serializers.Serializer[Any]):
     finished_at = serializers.FloatField(allow_null=True)
     result = serializers.JSONField(allow_null=True)
     result_cut_from = serializers.IntegerField(
-        allow_null=True, help_text="Bytes that the result had, where it was cut."
+        allow_null=True, help_text="Size of the result in bytes, if it was cut off; else null."
     )
     error = serializers.CharField(allow_null=True)
-    retry_of = serializers.UUIDField(allow_null=True, help_text="The command that it tries again.")
+    retry_of = serializers.UUIDField(
+        allow_null=True, help_text="The command that this one retries."
+    )
     bulk_id = serializers.UUIDField(allow_null=True)
     device_offline_since = serializers.FloatField(
         allow_null=True,
-        help_text="Of a command that has not ended: since when its device is offline; null where "
-        "it is not.",
+        help_text="Since when the device is offline, while the command has not ended; else null.",
     )
 
 
@@ -58,7 +59,7 @@ class DeviceCommandView(APIView):
         responses={202: IssuedAnswer, 200: IssuedAnswer},
     )
     def post(self, request: Request, uuid: UUID) -> Response:
-        """202 for a new one, 200 for one that its Idempotency-Key has brought before."""
+        """Issue it: 202, or 200 if the Idempotency-Key has been used for it before."""
         person = person_of(request)
         device = device_for(request, uuid, role=Role.OPERATOR)
         form = CommandSerializer(data=request.data)
@@ -78,8 +79,8 @@ class CommandView(APIView):
 class CancelCommandView(APIView):
     @extend_schema(request=None, responses=CommandAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """While it waits it is cancelled. What was sent cannot be called back: it is given up,
-        and a result that comes late corrects that."""
+        """Cancel a waiting command. One that was sent cannot be recalled: it is given up, and
+        counts as failed unless a result arrives later."""
         person = person_of(request)
         command = command_for(request, uuid, role=Role.OPERATOR)
         commands.cancel(command, by=person)
@@ -93,8 +94,8 @@ class RetryCommandView(APIView):
         responses={202: IssuedAnswer, 200: IssuedAnswer},
     )
     def post(self, request: Request, uuid: UUID) -> Response:
-        """A new command of the same content, once this one has ended; 200 for one that its
-        Idempotency-Key has brought before."""
+        """Issue the same command again, once this one has ended: 202, or 200 if the Idempotency-Key
+        has been used for it before."""
         person = person_of(request)
         command = command_for(request, uuid, role=Role.OPERATOR)
         return _issued(request, *commands.retry_once(key_of(request), command, by=person))

@@ -1,4 +1,4 @@
-"""A device's right to the broker: taken away, given back, renewed."""
+"""A device's access to the broker: revoked, reinstated, rotated."""
 
 from typing import Any
 from uuid import UUID
@@ -27,8 +27,8 @@ class DeviceCredentialHistoryAnswer(DeviceAnswer):
 class DeviceCredentialHistoryView(APIView):
     @extend_schema(responses=DeviceCredentialHistoryAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
-        """What opens the broker for the device and what has, newest first, for admins of its
-        tenant; no secret, and of those long over only the newest few."""
+        """List the device's credentials, newest first, without secrets; of those that ended long
+        ago only the newest few are kept. For admins of its tenant."""
         _, device = administered_device(request, uuid)
         rows = device.tenant.credentials.filter(device_uuid=device.pk)
         found = rows.select_related("issued_by")[:CREDENTIALS_SHOWN]
@@ -39,7 +39,7 @@ class DeviceCredentialHistoryView(APIView):
 class RevokeDeviceView(APIView):
     @extend_schema(request=ReasonSerializer, responses=DeviceStatusAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """Its connection ends within a second and no credential or token of it opens anything."""
+        """End its connection within a second, and invalidate its credentials and its token."""
         person, device = administered_device(request, uuid)
         form = ReasonSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -50,7 +50,7 @@ class RevokeDeviceView(APIView):
 class ReinstateDeviceView(APIView):
     @extend_schema(request=None, responses=DeviceStatusAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """Its token opens its endpoints again, and so it gets a new credential."""
+        """Make its token valid again, with which it gets a new credential."""
         person, device = administered_device(request, uuid)
         StrictSerializer(data=request.data).is_valid(raise_exception=True)
         credentials.reinstate_device(device, by=person)
@@ -60,7 +60,7 @@ class ReinstateDeviceView(APIView):
 class RotateDeviceView(APIView):
     @extend_schema(request=OverlapSerializer, responses={202: DeviceAnswer})
     def post(self, request: Request, uuid: UUID) -> Response:
-        """The agent is told to fetch a new credential; the old one works through the overlap."""
+        """Tell the agent to fetch a new credential; the old one works until the overlap ends."""
         person, device = administered_device(request, uuid)
         form = OverlapSerializer(data=request.data)
         form.is_valid(raise_exception=True)

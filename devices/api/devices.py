@@ -1,4 +1,4 @@
-"""A device: how it stands, what it measures, and its end."""
+"""A device: its status, its recent metrics, and deleting it."""
 
 from typing import Any
 from uuid import UUID
@@ -40,19 +40,20 @@ class DeviceStatusAnswer(serializers.Serializer[Any]):
     presence = serializers.ChoiceField(
         [each.value for each in Presence],
         allow_null=True,
-        help_text="Agrees with the status: online while that is Online or Stale, offline while it "
-        "is Offline, null while it is Unknown.",
+        help_text="online while the status is Online or Stale, offline while it is Offline, null "
+        "while it is Unknown.",
     )
-    presence_since = serializers.FloatField(
-        allow_null=True, help_text="null where nobody knows since when."
-    )
+    presence_since = serializers.FloatField(allow_null=True, help_text="null if it is not known.")
     reported_by = serializers.ChoiceField(
         [each.value for each in Reporter],
         allow_null=True,
-        help_text="Who said so: the broker as it connected or disconnected, its own heartbeat, "
-        "or the broker's list of connections; null where it has been revoked or silent too long.",
+        help_text="What reported it: the broker, when the device connected or disconnected; its "
+        "heartbeat; or the broker's list of connections. null if the device is revoked or has "
+        "been silent too long.",
     )
-    unstable = serializers.BooleanField(help_text="Its link has come and gone again and again.")
+    unstable = serializers.BooleanField(
+        help_text="Its connection dropped several times within minutes."
+    )
     agent_version = serializers.CharField()
     connection_info = serializers.JSONField()
 
@@ -70,7 +71,7 @@ class RecentMetricsAnswer(serializers.Serializer[Any]):
 class DeviceView(APIView):
     @extend_schema(responses={200: DeviceAnswer})
     def delete(self, request: Request, uuid: UUID) -> Response:
-        """The device with all that is known of it; its credentials and its token are void."""
+        """Delete the device and all its data; its credentials and its token become invalid."""
         person, device = administered_device(request, uuid)
         StrictSerializer(data=request.data).is_valid(raise_exception=True)
         credentials.delete_devices([device], by=person)

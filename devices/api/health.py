@@ -1,4 +1,4 @@
-"""Whether the parts of the installation are there, for load balancers and people alike."""
+"""The health of the installation, for load balancers and people."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class HealthAnswer(serializers.Serializer[Any]):
 
 
 class HealthView(APIView):
-    """For load balancers and people alike, without a login; it names no address and no error."""
+    """Report the health of each component, without a login, naming no address and no error."""
 
     authentication_classes: list[type] = []
     permission_classes: list[type] = []

@@ -1,4 +1,4 @@
-"""A computer becomes a device, moves to NATS, and learns how to reach the broker."""
+"""How a computer becomes a device, moves to NATS, and learns how to reach the broker."""
 
 from typing import Any
 from uuid import UUID
@@ -61,13 +61,15 @@ class RegistrationSerializer(serializers.Serializer[Any]):
 
 class UpgradeSerializer(serializers.Serializer[Any]):
     nkey_public = NkeyField(
-        required=False, help_text="Without it the device gets a username and a password."
+        required=False, help_text="Without it, the device gets a username and a password."
     )
 
 
 class SubjectsAnswer(serializers.Serializer[Any]):
     heartbeat = serializers.CharField()
-    commands = serializers.CharField(help_text="To subscribe to; to the others it publishes.")
+    commands = serializers.CharField(
+        help_text="The agent subscribes to this one, and publishes to the others."
+    )
     responses = serializers.CharField()
     status = serializers.CharField()
     monitoring = serializers.CharField()
@@ -79,19 +81,19 @@ class SubjectsAnswer(serializers.Serializer[Any]):
 
 class BrokerAccessAnswer(BrokerAddressesAnswer):
     inbox_prefix = serializers.CharField(
-        help_text="For the client library: in other inboxes a device hears no acknowledgement."
+        help_text="To be set in the client library: acknowledgements reach no other inbox."
     )
     subjects = SubjectsAnswer()
 
 
 class CredentialsAnswer(BrokerAccessAnswer):
-    """A JWT for a device that has registered a key, a username and a password for another."""
+    """A JWT for a device that registered a key; a username and a password for any other."""
 
     jwt = serializers.CharField(required=False)
     username = serializers.CharField(required=False)
     password = serializers.CharField(
         required=False,
-        help_text="A new one each time; the one before it ends once this one has been used.",
+        help_text="A new one each time; the previous one ends once this one has been used.",
     )
 
 
@@ -108,7 +110,7 @@ class UpgradeAnswer(serializers.Serializer[Any]):
     device_uuid = serializers.UUIDField()
     tenant_uuid = serializers.UUIDField()
     device_token = serializers.CharField(
-        required=False, help_text="Where a person asked: void are all tokens before it."
+        required=False, help_text="Only if a person asked; earlier tokens become invalid."
     )
     nats_credentials = CredentialsAnswer()
 
@@ -130,12 +132,12 @@ class DeviceCredentialsAnswer(serializers.Serializer[Any]):
 
 
 class RegisterView(APIView):
-    """A computer becomes a device; the enrolment key in the body is its only credential.
+    """Register a computer as a device, with an enrolment key as the only credential.
 
-    With `nkey_public` it logs in to the broker by a JWT; without, by a username and a password.
-    A key pair is registered once: sent again, signed, it is the same device with a fresh token.
-    A signature is good once, so each needs a later timestamp than the one before.
-    Without a key pair nothing could prove that, so each time is a new device and a use of the key.
+    With `nkey_public` the device logs in to the broker with a JWT, without it with a username and
+    a password. A key pair is registered once: sent again with a signature, it is the same device
+    and gets a new token. A signature is valid once, so each needs a later timestamp. Without a
+    key pair each request creates a new device and is one use of the enrolment key.
     """
 
     authentication_classes: list[type] = []
@@ -178,10 +180,10 @@ class RegisterView(APIView):
 
 
 class UpgradeView(APIView):
-    """A device that was registered by other means (`connection_type` node-red) moves to NATS.
+    """Move a device that was registered by other means (`connection_type` node-red) to NATS.
 
-    For an admin of its tenant, who gets a fresh device token for its agent, and for the device
-    itself. It may be repeated until its agent has logged in; what was issued before is then void.
+    For an admin of its tenant, who gets a new device token for its agent, and for the device
+    itself. It may be repeated until the agent has logged in, and invalidates what it issued before.
     """
 
     @extend_schema(request=UpgradeSerializer, responses=UpgradeAnswer)
@@ -204,7 +206,7 @@ class UpgradeView(APIView):
 
 
 class DeviceTenantView(APIView):
-    """Also at `/api/device/{uuid}/tenant`, where agents look that are older than `/api/nats/`."""
+    """Also at `/api/device/{uuid}/tenant`, for agents that are older than `/api/nats/`."""
 
     @extend_schema(responses=DeviceTenantAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
@@ -239,7 +241,7 @@ def _credentials(device: Device) -> dict[str, Any]:
 
 
 def _shown(device: Device, issued: Issued) -> dict[str, Any]:
-    """As agents know it; a JWT goes with the agent's own key, and names its user itself."""
+    """Return the credential as agents read it: a JWT, or a username and a password."""
     secret = {"jwt": issued.secret}
     if issued.credential.kind == Credential.Kind.PASSWORD:
         secret = {"username": issued.username, "password": issued.secret}

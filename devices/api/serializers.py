@@ -1,4 +1,4 @@
-"""What the endpoints take; every limit here is that of the column or of the broker."""
+"""What several resources take; each limit is that of the column or of the broker."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from tenants.rules.durations import parse_overlap
 
 
 class JsonObjectField(serializers.DictField):
-    """A JSON object that can be stored and sent on; see `devices.commands.rules.json_values`."""
+    """Accept a JSON object that can be stored and sent to agents."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         value: dict[str, Any] = super().to_internal_value(data)
@@ -27,7 +27,7 @@ class JsonObjectField(serializers.DictField):
 
 @extend_schema_field(OpenApiTypes.STR)
 class DeadlineField(serializers.CharField):
-    """From how long a command may wait to the moment when it no longer does."""
+    """Turn how long a command may wait into the moment of its deadline."""
 
     def to_internal_value(self, data: Any) -> datetime:  # type: ignore[override]
         try:
@@ -47,6 +47,6 @@ class CommandSerializer(serializers.Serializer[Any]):
     parameters = JsonObjectField(required=False, default=dict)
     deadline = DeadlineField(
         required=False,
-        help_text="How long it may wait: seconds, or 90m, 24h, 30d, which is the most; "
-        "default COMMAND_DEADLINE_SECONDS.",
+        help_text="How long it may wait: seconds, or 90m, 24h, at most 30d; the default is "
+        "COMMAND_DEADLINE_SECONDS.",
     )

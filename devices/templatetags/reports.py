@@ -18,7 +18,7 @@ register = template.Library()
 TABLE_ROWS = 500
 # Rows that share no keys would make a table of rows times keys.
 TABLE_COLUMNS = 40
-# Beyond this a number is no quantity; and an integer may be too large for a float.
+# A larger number is not a quantity, and an integer may be too large for a float.
 LARGEST = 1e21
 DASH = "\N{EN DASH}"
 DEEPEST = 5

@@ -1,4 +1,4 @@
-"""Which tenants a caller may reach. Another's do not exist for it: 404."""
+"""Return the tenants that a caller may reach; to others the answer is 404."""
 
 from typing import NoReturn
 from uuid import UUID
@@ -13,11 +13,11 @@ from tenants.models.owners import TenantQuerySet
 def person_of(request: Request) -> User:
     if isinstance(request.user, User):
         return request.user
-    raise PermissionDenied("A device token does not open this.")
+    raise PermissionDenied("A device token does not give access to this.")
 
 
 def tenant_for(request: Request, uuid: UUID) -> Tenant:
-    """The tenant, for an admin of it and for staff who manage tenants."""
+    """Return the tenant, for its admins and for staff who manage tenants."""
     person = person_of(request)
     managed = _with_account(Tenant.objects.managed_by(person)).filter(pk=uuid).first()
     if managed is not None:
@@ -31,7 +31,7 @@ def tenant_for(request: Request, uuid: UUID) -> Tenant:
 
 
 def tenant_managed_by_staff(request: Request, uuid: UUID) -> Tenant:
-    """The tenant, for staff who manage tenants: no role in the tenant itself is enough."""
+    """Return the tenant, for staff who manage tenants; a role in the tenant is not enough."""
     tenant = _with_account(Tenant.objects.managed_by(request.user)).filter(pk=uuid).first()
     if tenant is not None:
         _require_token(request, Role.ADMIN)
@@ -42,7 +42,7 @@ def tenant_managed_by_staff(request: Request, uuid: UUID) -> Tenant:
 
 
 def credential_of(tenant: Tenant, number: int) -> Credential:
-    """One of the tenant's own; a device's is its device's affair."""
+    """Return one of the tenant's own credentials, not one of its devices."""
     owned = tenant.credentials.filter(device_uuid=None).select_related("issued_by")
     credential = owned.filter(pk=number).first()
     if credential is None:
@@ -51,7 +51,7 @@ def credential_of(tenant: Tenant, number: int) -> Credential:
 
 
 def require(request: Request, tenant: UUID, role: Role) -> None:
-    """A role of the person's; the token's caps it. Raises PermissionDenied."""
+    """Raise PermissionDenied unless the person and the API token have the role in the tenant."""
     if not has_role(request.user, tenant, role):
         raise PermissionDenied(f"This needs the role {role} in the tenant.")
     _require_token(request, role)

@@ -1,4 +1,4 @@
-"""What was done in a tenant, for its admins."""
+"""The audit of a tenant, for its admins."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +28,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 
 @extend_schema_field(OpenApiTypes.STR)
 class MomentField(serializers.Field[datetime, Any, Any, Any]):
-    """Epoch seconds, as the answers have them, or ISO 8601; UTC unless it says otherwise."""
+    """Read epoch seconds, as in the answers, or ISO 8601, in UTC unless it names a zone."""
 
     def to_internal_value(self, data: Any) -> datetime:
         try:
@@ -38,7 +38,9 @@ class MomentField(serializers.Field[datetime, Any, Any, Any]):
         try:
             at = datetime.fromisoformat(str(data))
         except ValueError as error:
-            raise serializers.ValidationError("Give epoch seconds or ISO 8601.") from error
+            raise serializers.ValidationError(
+                "Not a valid time: use epoch seconds or ISO 8601."
+            ) from error
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
     def to_representation(self, value: datetime) -> str:
@@ -76,19 +78,19 @@ class AuditEntryAnswer(serializers.Serializer[Any]):
     target = serializers.CharField()
     address = serializers.CharField()
     via = serializers.CharField()
-    count = serializers.IntegerField(help_text="How many equal events this row stands for.")
+    count = serializers.IntegerField(help_text="The number of equal events in this row.")
     detail = serializers.JSONField()
     sealed = serializers.BooleanField()
 
 
 class AuditPageAnswer(serializers.Serializer[Any]):
     tenant_uuid = serializers.UUIDField()
-    entries = AuditEntryAnswer(many=True, help_text="The newest first.")
+    entries = AuditEntryAnswer(many=True, help_text="Newest first.")
     next = serializers.URLField(allow_null=True)
 
 
-class WhateverIsAsked(BaseContentNegotiation):
-    """Elsewhere `format` chooses the renderer; here it is the file's."""
+class IgnoreFormat(BaseContentNegotiation):
+    """Ignore `format` and `Accept`, since `format` chooses the kind of file."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]
@@ -119,13 +121,15 @@ class TenantAuditView(APIView):
 
 
 class TenantAuditExportView(APIView):
-    content_negotiation_class = WhateverIsAsked
+    content_negotiation_class = IgnoreFormat
 
     @extend_schema(
         parameters=[AuditExportSerializer],
         responses={
-            (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, "The oldest first."),
-            (200, "application/x-ndjson"): OpenApiResponse(OpenApiTypes.STR, "One row a line."),
+            (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, "Oldest first."),
+            (200, "application/x-ndjson"): OpenApiResponse(
+                OpenApiTypes.STR, "One entry a line, oldest first."
+            ),
         },
     )
     def get(self, request: Request, uuid: UUID) -> StreamingHttpResponse:
@@ -139,7 +143,7 @@ class TenantAuditExportView(APIView):
 
 
 def _entries_of(tenant: Tenant) -> AuditEntryQuerySet:
-    """The caller has been asked for: it may see all of the tenant's."""
+    """Return all entries of the tenant; the caller has been checked."""
     return AuditEntry.objects.of_tenant(tenant)
 
 

@@ -1,4 +1,4 @@
-"""People who call the API: `Authorization: Token KEY`."""
+"""Authenticate people who call the API: `Authorization: Token KEY`."""
 
 from knox.auth import TokenAuthentication
 from rest_framework.authentication import get_authorization_header

@@ -38,7 +38,7 @@ class BrokerAddressesAnswer(serializers.Serializer[Any]):
     nats_url = serializers.CharField(help_text="The first of `nats_urls`.")
     nats_urls = serializers.ListField(
         child=serializers.CharField(),
-        help_text="All addresses of the broker, to be tried in turn; they may differ in scheme.",
+        help_text="All addresses of the broker, to try in turn; they may differ in scheme.",
     )
 
 
@@ -70,13 +70,15 @@ class IssuedCredential(BrokerAddressesAnswer):
     success = serializers.BooleanField()
     credential = CredentialAnswer()
     username = serializers.CharField()
-    secret = serializers.CharField(help_text="The `.creds` file, or the password. Shown once.")
+    secret = serializers.CharField(
+        help_text="The `.creds` file or the password. It is shown only once."
+    )
 
 
 class TenantCredentialsView(APIView):
     @extend_schema(responses=TenantCredentialsAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
-        """The tenant's own, newest first; not those of its devices, and no secret."""
+        """List the tenant's own credentials, newest first, without their secrets."""
         tenant = access.tenant_for(request, uuid)
         rows = tenant.credentials.filter(device_uuid=None).select_related("issued_by")
         shown = [credential_representation(row) for row in rows[:CREDENTIALS_SHOWN]]
@@ -84,8 +86,8 @@ class TenantCredentialsView(APIView):
 
     @extend_schema(request=TenantIssueSerializer, responses={201: IssuedCredential})
     def post(self, request: Request, uuid: UUID) -> Response:
-        """One more, whose secret is in this answer and nowhere else. Those in use stay as they
-        are, but the first use of a new password ends the passwords before it."""
+        """Issue one more; only this answer has its secret. Those in use stay valid, except that the
+        first use of a new password ends the earlier passwords."""
         person = access.person_of(request)
         tenant = access.tenant_for(request, uuid)
         form = TenantIssueSerializer(data=request.data)
@@ -97,9 +99,9 @@ class TenantCredentialsView(APIView):
 class RotateTenantCredentialView(APIView):
     @extend_schema(request=TenantRotationSerializer, responses={201: IssuedCredential})
     def post(self, request: Request, uuid: UUID) -> Response:
-        """A new credential, whose secret is in this answer and nowhere else. `replaces` is the
-        newest that the caller knows of: if there is a newer one, it is told (409). `all` ends
-        those of all devices as well."""
+        """Issue a new credential in place of the current one; only this answer has its secret.
+        `replaces` is the newest that the caller knows: if there is a newer one, the answer is
+        409. `all` rotates the credentials of all devices as well."""
         person = access.person_of(request)
         tenant = access.tenant_for(request, uuid)
         form = TenantRotationSerializer(data=request.data)
@@ -133,8 +135,8 @@ class RevokeTenantCredentialView(APIView):
 class RotateTenantKeysView(APIView):
     @extend_schema(request=OverlapSerializer, responses={202: TenantAnswer})
     def post(self, request: Request, uuid: UUID) -> Response:
-        """New signing keys of the tenant's account; credentials of the old ones work through the
-        overlap, in which each agent fetches a new one."""
+        """Replace the keys that sign the tenant's credentials. Credentials signed with the old keys
+        work until the overlap ends; agents fetch new ones by then."""
         person = access.person_of(request)
         tenant = access.tenant_for(request, uuid)
         form = OverlapSerializer(data=request.data)
@@ -144,8 +146,10 @@ class RotateTenantKeysView(APIView):
 
 
 def _replaced(tenant: Tenant, kind: Credential.Kind, wanted: dict[str, Any]) -> Credential | None:
-    """What the caller wants replaced. Raises ValidationError where it is another's place, and
-    where it has to be named: of two who end the newest at once, the second would end the first's.
+    """Return the credential to replace, by default the newest.
+
+    Raises ValidationError for one of another kind, and where none is named with an overlap of 0: of
+    two callers at once, the second would end the credential that the first has just got.
     """
     number = wanted.get("replaces")
     if number is None:

@@ -1,4 +1,4 @@
-"""The bodies that the API takes."""
+"""The parser of the bodies that the API accepts."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -8,7 +8,7 @@ from rest_framework.parsers import JSONParser
 
 
 class ShallowJSONParser(JSONParser):
-    """JSON that is nested too deeply to be read is the caller's mistake, not ours."""
+    """Answer 400 for JSON that is nested too deeply, which Python cannot read."""
 
     def parse(
         self,

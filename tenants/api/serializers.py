@@ -1,4 +1,4 @@
-"""What the endpoints of several resources take; each limit is that of the column."""
+"""Fields and serializers that several resources take; each limit is that of the column."""
 
 from datetime import timedelta
 from typing import Any, cast
@@ -14,21 +14,23 @@ UNKNOWN_NAMED = 20
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Names each field that it does not know, so that a mistyped one is not silently left out.
-    By itself: a body with nothing in it."""
+    """Reject unknown fields by name, so that a mistyped one is not silently ignored.
+
+    By itself it stands for an empty body.
+    """
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         value: dict[str, Any] = super().to_internal_value(data)
         unknown = sorted(set(map(str, data)) - set(self.fields))
         if unknown:
             raise serializers.ValidationError(
-                {name[:100]: "There is no such field." for name in unknown[:UNKNOWN_NAMED]}
+                {name[:100]: "Unknown field." for name in unknown[:UNKNOWN_NAMED]}
             )
         return value
 
 
 class BoundedListField(serializers.ListField):
-    """Counts its items before it looks at any, since each wrong one costs more than it says."""
+    """Check the number of items before any item, since an error for each would be expensive."""
 
     def to_internal_value(self, data: Any) -> list[Any]:
         if isinstance(data, list) and self.max_length and len(data) > self.max_length:

@@ -1,8 +1,7 @@
-"""A tenant at the broker: how it stands, its credentials, its keys, its limits.
+"""A tenant: its state at the broker, its suspension, its limits.
 
-The tenant's admins do what concerns their own secrets. Suspending, resuming and limits are for
-staff alone, with a token of the role admin: a tenant must not lift its own suspension, nor take
-more of a broker that it shares with others.
+Its admins may read it. Suspending, resuming and limits are for staff with a token of the role
+admin: a tenant must not lift its own suspension, nor take more of a broker that it shares.
 """
 
 from typing import Any
@@ -30,7 +29,7 @@ class LimitField(serializers.IntegerField):
 
 
 class LimitsSerializer(StrictSerializer):
-    """null: the installation's default; -1: no limit."""
+    """Limits of a tenant: null for the default of the installation, -1 for unlimited."""
 
     max_connections = LimitField(2**31 - 1)
     max_subscriptions = LimitField(2**31 - 1)
@@ -41,15 +40,17 @@ class LimitsSerializer(StrictSerializer):
 
 class ProvisioningAnswer(serializers.Serializer[Any]):
     state = serializers.CharField(help_text="none, waiting, failed, suspended or provisioned.")
-    waiting = serializers.BooleanField(help_text="Something is yet to be pushed to the broker.")
+    waiting = serializers.BooleanField(help_text="Changes are pending at the broker.")
     provisioned_at = serializers.FloatField(allow_null=True)
-    error = serializers.CharField(help_text="The server's words when the last attempt failed.")
+    error = serializers.CharField(help_text="The message of the broker if the last attempt failed.")
 
 
 class LimitAnswer(serializers.Serializer[Any]):
-    value = serializers.IntegerField(help_text="What holds; -1: no limit.")
+    value = serializers.IntegerField(help_text="The limit in effect; -1 is unlimited.")
     default = serializers.IntegerField()
-    own = serializers.IntegerField(allow_null=True, help_text="Set for this tenant.")
+    own = serializers.IntegerField(
+        allow_null=True, help_text="The limit set for this tenant, if any."
+    )
 
 
 class LimitsAnswer(serializers.Serializer[Any]):
@@ -65,7 +66,9 @@ class TenantCountsAnswer(serializers.Serializer[Any]):
     revoked_devices = serializers.IntegerField()
     groups = serializers.IntegerField()
     members = serializers.IntegerField()
-    live_credentials = serializers.IntegerField(help_text="The tenant's own.")
+    live_credentials = serializers.IntegerField(
+        help_text="The tenant's own, without those of its devices."
+    )
 
 
 class TenantAnswer(serializers.Serializer[Any]):
@@ -90,7 +93,8 @@ class TenantView(APIView):
 class SuspendTenantView(APIView):
     @extend_schema(request=ReasonSerializer, responses=TenantAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """For staff. Everybody of the tenant is disconnected, and kept out until it is resumed."""
+        """Suspend the tenant (staff only): its connections end, and no new one is accepted until
+        it is resumed."""
         person = access.person_of(request)
         tenant = access.tenant_managed_by_staff(request, uuid)
         form = ReasonSerializer(data=request.data)
@@ -102,7 +106,7 @@ class SuspendTenantView(APIView):
 class ResumeTenantView(APIView):
     @extend_schema(request=None, responses=TenantAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
-        """For staff."""
+        """Resume a suspended tenant (staff only)."""
         person = access.person_of(request)
         tenant = access.tenant_managed_by_staff(request, uuid)
         StrictSerializer(data=request.data).is_valid(raise_exception=True)
@@ -113,12 +117,12 @@ class ResumeTenantView(APIView):
 class TenantLimitsView(APIView):
     @extend_schema(request=LimitsSerializer, responses=TenantAnswer)
     def put(self, request: Request, uuid: UUID) -> Response:
-        """For staff. What is left out or null is the installation's default; -1 is no limit."""
+        """Set all limits (staff only). null or a missing one is the default; -1 is unlimited."""
         return self._set(request, uuid, partial=False)
 
     @extend_schema(request=LimitsSerializer, responses=TenantAnswer)
     def patch(self, request: Request, uuid: UUID) -> Response:
-        """For staff. What is left out stays as it is."""
+        """Change some limits (staff only). A missing one is not changed."""
         return self._set(request, uuid, partial=True)
 
     def _set(self, request: Request, uuid: UUID, *, partial: bool) -> Response:

@@ -1,4 +1,4 @@
-"""Whether a page offers what only a tenant's members or admins may do."""
+"""What a page shows only to members or admins of a tenant."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ def has_role(person: Person, tenant: Tenant, role: str) -> bool:
 
 @register.simple_tag
 def only_reads(person: Person, tenant: UUID) -> bool:
-    """Return whether `person` sees this tenant as a superuser and is no member of it."""
+    """Return whether `person` sees this tenant only as a superuser, without being a member."""
     return isinstance(person, User) and person.is_superuser and tenant not in person.own_tenants
 
 

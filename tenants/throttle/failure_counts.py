@@ -1,8 +1,8 @@
-"""Failed authentications, counted in Redis for all web processes together.
+"""Count failed authentications in Redis, for all web processes together.
 
 Two things are counted at once: failures in the present minute of an address prefix and of a
-principal, for the throttle; and failures of a kind that no audit row tells yet. The first of a kind
-is told at once, then one row a minute tells how many there were, until a minute without any.
+principal, for the throttle; and failures of a kind that are not in the audit yet. The first of a
+kind is reported at once, then one row a minute has the count, until a minute without any.
 """
 
 import time
@@ -16,7 +16,7 @@ from natsbridge.redis import client
 from natsbridge.subscriber.breaker import Breaker
 
 WINDOW_SECONDS = 60
-# Rows told in one minute, whatever is tried; the surplus is one row more.
+# The most rows of one minute; the surplus is one row more.
 ROWS_A_MINUTE = 1_000
 PREFIX = "wegweiser:refused"
 THROTTLE = Breaker("redis, for the throttle of wrong tokens")
@@ -70,8 +70,8 @@ return {rows, failures, redis.call('HLEN', counts)}
 """
 
 
-class Told(NamedTuple):
-    """So many failures of a kind, the last of them from `address`."""
+class Report(NamedTuple):
+    """The number of failures of a kind, and the address of the last."""
 
     kind: str
     failures: int
@@ -79,10 +79,10 @@ class Told(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """`rows` are to be told now; `held`: more are, later. `wait`: seconds until who failed is
-    below the limit again; 0 while below it."""
+    """`rows` are due now, and more will be if `held`. `wait` is the seconds until the caller is
+    below the limit again, 0 while it is below."""
 
-    rows: list[Told]
+    rows: list[Report]
     held: bool
     wait: int = 0
 
@@ -98,17 +98,17 @@ def count(
     rows, failures, held = _run(kind, address, surplus, throttled)
     pairs = zip(failures[::2], failures[1::2], strict=True)
     wait = max((max(seconds, 1) for number, seconds in pairs if number > limit), default=0)
-    return Counted(_told(rows), bool(held), wait)
+    return Counted(_reports(rows), bool(held), wait)
 
 
 def due(*, surplus: str, now: float | None = None) -> Counted:
-    """Take what is to be told by now. Raises Away."""
+    """Take the reports that are due by now. Raises Away."""
     rows, _, held = _run("", "", surplus, (), now)
-    return Counted(_told(rows), bool(held))
+    return Counted(_reports(rows), bool(held))
 
 
-def put_back(rows: Sequence[Told]) -> None:
-    """What could not be written is told later, as far as Redis is there."""
+def put_back(rows: Sequence[Report]) -> None:
+    """Keep reports that could not be written for later, if Redis answers."""
     pipeline = client(settings.REDIS_URL).pipeline(transaction=False)
     for row in rows:
         pipeline.hincrby(f"{PREFIX}:counts", row.kind, row.failures)
@@ -138,6 +138,6 @@ def _run(
     return answer
 
 
-def _told(rows: list[Any]) -> list[Told]:
+def _reports(rows: list[Any]) -> list[Report]:
     found = cast(list[tuple[bytes, int, bytes]], rows)
-    return [Told(kind.decode(), count, address.decode()) for kind, count, address in found]
+    return [Report(kind.decode(), count, address.decode()) for kind, count, address in found]

@@ -1,6 +1,6 @@
-"""Wrong device tokens, API tokens and enrolment keys: throttled, and in the audit with counts.
+"""Throttle wrong device tokens, API tokens and enrolment keys, and record them in the audit.
 
-Only failures count, so whoever has a valid token is never refused for the failures of others.
+Only failures count, so a valid token is never refused for the failures of others.
 """
 
 import json
@@ -19,7 +19,7 @@ from tenants.audit.writer import Actor, AuditEvent, record_events
 from tenants.models import Action, ActorKind, ApiToken, Group
 from tenants.origin import current_origin, network_of
 from tenants.throttle import failure_counts
-from tenants.throttle.failure_counts import Away, Told
+from tenants.throttle.failure_counts import Away, Report
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ DEVICE_TOKEN, API_TOKEN, ENROLMENT_KEY = "device token", "API token", "enrolment
 
 
 class Principal(NamedTuple):
-    """Whom the caller claims to be, where there is one of that name."""
+    """The device, group or token that the caller claims to be, where it exists."""
 
     identity: str
     target: str = ""
@@ -36,7 +36,7 @@ class Principal(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What one audit row tells of: equal ones are counted. `who` is a prefix, or a principal."""
+    """A kind of failure, counted in one audit row. `who` may be an address prefix."""
 
     kind: str
     route: str
@@ -54,7 +54,7 @@ def group_named(uuid: UUID) -> Principal | None:
 
 
 def token_named(plain: str) -> Principal | None:
-    """The API token that begins as this one does."""
+    """Return the API token that begins as this one does."""
     beginning = plain[: CONSTANTS.TOKEN_KEY_LENGTH]
     known = ApiToken.objects.filter(token_key=beginning).select_related("user")
     found = None if "\0" in beginning else known.first()
@@ -77,7 +77,7 @@ def record(kind: str, route: str, principal: Principal | None) -> int:
         )
     except Away:
         log.warning("wrong tokens are not throttled while Redis is away", kind=kind, prefix=prefix)
-        _alone.record(failure, address)
+        _own_count.record(failure, address)
         return 0
     _write(counted.rows)
     if counted.held:
@@ -86,7 +86,7 @@ def record(kind: str, route: str, principal: Principal | None) -> int:
 
 
 def flush(now: float | None = None) -> None:
-    """Write what is to be told by `now`, whichever process has counted it."""
+    """Write the audit rows that are due by `now`, whichever process has counted the failures."""
     try:
         counted = failure_counts.due(surplus=_encoded(SURPLUS), now=now)
     except Away:
@@ -98,11 +98,11 @@ def flush(now: float | None = None) -> None:
 
 
 def prefix_of(address: str) -> str:
-    """What one network's addresses have in common."""
+    """Return the network that this address belongs to, as text."""
     return str(network_of(address) or "unknown")
 
 
-def _write(rows: list[Told]) -> None:
+def _write(rows: list[Report]) -> None:
     try:
         record_events(_event(_decoded(row.kind), row.failures, row.address) for row in rows)
     except AnyDatabaseError:
@@ -110,8 +110,8 @@ def _write(rows: list[Told]) -> None:
         raise
 
 
-class _Alone:
-    """This process's own count, while Redis is away."""
+class _OwnCount:
+    """The failures that this process counts by itself while Redis is away."""
 
     def __init__(self) -> None:
         self._coalescer: Coalescer[Failure] = Coalescer(others=lambda failure: SURPLUS)
@@ -128,7 +128,7 @@ class _Alone:
             record_events(_event(failure, count, "") for failure, count in counted)
 
 
-_alone = _Alone()
+_own_count = _OwnCount()
 _later = Later("refused tokens", flush, lambda: failure_counts.WINDOW_SECONDS)
 
 
@@ -143,7 +143,7 @@ def _event(failure: Failure, count: int, address: str) -> AuditEvent:
         Actor(ActorKind.UNKNOWN, ""),
         device=UUID(who.device) if who.device else None,
         target=who.target,
-        # A row of a prefix tells of all its addresses.
+        # A row of a prefix is about all its addresses.
         address=address if who.target or who.device else who.identity,
         via="api",
         count=count,

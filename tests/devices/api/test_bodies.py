@@ -89,7 +89,7 @@ def test_of_many_wrong_items_the_first_are_named(client: Client, admin: dict[str
     body = {"command": "ping", "devices": ["x"] * 10_000}
     answer = client.post("/api/nats/commands", body, content_type="application/json", **admin)
     assert len(answer.json()["errors"]) == 20
-    assert answer.json()["detail"].endswith("more is wrong; mend these first")
+    assert answer.json()["detail"].endswith("there are more errors; correct these first")
 
 
 @pytest.mark.parametrize("kind", KINDS)

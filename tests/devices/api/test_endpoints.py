@@ -262,7 +262,11 @@ def test_status_and_presence_say_the_same_wherever_they_are_shown(
     client.force_login(bob)
     for page in ("/", f"/devices/{device.pk}/"):
         text = client.get(page).content.decode()
-        came_or_left = [word for word in ("came ", "Came online", "left ", "Went ") if word in text]
+        came_or_left = [
+            word
+            for word in ("came online", "Came online", "went offline", "Went offline")
+            if word in text
+        ]
         assert bool(came_or_left) is bool(told), page
         if told:
             assert ("ame" in came_or_left[0]) is (presence == "online")

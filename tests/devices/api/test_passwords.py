@@ -56,7 +56,7 @@ def opened_by(given: dict[str, str]) -> Credential | None:
     return found if found and found.username == given["username"] else None
 
 
-def opens(given: dict[str, str]) -> bool:
+def is_valid(given: dict[str, str]) -> bool:
     return opened_by(given) is not None
 
 
@@ -70,7 +70,7 @@ def test_without_a_key_pair_a_device_gets_a_username_and_a_password(
     assert given["username"] == f"device_{answer.json()['deviceuuid']}"
     assert len(given["password"]) == 32
     assert given["password"].isalnum()
-    assert opens(given)
+    assert is_valid(given)
     assert given["password"] not in str(list(Credential.objects.values()))
     assert Device.objects.get().nkey_public is None
 
@@ -84,12 +84,12 @@ def test_each_get_is_a_new_password_and_the_old_one_lives_until_it_has_been_used
     second = api.get(path, **bearer(registered["device_token"])).json()["credentials"]
     assert second.keys() == first.keys()
     assert second["password"] != first["password"]
-    assert opens(first)
+    assert is_valid(first)
     used = opened_by(second)
     assert used
     record_password_uses([used])
-    assert not opens(first)
-    assert opens(second)
+    assert not is_valid(first)
+    assert is_valid(second)
 
 
 def test_a_second_registration_without_a_key_pair_costs_a_second_use(
@@ -201,8 +201,8 @@ def test_an_upgrade_whose_answer_was_lost_is_repeated_and_voids_the_first(
     assert api.get(path, **bearer(first["device_token"])).status_code == 401
     assert api.get(path, **bearer(second["device_token"])).status_code == 200
     old, new = first["nats_credentials"], second["nats_credentials"]
-    assert not opens(old)
-    assert opens(new)
+    assert not is_valid(old)
+    assert is_valid(new)
 
 
 def test_a_device_cannot_fill_its_tenants_claims_with_revocations(

@@ -213,7 +213,7 @@ def test_a_tenant_with_as_many_devices_as_it_may_have_gets_no_more_and_keeps_tho
         refused = register(api, wanted)
         assert (refused.status_code, refused["Content-Type"]) == (403, "application/problem+json")
         assert "limit of devices, 1." in refused.json()["detail"]
-    assert EnrollmentKey.objects.get().uses == 1, "a refusal is no use of the key"
+    assert EnrollmentKey.objects.get().uses == 1, "a refusal does not use the key"
     headers = {"HTTP_AUTHORIZATION": f"Bearer {first['device_token']}"}
     path = f"/api/nats/device/{first['deviceuuid']}/credentials"
     assert api.get(path, **headers).status_code == 200
@@ -246,7 +246,7 @@ def test_registrations_at_once_do_not_get_past_the_limit(
 
 
 @pytest.mark.parametrize("spoil", ["wrong", "expired", "revoked", "used up", "other group"])
-def test_a_key_that_is_no_good_creates_nothing_and_says_why(
+def test_a_key_that_is_not_good_creates_nothing_and_says_why(
     api: APIClient, group_a: Group, group_b: Group, key: str, pair: KeyPair, spoil: str
 ) -> None:
     row = EnrollmentKey.objects.get()

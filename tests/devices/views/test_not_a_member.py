@@ -82,7 +82,7 @@ def test_members_are_not_told_that_they_are_none(
         assert client.get(page(other)).status_code == 404
 
 
-def test_a_superuser_who_is_no_member_changes_nothing_on_the_pages(
+def test_a_superuser_who_is_not_a_member_changes_nothing_on_the_pages(
     as_root: Client, root: User, alice: User, device_a: Device
 ) -> None:
     own = issue_tenant_credential(

@@ -56,7 +56,7 @@ def statuses(answers: Any) -> list[int]:
     return [answer.status_code for answer in answers]
 
 
-def told() -> list[tuple[str, str, int]]:
+def audit_rows() -> list[tuple[str, str, int]]:
     rows = AuditEntry.objects.filter(action=Action.API_REFUSED).order_by("pk")
     return [(row.target, row.address, row.count) for row in rows]
 
@@ -140,16 +140,16 @@ def test_wrong_api_tokens_are_throttled_alike(
     answers = [ask(plain[:-4] + "0000", f"203.0.{number}.7") for number in range(4)]
     assert answers == [401, 401, 429, 429]
     assert ask(plain, "203.0.3.7") == 200
-    assert told() == [("API token cron of bob", "203.0.0.7", 1)]
+    assert audit_rows() == [("API token cron of bob", "203.0.0.7", 1)]
     assert [ask("wgw_nothing", ELSEWHERE) for _ in range(3)] == [401, 401, 429]
     assert ask("wgw_\xff\x00", ELSEWHERE) == 429
     assert plain[4:] not in str(list(AuditEntry.objects.values()))
 
 
 @pytest.mark.usefixtures("redis_server")
-def test_no_token_at_all_is_no_failure(api: APIClient, device_a: Device) -> None:
+def test_no_token_at_all_is_not_a_failure(api: APIClient, device_a: Device) -> None:
     assert statuses(api.get(path(device_a)) for _ in range(30)) == [401] * 30
-    assert told() == []
+    assert audit_rows() == []
 
 
 @pytest.mark.usefixtures("redis_server")
@@ -174,16 +174,16 @@ def test_failures_are_one_audit_row_a_minute_for_whom_the_device_belongs_to(
     for _ in range(60):
         wrong(api, device_a)
     target = f"device {device_a.name}"
-    assert told() == [(target, HERE, 1)]
+    assert audit_rows() == [(target, HERE, 1)]
     now = time.time()
     refused_tokens.flush(now)
-    assert told() == [(target, HERE, 1)]
+    assert audit_rows() == [(target, HERE, 1)]
     refused_tokens.flush(now + WINDOW + 1)
-    assert told() == [(target, HERE, 1), (target, HERE, 59)]
+    assert audit_rows() == [(target, HERE, 1), (target, HERE, 59)]
     # A minute without any, and the next one is told at once again.
     refused_tokens.flush(now + 2 * WINDOW + 2)
     wrong(api, device_a)
-    assert told()[2:] == [(target, HERE, 1)]
+    assert audit_rows()[2:] == [(target, HERE, 1)]
     row = AuditEntry.objects.filter(action=Action.API_REFUSED).latest("pk")
     assert (row.tenant_uuid, row.device_uuid, row.via) == (device_a.tenant_id, device_a.pk, "api")
     assert row.detail == {
@@ -208,7 +208,7 @@ def test_what_names_nobody_is_told_by_its_network(api: APIClient, db: None) -> N
     for number in range(5):
         wrong(api, unknown, f"2001:db8:1:2::{number}")
     wrong(api, unknown, "2001:db8:1:3::1")
-    assert told() == [("", "2001:db8:1:2::/64", 1), ("", "2001:db8:1:3::/64", 1)]
+    assert audit_rows() == [("", "2001:db8:1:2::/64", 1), ("", "2001:db8:1:3::/64", 1)]
 
 
 @pytest.mark.usefixtures("redis_server", "db")
@@ -219,14 +219,14 @@ def test_a_flood_from_ever_new_networks_is_bounded_rows(monkeypatch: pytest.Monk
     for number in range(50):
         with acting(Origin("api", "", f"203.0.{number}.1")):
             refused_tokens.record("device token", "somewhere", None)
-    assert len(told()) == 9
+    assert len(audit_rows()) == 9
     refused_tokens.flush(at + WINDOW + 1)
     surplus = AuditEntry.objects.filter(action=Action.API_REFUSED).latest("pk")
     assert (surplus.count, surplus.detail["reason"]) == (
         41,
         "too many different ones in one minute",
     )
-    assert sum(count for _, _, count in told()) == 50
+    assert sum(count for _, _, count in audit_rows()) == 50
 
 
 @pytest.mark.django_db(transaction=True)
@@ -248,7 +248,7 @@ def test_several_processes_share_one_count(device_a: Device) -> None:
     now = time.time() + WINDOW + 1
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: (refused_tokens.flush(now), connection.close()), range(8)))
-    assert [count for _, _, count in told()] == [1, 99]
+    assert [count for _, _, count in audit_rows()] == [1, 99]
 
 
 def test_without_redis_nobody_is_throttled_and_health_says_so(
@@ -265,9 +265,9 @@ def test_without_redis_nobody_is_throttled_and_health_says_so(
         redis_server.start()
     assert "wrong tokens are not throttled" in caplog.text
     # Coalesced all the same, by this process alone.
-    assert [count for _, _, count in told()] == [1]
-    refused_tokens._alone._flush()
-    assert [count for _, _, count in told()] == [1, 29]
+    assert [count for _, _, count in audit_rows()] == [1]
+    refused_tokens._own_count._flush()
+    assert [count for _, _, count in audit_rows()] == [1, 29]
 
 
 @pytest.mark.usefixtures("redis_server")
@@ -281,9 +281,9 @@ def test_rows_that_cannot_be_written_are_told_later(
         patch.setattr(refused_tokens, "record_events", away)
         with pytest.raises(OperationalError):
             refused_tokens.record("device token", "somewhere", None)
-    assert told() == []
+    assert audit_rows() == []
     refused_tokens.flush()
-    assert told() == [("", "203.0.113.0/24", 1)]
+    assert audit_rows() == [("", "203.0.113.0/24", 1)]
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,11 @@ def is_in(client: Client) -> bool:
     return client.get("/account/").status_code == 200
 
 
-def told(action: Action) -> AuditEntry:
+def audited(action: Action) -> AuditEntry:
     return AuditEntry.objects.filter(action=action).latest("pk")
 
 
-def test_the_account_page_is_for_whoever_is_logged_in(as_bob: Client, alice: User) -> None:
+def test_the_account_page_is_for_people_who_are_logged_in(as_bob: Client, alice: User) -> None:
     assert Client().get("/account/")["Location"] == "/login/?next=/account/"
     assert 'href="/account/"' in text(as_bob, "/")
     page = text(as_bob)
@@ -72,7 +72,7 @@ def test_bob_changes_his_password_and_stays_logged_in_here_alone(bob: User) -> N
     assert is_in(here)
     assert not is_in(elsewhere)
     assert Session.objects.count() == 1
-    entry = told(Action.PERSON_CHANGED)
+    entry = audited(Action.PERSON_CHANGED)
     assert (entry.actor, entry.via, entry.target) == ("bob", "web", "person bob")
     assert entry.detail == {"password": "changed", "sessions_ended": 1}
     assert NEW not in str(list(AuditEntry.objects.values()))
@@ -105,7 +105,7 @@ def test_guesses_at_the_old_password_are_locked_as_at_the_log_in_page(
     settings.AXES_FAILURE_LIMIT = 3
     assert [change(as_bob, old=f"guess {number}") for number in range(3)] == [422, 422, 429]
     assert change(as_bob) == 429
-    assert told(Action.PERSON_LOGIN_FAILED).target == "person bob"
+    assert audited(Action.PERSON_LOGIN_FAILED).target == "person bob"
 
 
 def test_the_lock_out_page_tells_a_customer_what_he_can_do(alice: User, settings: Settings) -> None:
@@ -157,7 +157,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(
         return APIClient().get(status, HTTP_AUTHORIZATION=f"Token {secret}").status_code
 
     assert answer() == 200
-    created = told(Action.API_TOKEN_CREATED)
+    created = audited(Action.API_TOKEN_CREATED)
     assert (created.actor, created.target) == ("bob", "API token cron of bob")
     revoke = f"/account/tokens/{token.pk}/revoke/"
     assert revoke in text(as_bob)
@@ -165,7 +165,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(
     assert ApiToken.objects.exists()
     assert as_bob.post(revoke).status_code == 302
     assert answer() == 401
-    assert told(Action.API_TOKEN_REVOKED).actor == "bob"
+    assert audited(Action.API_TOKEN_REVOKED).actor == "bob"
 
 
 @pytest.mark.parametrize("days", ["7", "never"])
@@ -226,7 +226,7 @@ def test_sessions_say_where_from_and_when_and_end_one_by_one(bob: User) -> None:
     assert here.post(f"/account/sessions/{session.pk}/end/").status_code == 302
     assert not is_in(phone)
     assert is_in(here)
-    entry = told(Action.SESSION_ENDED)
+    entry = audited(Action.SESSION_ENDED)
     assert (entry.actor, entry.target) == ("bob", "person bob")
     assert entry.detail["address"] == "198.51.100.7"
 
@@ -236,7 +236,7 @@ def test_all_other_sessions_end_at_once(bob: User, alice: User) -> None:
     hers = from_browser(alice, "hers", "203.0.113.7")
     assert here.post(END_OTHERS).status_code == 302
     assert [is_in(client) for client in (here, *others, hers)] == [True, False, False, True]
-    assert told(Action.SESSION_ENDED).detail == {"sessions": 2}
+    assert audited(Action.SESSION_ENDED).detail == {"sessions": 2}
     assert "no other sessions" in text(here)
 
 

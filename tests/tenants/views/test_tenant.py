@@ -28,7 +28,7 @@ def rotated(client: Client, tenant: Tenant, **fields: object) -> str:
     return secret
 
 
-def opens(password: str) -> bool:
+def is_valid(password: str) -> bool:
     return Credential.objects.live().filter(digest=hash_token(password)).exists()
 
 
@@ -71,7 +71,7 @@ def test_admins_find_the_page_from_the_fleet_and_others_do_not(
 
 def test_a_rotated_credential_is_shown_once_and_works(as_alice: Client, tenant_a: Tenant) -> None:
     secret = rotated(as_alice, tenant_a)
-    assert opens(secret)
+    assert is_valid(secret)
     page = as_alice.get(path(tenant_a)).content.decode()
     assert secret not in page
     assert f"tenant_{tenant_a.pk}" in page
@@ -174,9 +174,9 @@ def test_a_credential_is_revoked_with_a_reason(
     for other, status in ((as_bob, 403), (as_charlie, 404)):
         assert other.post(revoke, {"reason": "leaked"}).status_code == status
     assert as_alice.post(revoke, {"reason": ""}).status_code == 422
-    assert opens(secret)
+    assert is_valid(secret)
     assert as_alice.post(revoke, {"reason": "leaked"}).status_code == 302
-    assert not opens(secret)
+    assert not is_valid(secret)
     page = as_alice.get(path(tenant_a)).content.decode()
     assert "by alice: leaked" in page
     assert f'href="{revoke}"' not in page
