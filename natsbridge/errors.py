@@ -1,16 +1,16 @@
-"""What can go wrong between the platform and the broker."""
+"""The errors of this package."""
 
 
 class BridgeError(Exception):
-    """The root of every error this package raises on purpose."""
+    """The base class of all errors of this package."""
 
 
 class InvalidSubject(BridgeError):
-    """A subject, or a part of one, is not of the shape that is published or accepted here."""
+    """A subject, or a part of one, does not have the form that the platform uses."""
 
 
 class MalformedMessage(BridgeError):
-    """A message that cannot be used: a sentence to read, and `reason`, a word to count by."""
+    """A message cannot be used. `reason` is a word to count by, the detail a sentence to read."""
 
     def __init__(self, detail: str, *, reason: str = "malformed") -> None:
         super().__init__(detail)
@@ -22,11 +22,11 @@ class DependencyAway(BridgeError):
 
 
 class InvalidClaims(BridgeError):
-    """A key or a JWT that is not what it should be, or one that must not be signed."""
+    """A key or a JWT is not valid, or must not be signed."""
 
 
 class ClaimsRefused(BridgeError):
-    """The server would not take account claims; the text is the server's own words."""
+    """A server refused an order, such as a push of claims; the text is the server's reason."""
 
 
 class BrokerUnavailable(BridgeError):
@@ -34,12 +34,12 @@ class BrokerUnavailable(BridgeError):
 
 
 class StreamRefused(BridgeError):
-    """A stream or consumer cannot be made what it is declared to be without losing messages."""
+    """A stream or consumer cannot become as declared without losing messages."""
 
 
 class AlreadyPruning(BridgeError):
-    """One process at a time removes what is old."""
+    """Another process is pruning; only one may at a time."""
 
 
 class RejectedQuestion(BridgeError):
-    """What was asked of the auth callout is malformed, stale, or not from one of our servers."""
+    """A question to the auth callout is malformed, stale, or not from a known server."""

@@ -1,4 +1,4 @@
-"""What the bridge keeps in the database: messages it could not use, and its own state."""
+"""The tables of this package: dead letters, and the state of subscribers and of pruning."""
 
 from django.db import models
 from django.utils import timezone
@@ -27,14 +27,14 @@ class DeadLetter(models.Model):
     source = models.CharField(max_length=60, blank=True)
     received_at = models.DateTimeField()
     subject = models.CharField(max_length=512)
-    # What the subject says; empty where it says nothing of the kind.
+    # From the subject; empty where it does not name them.
     account = models.CharField(max_length=56, blank=True)
     tenant = models.UUIDField(null=True, db_index=True)
     device = models.UUIDField(null=True, db_index=True)
     kind = models.CharField(max_length=64, blank=True, db_index=True)
     headers = models.JSONField(default=dict)
     body = models.BinaryField()
-    # What it had where only its beginning is kept, and else 0.
+    # The size of a body that was cut, else 0.
     whole_size = models.PositiveIntegerField(default=0)
     # A word to count and filter by, and a sentence to read.
     reason = models.CharField(max_length=40, db_index=True)
@@ -63,7 +63,7 @@ class DeadLetter(models.Model):
 
 
 class SubscriberStatus(models.Model):
-    """What one running subscriber says of itself, every 5 seconds."""
+    """The status that one running subscriber writes every 5 seconds."""
 
     instance = models.CharField(max_length=128, primary_key=True)
     started_at = models.DateTimeField()
@@ -79,7 +79,7 @@ class SubscriberStatus(models.Model):
 
 
 class Coverage(models.Model):
-    """One row: when some subscriber last listened, and the latest time when none did."""
+    """One row: when a subscriber last listened to the broker, and the latest gap in that."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     last_beat = models.DateTimeField()
@@ -95,8 +95,10 @@ class Coverage(models.Model):
 
 
 class Pruning(models.Model):
-    """One row: when what is old was last removed, and by kind how many `rows` that were, with the
-    `problem` of a kind that failed; see `natsbridge.retention.engine`."""
+    """One row: the last run of `natsbridge.retention.engine`.
+
+    `outcome` has, by kind, how many `rows` were deleted, and the `problem` if it failed.
+    """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     began_at = models.DateTimeField()

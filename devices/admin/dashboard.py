@@ -38,7 +38,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "devices.command": ("Commands", commands),
         "natsbridge.subscriberstatus": ("Subscribers", subscribers),
         "natsbridge.deadletter": ("Dead letters in 24 hours", dead_letters),
-        "natsbridge.pruning": ("Old rows removed", pruned),
+        "natsbridge.pruning": ("Old rows deleted", pruned),
     }
     shown = [
         (title, count()) for model, (title, count) in figures.items() if may_list(request, model)

@@ -1,4 +1,4 @@
-"""What the admin pages of every app share; here because imports run downwards."""
+"""Share what the admin pages of every app need; it is here because imports run downwards."""
 
 import json
 from datetime import datetime
@@ -17,7 +17,7 @@ SHOWN_CHARACTERS = 20_000
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Rows that the platform writes: shown to whoever may view them, changed by nobody."""
+    """Rows that the platform writes: people may view them, with permission, but not change them."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -30,17 +30,17 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 def label(text: str, kind: str) -> SafeString:
-    """A coloured word; `kind` is success, warning, danger, info or anything else for grey."""
+    """Return a coloured label; `kind` is success, warning, danger, info, or else grey."""
     return render_to_string("unfold/helpers/label.html", {"text": text, "type": kind})
 
 
 def moment(time: datetime | None, otherwise: str = "-") -> str:
-    """As lists show a time, for a column or a field that is computed."""
+    """Format a time as the admin's lists do, for a computed column or field."""
     return otherwise if time is None else formats.localize(localtime(time))
 
 
 def preformatted(text: str) -> SafeString:
-    """Escaped, with its line breaks; cut where a page would become too heavy."""
+    """Return the text escaped and with its line breaks, cut to SHOWN_CHARACTERS."""
     shown = format_html(
         # Focusable, so that the keyboard can scroll what is long.
         '<pre class="preformatted" tabindex="0">{}</pre>',
@@ -49,7 +49,7 @@ def preformatted(text: str) -> SafeString:
     if len(text) <= SHOWN_CHARACTERS:
         return shown
     return format_html(
-        "{}<p>The first {} of {} characters.</p>",
+        "{}<p>Only the first {} of {} characters are shown.</p>",
         shown,
         intcomma(SHOWN_CHARACTERS),
         intcomma(len(text)),

@@ -1,4 +1,4 @@
-"""Messages that could not be used: looked at, replayed, discarded."""
+"""Show dead letters, and let people replay and discard them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -38,14 +38,19 @@ class Question(NamedTuple):
 
 
 REPLAY = Question(
-    "Replay this message?",
-    "A running subscriber hands it to its handler once more, with its own subject and time.",
+    "Replay this dead letter?",
+    "A running subscriber passes the message to its handler again, with its original subject "
+    "and time.",
     "Replay",
 )
-REPLAY_REASON = REPLAY._replace(title="Replay all messages of this reason?")
+REPLAY_REASON = REPLAY._replace(
+    title="Replay all dead letters with this reason?",
+    text="A running subscriber passes each message to its handler again, with its original subject "
+    "and time.",
+)
 DISCARD = Question(
-    "Discard this message?",
-    "It can no longer be replayed.",
+    "Discard this dead letter?",
+    "A discarded dead letter cannot be replayed.",
     "Discard",
     dangerous=True,
 )
@@ -55,7 +60,7 @@ DISCARD = Question(
 class DeadLetterAdmin(ReadOnlyAdmin):
     list_display = (
         "dead_lettered_at",
-        "standing",
+        "status",
         "reason",
         "subject",
         "summary",
@@ -70,12 +75,12 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     )
     list_filter_submit = True
     search_fields = ("subject", "detail", "tenant", "device")
-    search_help_text = "Part of the subject or of the detail, such as a tenant's or device's uuid"
+    search_help_text = "Part of the subject or detail, such as the UUID of a tenant or device"
     show_full_result_count = False
     actions = ("replay_selected", "discard_selected")
     actions_detail = ("replay", "replay_reason", "discard")
     fields = (
-        "standing",
+        "status",
         "reason",
         "detail_text",
         "subject",
@@ -93,7 +98,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
-        # A body may be a megabyte, so a list of messages must not carry theirs.
+        # A body may be a megabyte, so a list must not load the bodies.
         return DeadLetter.objects.defer("body").annotate(body_bytes=Length("body"))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -102,11 +107,11 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def has_resolve_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("natsbridge.change_deadletter")
 
-    @action(description="Replay selected messages", permissions=["resolve"])
+    @action(description="Replay selected dead letters", permissions=["resolve"])
     def replay_selected(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         self._replay(request, rows)
 
-    @action(description="Discard selected messages", permissions=["resolve"])
+    @action(description="Discard selected dead letters", permissions=["resolve"])
     def discard_selected(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         self._discard(request, rows)
 
@@ -114,7 +119,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def replay(self, request: HttpRequest, object_id: Any) -> HttpResponse:
         return self._ask(request, object_id, REPLAY, self._replay)
 
-    @action(description="Replay all of this reason", permissions=["resolve"], icon="fast_rewind")
+    @action(description="Replay all with this reason", permissions=["resolve"], icon="fast_rewind")
     def replay_reason(self, request: HttpRequest, object_id: Any) -> HttpResponse:
         def all_of_its_reason(request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
             reasons = rows.values_list("reason", flat=True)
@@ -128,7 +133,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     def _replay(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         asked = store.request_replay(_plain(rows), by=request.user.get_username())
-        self.message_user(request, f"To be replayed: {asked}", messages.SUCCESS)
+        self.message_user(request, f"Replay requested: {asked}", messages.SUCCESS)
 
     def _discard(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
         gone = store.discard(_plain(rows), by=request.user.get_username())
@@ -156,9 +161,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/question.html", context)
 
     @admin.display(description="State", ordering="state")
-    def standing(self, message: DeadLetter) -> SafeString:
+    def status(self, message: DeadLetter) -> SafeString:
         if message.state == State.WAITING and message.replay_requested_at:
-            return label("To be replayed", "info")
+            return label("Replay requested", "info")
         return label(message.get_state_display(), STATE_KINDS[State(message.state)])
 
     @admin.display(description="Detail")
@@ -184,5 +189,5 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
 
 def _plain(rows: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
-    """Of the same rows, without what the list adds to them."""
+    """Return the same rows without the annotations of the list."""
     return DeadLetter.objects.filter(pk__in=rows.order_by().values("pk"))

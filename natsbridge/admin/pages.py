@@ -1,4 +1,4 @@
-"""The subscribers."""
+"""Show the status of the subscribers."""
 
 from django.contrib import admin
 from django.utils import timezone

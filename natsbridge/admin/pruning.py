@@ -1,4 +1,4 @@
-"""What was removed for its age."""
+"""Show what the last pruning deleted."""
 
 from django.contrib import admin
 from django.utils.safestring import SafeString
@@ -19,7 +19,7 @@ class PruningAdmin(ReadOnlyAdmin):
             return label(f"Failed: {', '.join(pruning.problems)}", "danger")
         return label("Done", "success")
 
-    @admin.display(description="Rows removed")
+    @admin.display(description="Rows deleted")
     def rows(self, pruning: Pruning) -> int:
         return pruning.rows
 

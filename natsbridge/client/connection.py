@@ -1,8 +1,8 @@
-"""One connection to the broker that is kept, whatever happens to the broker.
+"""Keep a connection to the broker, whatever happens to the broker.
 
 nats-py's own reconnecting is switched off: it waits without jitter, holds back what is published
-meanwhile, and gives up for good when a JWT expires or is revoked. Here every loss, of whatever
-kind, is met by a fresh client with a fresh JWT.
+meanwhile, and gives up for good when a JWT expires or is revoked. Here every lost connection is
+replaced by a new client with a new JWT.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ ClientCallback = Callable[[Client], Awaitable[None]]
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _STABLE_SECONDS = 10.0
-# nats-py does not always say that it has closed: a broken socket can interrupt its own clean-up.
+# nats-py does not always report that it has closed: a broken socket can interrupt its clean-up.
 _CLOSED_POLL_SECONDS = 0.5
 _CONNECT_SECONDS = 5
 _PING_SECONDS = 10
 _DRAIN_SECONDS = 10
 _CLOSE_SECONDS = 2
-# What can go wrong with a server that is away, refuses us, or goes away while we subscribe.
+# Raised for a server that is away, refuses us, or goes away while we subscribe.
 _AWAY = (nats.errors.Error, OSError)
 _LOST = (nats.errors.StaleConnectionError, OSError)
 
@@ -55,14 +55,15 @@ async def connect(
     inbox_prefix: str = "_INBOX",
     ca_file: Path | None = None,
 ) -> AsyncIterator["Connection"]:
-    """A connection, once there is one; while there is none it waits and logs for what.
+    """Open a connection, waiting until there is a server, and keep it for the length of the block.
 
     `url` may name several servers of one scheme, separated by commas. With `tls` and `wss` the
-    server's certificate and name are verified: by `ca_file` alone, which is read at each attempt,
-    or by the system's CAs. `user_jwt` is asked at each attempt, too.
-    `on_state` hears of each change; `on_error` of what nats-py reports on a connection that
-    stays up, such as a refused subject or a slow consumer (the default logs it). On exit the
-    connection is drained: what was published is sent, what has arrived is handled.
+    server's certificate and name are verified by `ca_file` alone, which is read at each attempt,
+    or else by the system's CAs. `user_jwt` is called at each attempt, too.
+    `on_state` is called at each change. `on_error` is called with what nats-py reports about a
+    connection that stays up, such as a refused subject or a slow consumer; by default it is
+    logged. On exit the connection is drained: what was published is sent, what has arrived is
+    handled.
     """
     connection = Connection(
         url,
@@ -90,7 +91,7 @@ async def connect(
 
 
 class Connection:
-    """Made by `connect()`."""
+    """A connection that is kept; `connect` opens it."""
 
     _keeper: asyncio.Task[None]
 
@@ -123,8 +124,7 @@ class Connection:
 
     @property
     def client(self) -> Client:
-        """The newest client. While disconnected it is the one that closed, and using it raises
-        a nats.errors.Error."""
+        """The current client; while disconnected its methods raise a nats.errors.Error."""
         return self._client
 
     @property
@@ -132,10 +132,10 @@ class Connection:
         return self._connected.is_set() and self._client.is_connected
 
     async def on_client(self, callback: ClientCallback) -> None:
-        """Call `callback` with the client now, if there is one, and with each fresh one.
+        """Call `callback` with the client now, if it is connected, and with each new one.
 
-        A fresh client has no subscriptions, so this is the place to make them. A callback that
-        fails because of the broker or the network costs the client: the next one gets called.
+        A new client has no subscriptions: `callback` makes them. If it fails because of the broker
+        or the network, the client is closed and `callback` is called with the next one.
         """
         self._callbacks.append(callback)
         if not self.is_connected:
@@ -147,8 +147,10 @@ class Connection:
             await _close(self._client)
 
     async def watch(self) -> None:
-        """Returns never. Raises when the connection is no longer kept, which nothing at the
-        broker can cause, only an error in a callback or in `user_jwt`."""
+        """Wait for ever, and raise the error that ended the keeping of the connection.
+
+        Nothing at the broker can end it, only a programming error in a callback or in `user_jwt`.
+        """
         await asyncio.shield(self._keeper)
 
     async def _until_connected(self) -> None:
@@ -183,12 +185,12 @@ class Connection:
             self._client = client
             for callback in self._callbacks:
                 await callback(client)
-        # A client that failed half-way keeps its socket and its tasks until it is closed.
+        # A client that has failed half-way keeps its socket and its tasks until it is closed.
         except (*_AWAY, asyncio.CancelledError):
             await _close(client)
             raise
         except BaseException:
-            # Nor may a cancellation that comes meanwhile take the place of a programming error.
+            # A cancellation meanwhile must not replace the programming error.
             closing = asyncio.create_task(_close(client))
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(closing)
@@ -220,7 +222,7 @@ class Connection:
                 signature_cb=lambda nonce: base64.b64encode(sign(self._seed, nonce.encode())),
                 inbox_prefix=self._inbox_prefix,
                 tls=self._trust(),
-                # Otherwise nats-py believes whoever says in the clear that there is no TLS here.
+                # Otherwise nats-py would believe an unencrypted answer that the server has no TLS.
                 tls_handshake_first=self._servers[0].startswith("tls://"),
                 error_cb=on_error,
                 closed_cb=on_closed,
@@ -236,7 +238,7 @@ class Connection:
             raise problem or error from None
 
     def _trust(self) -> ssl.SSLContext | None:
-        """Costs some milliseconds; nats-py makes one itself for a server that asks for TLS."""
+        """Return a TLS context, or None to let nats-py make one if the server asks for TLS."""
         if self._ca_file is None and self._servers[0].startswith(("nats://", "ws://")):
             return None
         return trusting(self._ca_file)
@@ -277,9 +279,12 @@ class Connection:
 
 
 async def _close(client: Client) -> None:
-    """nats-py flushes a client that it closes, over a socket that may be broken, and waits for
-    ever for one whose TLS handshake failed. A client without servers it cannot close at all, but
-    a websocket's session may be open."""
+    """Close a client, waiting for it no longer than _CLOSE_SECONDS.
+
+    nats-py flushes a client that it closes, over a socket that may be broken, and waits for ever
+    for one whose TLS handshake has failed. It cannot close a client without servers at all, but
+    the session of a websocket may be open.
+    """
     transport: Any = client._transport
     with suppress(*_AWAY):
         if client.servers:

@@ -1,5 +1,4 @@
-"""A login to the broker that the settings name, and a connection that is waited for no longer than
-the process goes on."""
+"""Log in to the broker that the settings name, waiting no longer than the process goes on."""
 
 import asyncio
 from collections.abc import AsyncIterator

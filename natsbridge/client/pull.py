@@ -1,8 +1,8 @@
-"""A pull consumer read in batches: whatever has arrived is handed over at once.
+"""Read a pull consumer in batches, and hand over at once what has arrived.
 
-nats-py's own `fetch` waits out its time when a batch is not full, and can miss that the server
+nats-py's own `fetch` waits for its full time when a batch is not full, and can miss that the server
 has forgotten its request. Here one request is always open, the server's heartbeats prove it, and
-the next is sent when half of it has been used up.
+the next one is sent when half of it has been used up.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ log = structlog.get_logger(__name__)
 _HEARTBEAT = 5.0
 _SILENT = 2.5 * _HEARTBEAT
 _EXPIRES = 30.0
-# What one process holds of messages it has not looked at; the rest waits at the server.
+# The most bytes of messages that wait in this process; the rest waits at the server.
 _MAX_BYTES = 32 * 1024 * 1024
-# What one request brings. The consumers share a connection, two requests of each may be open, and
-# a connection for which more waits than the server's `max_pending` is ended.
+# The most bytes that one request brings. The consumers share a connection, two requests of each may
+# be open, and the server ends a connection for which more than its `max_pending` waits.
 _REQUEST_BYTES = 2 * 1024 * 1024
-# How the server says that a request has brought what it could.
+# The server's descriptions of a request that has brought all it could.
 _USED_UP = ("Batch Completed", "Message Size Exceeds MaxBytes")
 
 
 class PullConsumer:
-    """Reads `consumer` of `stream`; survives fresh clients, restarts and a missing stream.
+    """Reads `consumer` of `stream`, across new clients, restarts and a missing stream.
 
-    `on_missing` is awaited when the server says that the consumer does not exist.
+    `on_missing` is awaited when the server reports that the consumer does not exist.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PullConsumer:
         self._missing = False
 
     async def bind(self, client: Client) -> None:
-        """Reads over `client` from now on. What an older one had brought comes again."""
+        """Read over `client` from now on; what an older client had brought comes again."""
         self._client = client
         self._buffer.clear()
         self._buffered_bytes = 0
@@ -69,11 +69,11 @@ class PullConsumer:
             client.new_inbox(), cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
         await self._request()
-        # Answered at once, whereas the first heartbeat takes its time.
+        # The server answers this at once; its first heartbeat comes seconds later.
         await self._publish({"batch": 1, "no_wait": True})
 
     async def batch(self, patience: float) -> list[Msg]:
-        """Up to a batch of messages, at once when there are any; empty after `patience` s."""
+        """Return up to a batch of messages, at once if there are any, else after `patience` s."""
         if self._missing:
             self._missing = False
             await self._on_missing()
@@ -91,18 +91,18 @@ class PullConsumer:
         return taken
 
     def stop_waiting(self) -> None:
-        """From now on, and for whoever waits already, a batch is what there is."""
+        """Make `batch` return at once from now on, in a call that waits already too."""
         self._patient = False
         self._arrived.set()
 
     @property
     def waiting(self) -> tuple[Msg, ...]:
-        """What has arrived and was not handed over yet."""
+        """The messages that have arrived and were not handed over yet."""
         return tuple(self._buffer)
 
     @property
     def silence(self) -> float | None:
-        """Seconds since the server last served this client's requests; None when it does not."""
+        """Seconds since the server last served this client's requests; None if it does not."""
         return None if self._heard_at is None else time.monotonic() - self._heard_at
 
     @property
@@ -110,7 +110,7 @@ class PullConsumer:
         return self.silence is not None and self.silence < _SILENT
 
     async def stop(self) -> None:
-        """Asks for no more. Messages not handed over yet are redelivered to somebody."""
+        """Unsubscribe. The server redelivers messages that were not handed over yet."""
         if self._subscription and self._client and not self._client.is_closed:
             await self._subscription.unsubscribe()
         self._subscription = None
@@ -154,7 +154,7 @@ class PullConsumer:
 
     async def _receive(self, message: Msg) -> None:
         self._last_sign = self._heard_at = time.monotonic()
-        # By the reply, not the headers: a device may write `Status` into its own.
+        # Not by the headers: a device may send a header `Status` of its own.
         if message.reply.startswith("$JS.ACK."):
             self._requested = max(0, self._requested - 1)
             self._buffer.append(message)
@@ -181,7 +181,7 @@ class PullConsumer:
 
 
 def raw_message(message: Msg) -> RawMessage:
-    """Return what a consumer brought as the message that it is."""
+    """Convert a message of nats-py that a consumer brought."""
     metadata = message.metadata
     return RawMessage(
         message.subject,

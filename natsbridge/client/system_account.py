@@ -1,7 +1,7 @@
-"""Account claims on the servers, and ending a connection: all through the system account.
+"""Push claims, list connections and end them, through the system account.
 
-Every function takes a connection of a user in SYS, and raises BrokerUnavailable when no server
-answers. In a cluster each server answers for itself.
+Every function takes a client of a user in SYS, and raises BrokerUnavailable if no server answers.
+In a cluster each server answers for itself.
 """
 
 import json
@@ -27,7 +27,7 @@ from natsbridge.rules.metering import ConnectionKey, Traffic
 _ANSWER_SECONDS = 5.0
 _NO_RESPONDERS = "503"
 
-# As many as a server names in one answer.
+# The most connections that a server names in one answer.
 _CONNECTIONS_PAGE = 1024
 _OVERLAP = 24
 _OPEN_AND_CLOSED = 2
@@ -37,8 +37,11 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ClientConnection:
-    """One client's connection to one server. `user` is the public key of a user who brought a JWT,
-    and otherwise the name that the auth callout gave it."""
+    """One client's connection to one server.
+
+    `user` is the public key of a user that logged in with a JWT, or else the name that the auth
+    callout gave it.
+    """
 
     server_id: str
     number: int
@@ -49,23 +52,23 @@ class ClientConnection:
 async def push(system: Client, jwt: str) -> None:
     """Make `jwt` the claims of its account on every server, at once and without a restart.
 
-    Raises ClaimsRefused with the server's words if any server refused; the claims that were in
-    force there stay so. A server takes what comes last, even if it is older, so two pushes of one
-    account must not overtake each other.
+    Raise ClaimsRefused with the server's reason if a server refuses; it then keeps the claims it
+    has. A server takes the last push, even if its claims are older, so two pushes of one account
+    must not overtake each other.
     """
     account: str = decode_jwt(jwt)["sub"]
     await _order_all(system, "$SYS.REQ.CLAIMS.UPDATE", jwt)
     if await lookup(system, account) != jwt:
-        raise ClaimsRefused("the server answered that all was well, but has other claims")
+        raise ClaimsRefused("the server accepted the claims, but has different ones")
 
 
 async def lookup(system: Client, account_public: str) -> str | None:
-    """The account JWT the servers have, or None when none of them knows the account."""
+    """Return the account JWT that the servers have, or None if none of them knows the account."""
     subject = f"$SYS.REQ.ACCOUNT.{account_public}.CLAIMS.LOOKUP"
     async with _asked(system, subject, "") as answers:
         answer = await _next(answers, subject)
         if not answer.data:
-            # Servers that do not know the account answer too, and perhaps before one that does.
+            # A server that does not know the account may answer before one that does.
             for _ in range(len(await _servers(system)) - 1):
                 answer = await _next(answers, subject)
                 if answer.data:
@@ -74,26 +77,25 @@ async def lookup(system: Client, account_public: str) -> str | None:
 
 
 async def server_ids(system: Client) -> frozenset[str]:
-    """The ids of all servers that are up; an id is the public half of the server's NKey."""
+    """Return the ids of all servers that are up; an id is the public half of a server's NKey."""
     answers = await _ask_all(system, "$SYS.REQ.SERVER.PING", "")
     return frozenset(answer["server"]["id"] for answer in answers)
 
 
 async def kick(system: Client, server_id: str, connection_id: int) -> None:
-    """End one client's connection to the server with that id; ClaimsRefused if it has none."""
+    """End one client's connection to a server, or raise ClaimsRefused if there is none."""
     subject = f"$SYS.REQ.SERVER.{server_id}.KICK"
     _accepted(await _ask_one(system, subject, json.dumps({"cid": connection_id})))
 
 
 async def streams(system: Client, account_public: str) -> dict[str, dict[str, Any]]:
-    """The configuration of each stream of the account, by name, without a login to it."""
+    """Return the configuration of each stream of the account, by name, without a login to it."""
     details = await _stream_details(system, account_public, {"config": True})
     return {each["name"]: each["config"] for each in details}
 
 
 async def held(system: Client, account_public: str) -> list[Found]:
-    """Each stream of the account and each of its consumers, declared or not, with the messages it
-    holds; without a login to it."""
+    """Return the streams and consumers of the account, without a login to it."""
     found: list[Found] = []
     for each in await _stream_details(system, account_public, {"consumer": True}):
         found.append(Found(each["name"], None, each["state"]["messages"]))
@@ -118,7 +120,7 @@ async def _stream_details(
 async def connections(
     system: Client, account_public: str, *, page: int = _CONNECTIONS_PAGE
 ) -> list[ClientConnection]:
-    """Everybody who is connected to the account, on every server."""
+    """Return all connections to the account, on every server."""
     subject = f"$SYS.REQ.ACCOUNT.{account_public}.CONNZ"
     query = {"acc": account_public, "auth": True, "limit": page}
     found: dict[tuple[str, int], ClientConnection] = {}
@@ -127,7 +129,7 @@ async def connections(
         while True:
             for each in data.get("connections") or []:
                 found[server, each["cid"]] = _connection(server, each)
-            # Pages overlap, since who leaves meanwhile makes those behind move up.
+            # Pages overlap, since a connection that ends meanwhile moves those behind it up.
             offset = data.get("offset", 0) + max(page - _OVERLAP, 1)
             if data.get("offset", 0) + page >= data.get("total", 0):
                 break
@@ -137,15 +139,17 @@ async def connections(
 
 
 async def all_connections(system: Client, *, page: int = _CONNECTIONS_PAGE) -> list[ConnectionList]:
-    """What every server says of its connections, of all accounts, in parts. Raises
-    BrokerUnavailable unless every server that is up answers, and MalformedMessage."""
+    """Return the connections of every server and account, in pages.
+
+    Raise BrokerUnavailable unless every server that is up answers, and MalformedMessage.
+    """
     query = {"auth": True, "limit": page}
     parts: list[ConnectionList] = []
     for answer in await _ask_all(system, "$SYS.REQ.SERVER.PING.CONNZ", json.dumps(query)):
         part, offset = read_listing(answer), 0
         parts.append(part)
         while offset + page < part.total:
-            # Pages overlap, since who leaves meanwhile makes those behind move up.
+            # Pages overlap, since a connection that ends meanwhile moves those behind it up.
             offset += max(page - _OVERLAP, 1)
             body = json.dumps(query | {"offset": offset})
             subject = f"$SYS.REQ.SERVER.{part.server}.CONNZ"
@@ -155,7 +159,7 @@ async def all_connections(system: Client, *, page: int = _CONNECTIONS_PAGE) -> l
 
 
 async def received(system: Client) -> dict[str, tuple[int, int]]:
-    """How many messages and bytes each server has received since it began, by its id."""
+    """Return how many messages and bytes each server has received since it started, by its id."""
     counted = {
         answer["server"]["id"]: answer["statsz"]["received"]
         for answer in await _ask_all(system, "$SYS.REQ.SERVER.PING", "")
@@ -164,15 +168,17 @@ async def received(system: Client) -> dict[str, tuple[int, int]]:
 
 
 async def traffic(system: Client, *, most: int = _CONNECTIONS_PAGE) -> list[Traffic]:
-    """What every server counts of its connections that were active last, those that have ended
-    since among them. Raises BrokerUnavailable and MalformedMessage."""
+    """Return the traffic of the most recently active connections of every server, ended ones too.
+
+    Raise BrokerUnavailable and MalformedMessage.
+    """
     query = {"sort": "last", "limit": most, "state": _OPEN_AND_CLOSED}
     answers = await _ask_all(system, "$SYS.REQ.SERVER.PING.CONNZ", json.dumps(query))
     return [each for answer in answers for each in read_traffic(answer)]
 
 
 async def connection(system: Client, key: ConnectionKey) -> BrokerConnection | None:
-    """Whose connection it is, open or closed; None if that is not known any more."""
+    """Return an open or ended connection, or None if the server does not know it any more."""
     server, number = key
     query = {"cid": number, "auth": True, "state": _OPEN_AND_CLOSED}
     subject = f"$SYS.REQ.SERVER.{server}.CONNZ"
@@ -183,7 +189,7 @@ async def connection(system: Client, key: ConnectionKey) -> BrokerConnection | N
 async def subscriptions(
     system: Client, server_id: str, connection_id: int
 ) -> frozenset[str] | None:
-    """The subjects to which a client's connection subscribes; None if the server has it no more."""
+    """Return the subjects that a connection subscribes to, or None if it has ended."""
     subject = f"$SYS.REQ.SERVER.{server_id}.CONNZ"
     query = {"cid": connection_id, "subscriptions": True}
     answer = await _ask_one(system, subject, json.dumps(query))
@@ -214,10 +220,10 @@ async def _ask_one(system: Client, subject: str, body: str) -> Answer:
 
 
 async def _ask_all(system: Client, subject: str, body: str) -> list[Answer]:
-    """One answer from each server that is up."""
+    """Return one answer from each server that is up."""
     async with _asked(system, subject, body) as answers:
         found = [_parsed(await _next(answers, subject))]
-        # A server names its cluster, if it is in one.
+        # A server in a cluster names the cluster.
         if "cluster" in found[0]["server"]:
             missing = await _servers(system) - {found[0]["server"]["name"]}
             while missing:
@@ -227,8 +233,10 @@ async def _ask_all(system: Client, subject: str, body: str) -> list[Answer]:
 
 
 async def _servers(system: Client) -> set[str]:
-    """The names of all servers that are up, as one of them sees it: itself and those to which it
-    has a route. One that was killed it would count for minutes among its `active_servers`."""
+    """Return the names of all servers that are up: one that answers, and those it has routes to.
+
+    Its `active_servers` would count a server that was killed for minutes.
+    """
     answer = await _ask_one(system, "$SYS.REQ.SERVER.PING", "")
     routes = answer["statsz"].get("routes") or []
     return {answer["server"]["name"], *(route["name"] for route in routes)}
@@ -236,7 +244,7 @@ async def _servers(system: Client) -> set[str]:
 
 @asynccontextmanager
 async def _asked(system: Client, subject: str, body: str) -> AsyncIterator[Subscription]:
-    """The answers to one request, however many servers give one."""
+    """Send one request, and give the subscription to which its answers come."""
     try:
         inbox = system.new_inbox()
         subscription = await system.subscribe(inbox)
@@ -253,9 +261,11 @@ async def _next(answers: Subscription, subject: str) -> Msg:
     try:
         answer = await answers.next_msg(timeout=_ANSWER_SECONDS)
     except nats.errors.TimeoutError:
-        raise BrokerUnavailable(f"a server did not answer {subject}") from None
+        raise BrokerUnavailable(
+            f"a server did not answer {subject} within {_ANSWER_SECONDS:.0f} s"
+        ) from None
     if (answer.headers or {}).get("Status") == _NO_RESPONDERS:
-        raise BrokerUnavailable(f"no server takes {subject}")
+        raise BrokerUnavailable(f"no server answers {subject}")
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Certificates: whom a client trusts, and whether a server's certificate and key are a pair."""
+"""Make TLS contexts for clients, and check certificates, keys and CAs."""
 
 import ssl
 from datetime import UTC, datetime
@@ -15,25 +15,25 @@ from natsbridge.errors import BridgeError
 
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """Verifies certificate and name, by this CA alone, or by the system's where none is given.
+    """Return a context that trusts this CA alone, or the system's CAs if none is given.
 
-    Raises OSError when the file cannot be read or holds no certificate.
+    Raise OSError if the file cannot be read or has no certificate.
     """
     return ssl.create_default_context(cafile=ca_file)
 
 
 def check_ca(ca_file: Path) -> None:
-    """Raises BridgeError when it cannot be used as a CA."""
+    """Raise BridgeError if the file cannot be used as a CA."""
     try:
         trusting(ca_file)
     except OSError as error:
         raise BridgeError(
-            f"{ca_file} is no file of certificates in PEM: {_reason(error)}"
+            f"{ca_file} is not a file of certificates in PEM: {_reason(error)}"
         ) from error
 
 
 def check_pair(certificate: Path, key: Path) -> None:
-    """Raises BridgeError unless a server can use the two files, both in PEM, today."""
+    """Raise BridgeError unless a server can use the two files, both in PEM, today."""
     try:
         leaf = x509.load_pem_x509_certificates(_content(certificate))[0]
     except ValueError as error:
@@ -50,7 +50,7 @@ def check_pair(certificate: Path, key: Path) -> None:
     if public != leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
         raise BridgeError(f"{key} is not the key of {certificate}")
     if leaf.not_valid_after_utc < datetime.now(UTC):
-        raise BridgeError(f"{certificate} ended on {leaf.not_valid_after_utc:%d %B %Y}")
+        raise BridgeError(f"{certificate} expired on {leaf.not_valid_after_utc:%d %B %Y}")
 
 
 def _content(file: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""nats-py's client, made to survive what a hostile publisher can put on the wire."""
+"""Make nats-py's client survive what a hostile publisher can put on the wire."""
 
 from typing import Any
 
@@ -7,8 +7,10 @@ from nats.aio.msg import Msg
 
 
 class TolerantClient(Client):
-    """A subject or header that is not UTF-8 would end nats-py's read loop without a word, and
-    leave the connection deaf (seen with 2.16.0). Here it arrives with replacement characters."""
+    """A client that replaces characters that are not UTF-8 in subjects and headers.
+
+    They would silently end nats-py's read loop and leave the connection deaf (seen with 2.16.0).
+    """
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None

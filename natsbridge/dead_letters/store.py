@@ -24,11 +24,11 @@ log = structlog.get_logger(__name__)
 REPLAYS_CHANNEL = "wegweiser_replays"
 State = DeadLetter.State
 
-# Hands one message to whoever handles it. Returns the rejection, if it is one.
+# Hands one message to its handler, and returns the rejection if there is one.
 Replay = Callable[[DeadLetter, RawMessage], Rejection | None]
 
 
-class _Whose(NamedTuple):
+class _Sender(NamedTuple):
     account: str = ""
     tenant: Any = None
     device: Any = None
@@ -36,7 +36,7 @@ class _Whose(NamedTuple):
 
 
 def mirror(messages: Sequence[RawMessage]) -> list[Rejection]:
-    """Dead letters become rows, each once; the oldest make room, of who has the most."""
+    """Store dead letters as rows, each once, and delete the surplus of the largest accounts."""
     with transaction.atomic():
         rows = [_row(message) for message in messages]
         DeadLetter.objects.bulk_create(rows, batch_size=200, ignore_conflicts=True)
@@ -45,7 +45,7 @@ def mirror(messages: Sequence[RawMessage]) -> list[Rejection]:
 
 
 def _make_room() -> None:
-    """Ranking them all costs twenty times as much as adding them up, so only where it must be."""
+    """Rank the rows only if they are too many: this costs twenty times as much as to count them."""
     limits = [settings.DEAD_LETTER_BYTES_MAX, settings.DEAD_LETTER_MESSAGES_MAX]
     with connection.cursor() as cursor:
         cursor.execute(_IS_FULL, limits)
@@ -54,8 +54,10 @@ def _make_room() -> None:
 
 
 def request_replay(messages: QuerySet[DeadLetter], *, by: str) -> int:
-    """How many of them a subscriber will replay, which it does at once if one runs. Asking again,
-    or for one that was replayed or discarded, changes nothing."""
+    """Ask the subscribers to replay those that are waiting, and return how many there are.
+
+    A second request for the same dead letter changes nothing.
+    """
     asked = messages.filter(state=State.WAITING, replay_requested_at=None).update(
         replay_requested_at=timezone.now(), replay_requested_by=by[:150]
     )
@@ -77,9 +79,11 @@ def counts_by_reason() -> dict[str, int]:
 
 
 def replay_some(replay: Replay, *, most: int = 100) -> int:
-    """Replays what was asked for, oldest first; how many it looked at. Several subscribers do
-    not take the same ones. Raises what says that a server is away; then that one is tried again,
-    and those before it are done."""
+    """Replay requested dead letters, the oldest first, and return how many were tried.
+
+    Several subscribers do not take the same ones. While a server is away this raises; the dead
+    letter that needs it stays requested, those before it are done.
+    """
     done = 0
     while done < most and _replay_next(replay):
         done += 1
@@ -87,7 +91,7 @@ def replay_some(replay: Replay, *, most: int = 100) -> int:
 
 
 def _replay_next(replay: Replay) -> bool:
-    """What the handler writes, and that it was replayed, is one transaction: it happens once."""
+    """Replay the oldest one. The handler's writes and the new state are one transaction."""
     with transaction.atomic():
         row = (
             DeadLetter.objects.select_for_update(skip_locked=True)
@@ -119,7 +123,10 @@ def _replay_next(replay: Replay) -> bool:
 
 def _failure(replay: Replay, row: DeadLetter) -> tuple[str, str] | None:
     if row.whole_size:
-        return row.reason, f"Of {row.whole_size} bytes only {len(row.body)} are kept."
+        return (
+            row.reason,
+            f"The body was cut: only {len(row.body)} of its {row.whole_size} bytes are stored.",
+        )
     raw = RawMessage(row.subject, bytes(row.body), row.headers, row.received_at)
     try:
         with transaction.atomic():
@@ -131,7 +138,7 @@ def _failure(replay: Replay, row: DeadLetter) -> tuple[str, str] | None:
     except MalformedMessage as error:
         return error.reason, str(error)
     except Exception:
-        # Whatever a handler may raise.
+        # A handler may raise anything.
         log.exception("replay failed", subject=row.subject)
         return "failed", traceback.format_exc()
     return None if rejection is None else (rejection.reason, rejection.detail)
@@ -142,8 +149,8 @@ _IS_FULL = f"""
     FROM {DeadLetter._meta.db_table}
 """  # noqa: S608 (the table's own name)
 
-# Each account keeps its newest, and who has the most gives way first: one that floods displaces
-# its own. The newest of each is kept, whatever its size, and resolved ones go before waiting ones.
+# The accounts with the most rows lose their oldest first, so that a flood displaces its own. Each
+# account keeps its newest row whatever its size, and loses resolved rows before waiting ones.
 _MAKE_ROOM = f"""
     DELETE FROM {DeadLetter._meta.db_table} WHERE id IN (
         SELECT id FROM (
@@ -165,7 +172,7 @@ _MAKE_ROOM = f"""
 
 
 def _row(message: RawMessage) -> DeadLetter:
-    whose = _Whose()
+    sender = _Sender()
     try:
         label, body = dead_letter.unpack(message.data)
     except MalformedMessage as error:
@@ -179,8 +186,8 @@ def _row(message: RawMessage) -> DeadLetter:
         )
         body = message.data
     else:
-        whose = _whose(label.subject)
-    account = whose.account or subjects.account_of_dead_letter(message.subject)
+        sender = _sender_of(label.subject)
+    account = sender.account or subjects.account_of_dead_letter(message.subject)
     return DeadLetter(
         sequence=message.sequence or None,
         dead_lettered_at=message.received_at,
@@ -188,9 +195,9 @@ def _row(message: RawMessage) -> DeadLetter:
         received_at=label.received_at,
         subject=label.subject,
         account=account[:56],
-        tenant=whose.tenant,
-        device=whose.device,
-        kind=whose.kind[:64],
+        tenant=sender.tenant,
+        device=sender.device,
+        kind=sender.kind[:64],
         headers=label.headers,
         body=body,
         whole_size=label.whole_size,
@@ -200,25 +207,25 @@ def _row(message: RawMessage) -> DeadLetter:
     )
 
 
-def _whose(subject: str) -> _Whose:
+def _sender_of(subject: str) -> _Sender:
     for read in (_of_report, _of_metric, _of_event):
         try:
             return read(subject)
         except InvalidSubject:
             continue
-    return _Whose()
+    return _Sender()
 
 
-def _of_report(subject: str) -> _Whose:
+def _of_report(subject: str) -> _Sender:
     parsed = subjects.parse_ingest(subject)
-    return _Whose(parsed.account, parsed.tenant, parsed.device, parsed.kind)
+    return _Sender(parsed.account, parsed.tenant, parsed.device, parsed.kind)
 
 
-def _of_metric(subject: str) -> _Whose:
+def _of_metric(subject: str) -> _Sender:
     parsed = subjects.parse_metric(subject)
-    return _Whose(parsed.account, None, parsed.device, f"metric:{parsed.metric_type}"[:64])
+    return _Sender(parsed.account, None, parsed.device, f"metric:{parsed.metric_type}"[:64])
 
 
-def _of_event(subject: str) -> _Whose:
+def _of_event(subject: str) -> _Sender:
     parsed = subjects.parse_broker(subject)
-    return _Whose(parsed.account, None, None, parsed.event)
+    return _Sender(parsed.account, None, None, parsed.event)

@@ -1,4 +1,4 @@
-"""What claims are made of, as plain JSON values: the pieces that several kinds of account share."""
+"""Build the pieces of claims that several kinds of account share, as plain JSON values."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,7 @@ def account(
 
 
 def limits(**changed: int | bool) -> dict[str, Any]:
-    """Every limit by name: some that are left out mean 0 to the server, others unlimited."""
+    """Return every limit: the server reads some omitted ones as 0, others as unlimited."""
     return {
         "subs": UNLIMITED,
         "data": UNLIMITED,

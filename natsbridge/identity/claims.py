@@ -1,10 +1,10 @@
-"""Who may do what at the broker: operator, account and user JWTs, made from keys and a clock.
+"""Sign the JWTs of the operator, of accounts and of users: they say who may do what at the broker.
 
-The format is NATS JWT version 2 (`ed25519-nkey`). Nothing here reads a clock or a file; times
-are epoch seconds. Whatever ends up inside a subject is checked before it is signed.
+The format is NATS JWT version 2 (`ed25519-nkey`). Times are epoch seconds that the caller passes.
+Whatever becomes part of a subject is checked before it is signed.
 
-A server that was away takes the newest claims of an account by `iat` when it comes back, so each
-change of an account needs an `issued_at` later than the one before.
+A server that was down takes the claims of an account with the latest `iat` when it comes back, so
+each change of an account needs a later `issued_at` than the one before.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,10 +34,10 @@ _CLIENT_CONNECTIONS = ["STANDARD", "WEBSOCKET"]
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """A tenant's limits; -1 is unlimited, storage is in bytes.
+    """The limits of a tenant's account; -1 is unlimited, storage is in bytes.
 
-    `connections=0` suspends the tenant. JetStream storage is reserved, not merely capped: what
-    all tenants may use together must fit into the server's `max_file_store`.
+    `connections=0` suspends the tenant. JetStream reserves storage rather than capping it: what
+    all tenants may use must fit into the server's `max_file_store`.
     """
 
     connections: int = parts.UNLIMITED
@@ -62,12 +62,11 @@ class AccountLimits:
 
 @dataclass(frozen=True, slots=True)
 class TenantAccount:
-    """All that the claims of a tenant's account say.
+    """The contents of the claims of a tenant's account.
 
-    `device_key` and `tenant_key` are the public halves of the account's scoped signing keys; what
-    a retiring one has signed is good as well.
-    `revocations` maps a user's public key (or `*`) to the epoch second up to which its JWTs are
-    void.
+    `device_key` and `tenant_key` are the public halves of the account's scoped signing keys. What
+    a retiring key has signed stays valid. `revocations` maps a user's public key, or `*` for all
+    users, to an epoch second: JWTs issued until then are void.
     """
 
     public: str
@@ -88,7 +87,7 @@ def operator_jwt(operator: KeyPair, *, system_account: str, issued_at: int) -> s
 
 
 def system_account_jwt(operator: KeyPair, account_public: str, *, issued_at: int) -> str:
-    """The system account, which lets the platform import who connects and disconnects.
+    """Sign the system account, from which the platform imports connects and disconnects.
 
     The server itself refuses JetStream in this account.
     """
@@ -103,9 +102,11 @@ def system_account_jwt(operator: KeyPair, account_public: str, *, issued_at: int
 def platform_account_jwt(
     operator: KeyPair, account_public: str, *, system_account: str, issued_at: int
 ) -> str:
-    """The platform's account. Its two exports serve every tenant; the token position makes the
-    server insist that an importer's own key stands in the subject. It imports who connects to
-    the broker and leaves it, in any account."""
+    """Sign the platform's account, whose two exports serve every tenant.
+
+    The token position makes the server insist that the subject has the importing account's own
+    key. The account imports the connects and disconnects of all accounts.
+    """
     _require_key(system_account, "account")
     position = {"account_token_position": _ACCOUNT_TOKEN_POSITION}
     exports = [
@@ -130,10 +131,11 @@ def platform_account_jwt(
 def callout_account_jwt(
     operator: KeyPair, account_public: str, *, user_public: str, xkey: str, issued_at: int
 ) -> str:
-    """The account of the auth callout: whoever brings its bearer JWT is asked about, except the
-    callout's own user. It may be let into any account by a JWT which that account's key signed.
+    """Sign the account of the auth callout.
 
-    `xkey` is the public curve key for which the servers seal what they ask.
+    The servers ask about every client that logs in with this account's bearer JWT, except the
+    callout's own user, and admit it to any account whose key has signed the JWT in the answer.
+    The questions are sealed for the public curve key `xkey`.
     """
     _require_key(user_public, "user")
     limits = parts.limits(disallow_bearer=False, exports=0, imports=0)
@@ -144,7 +146,7 @@ def callout_account_jwt(
 
 
 def tenant_account_jwt(operator: KeyPair, account: TenantAccount, *, issued_at: int) -> str:
-    """A tenant's account: what it shares with the platform, and what its users may do."""
+    """Sign a tenant's account: what it shares with the platform, and what its users may do."""
     tenant = _identity(account.tenant)
     device_keys = (account.device_key, *account.retiring_device_keys)
     tenant_keys = (account.tenant_key, *account.retiring_tenant_keys)
@@ -184,10 +186,10 @@ def device_user_jwt(
     expires_at: int | None,
     tags: Iterable[str] = (),
 ) -> str:
-    """A device's user, signed by its tenant's scoped key `device`, which has the permissions.
+    """Sign a device's user by its tenant's scoped key `device`, which has the permissions.
 
-    The user's name becomes part of the subjects in those permissions, so it is the bare device
-    uuid and nothing else: a user named `*` would be every device of the tenant.
+    The user's name becomes part of the subjects in these permissions, so it is the device's bare
+    UUID: a user named `*` would be every device of the tenant.
     """
     return _scoped_user(
         device_key,
@@ -210,7 +212,7 @@ def tenant_user_jwt(
     expires_at: int | None = None,
     tags: Iterable[str] = (),
 ) -> str:
-    """The tenant's own credential, signed by its scoped key `tenant`."""
+    """Sign the user of a tenant's own credential by the tenant's scoped key `tenant`."""
     name = tenant_username(_identity(tenant))
     return _scoped_user(
         tenant_key, account, name, user_public, issued_at, expires_at=expires_at, tags=tags
@@ -226,8 +228,7 @@ def account_user_jwt(
     expires_at: int | None = None,
     permissions: Permissions | None = None,
 ) -> str:
-    """A user of the account whose own key signs; without `permissions` it may do everything
-    inside that account."""
+    """Sign a user by its account's own key; without `permissions` it may do everything there."""
     _require_key(user_public, "user")
     nats: dict[str, Any] = {
         "type": "user",
@@ -256,7 +257,7 @@ def _scoped_user(
     expires_at: int | None,
     tags: Iterable[str],
 ) -> str:
-    """A user without permissions of its own: the server refuses a scoped user that brings any."""
+    """Sign a user without permissions of its own; the server refuses a scoped user that has any."""
     _require_key(account, "account")
     _require_key(user_public, "user")
     nats: dict[str, Any] = {"type": "user", "issuer_account": account, "pub": {}, "sub": {}}
@@ -276,10 +277,11 @@ def _account_jwt(
 
 def _require_key(text: str, kind: KeyKind) -> None:
     if not is_public_key(text, kind):
+        # Without the text: it may be a seed in the wrong place.
         raise InvalidClaims(f"not the public key of {'an' if kind != 'user' else 'a'} {kind}")
 
 
 def _identity(value: UUID) -> str:
     if not isinstance(value, UUID):
-        raise InvalidClaims(f"{value!r} is no uuid")
+        raise InvalidClaims(f"{value!r} is not a UUID")
     return str(value)

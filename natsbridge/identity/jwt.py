@@ -1,4 +1,4 @@
-"""NATS JWTs of version 2 (`ed25519-nkey`): signed, read back, and written as a credentials file."""
+"""Sign and verify NATS JWTs of version 2 (`ed25519-nkey`), and write credentials files."""
 
 import base64
 import hashlib
@@ -40,9 +40,9 @@ def signed(
 
 
 def decode_jwt(jwt: str) -> dict[str, Any]:
-    """The claims of a JWT whose signature is good; InvalidClaims otherwise.
+    """Return the claims of a JWT, or raise InvalidClaims if its signature is not valid.
 
-    Says nothing about whether the issuer is trusted or the JWT still valid.
+    The caller has to check that the issuer is trusted and that the JWT has not expired.
     """
     try:
         content, _, signature = jwt.rpartition(".")
@@ -58,7 +58,7 @@ def decode_jwt(jwt: str) -> dict[str, Any]:
 
 
 def credentials_file(jwt: str, seed: str) -> str:
-    """The text of a `.creds` file, as every NATS client reads it. It holds a secret."""
+    """Return the text of a `.creds` file, which every NATS client reads. It holds a secret."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"

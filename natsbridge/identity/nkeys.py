@@ -1,5 +1,4 @@
-"""NKeys: the Ed25519 key pairs, in their base32 spelling, that everything at the broker is signed
-with."""
+"""Make and use NKeys, the Ed25519 key pairs that sign everything at the broker."""
 
 import base64
 import binascii
@@ -26,7 +25,7 @@ _PUBLIC_KEY_LENGTH = 56
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A public key and the seed (the private half), which never shows in a log or a traceback."""
+    """A public key and its seed, the private half, which is never shown in a log or a traceback."""
 
     public: str
     seed: str = field(repr=False)
@@ -38,19 +37,19 @@ def generate(kind: KeyKind) -> KeyPair:
 
 
 def public_of(seed: str) -> str:
-    """The public key that belongs to a seed; InvalidClaims when it is no seed."""
+    """Return the public key that belongs to a seed, or raise InvalidClaims."""
     public: str = _from_seed(seed).public_key.decode()
     return public
 
 
 def sign(seed: str, data: bytes) -> bytes:
-    """The raw Ed25519 signature, 64 bytes."""
+    """Return the raw Ed25519 signature of 64 bytes."""
     signature: bytes = _from_seed(seed).sign(data)
     return signature
 
 
 def verify(public: str, data: bytes, signature: bytes) -> bool:
-    """Whether `signature` over `data` was made with the private half of `public`, of any kind."""
+    """Return whether the private half of `public`, a key of any kind, signed `data`."""
     raw = _raw_public(public)
     if raw is None:
         return False
@@ -62,7 +61,7 @@ def verify(public: str, data: bytes, signature: bytes) -> bool:
 
 
 def is_public_key(text: str, kind: KeyKind) -> bool:
-    """Whether `text` is a public key of that kind: right prefix, length and checksum."""
+    """Return whether `text` is a public key of that kind, by its prefix, length and checksum."""
     raw = _raw_public(text)
     return raw is not None and raw[0] == _PREFIX_BYTES[kind]
 
@@ -72,7 +71,7 @@ def is_public_user_key(text: str) -> bool:
 
 
 def _raw_public(text: str) -> bytes | None:
-    """The prefix byte and the 32 bytes of the key, or None if the checksum does not hold."""
+    """Return the prefix byte and the 32 bytes of the key, or None if the checksum is wrong."""
     if len(text) != _PUBLIC_KEY_LENGTH:
         return None
     try:
@@ -87,7 +86,7 @@ def _raw_public(text: str) -> bytes | None:
 def _from_seed(seed: str) -> nkeys.KeyPair:
     try:
         pair = nkeys.from_seed(bytearray(seed, "ascii"))
-        # The library takes any checksum; a mistyped seed must not become another key.
+        # The library accepts any checksum, but a mistyped seed must not become another key.
         prefix, raw = nkeys.decode_seed(bytearray(seed, "ascii"))
         if nkeys.encode_seed(bytes(raw), prefix).decode() != seed:
             raise InvalidClaims("not a seed: its checksum is wrong")

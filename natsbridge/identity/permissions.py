@@ -1,4 +1,4 @@
-"""What each kind of user may publish and subscribe to, and no more."""
+"""List what each kind of user may publish and subscribe to."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,7 +13,7 @@ from natsbridge.protocol.subjects import (
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What a user may publish and subscribe to. An empty list of allowed subjects means all."""
+    """The subjects that a user may use. An empty list of allowed subjects allows all."""
 
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
@@ -37,12 +37,12 @@ _MAKE_STREAMS = (
     "$JS.API.CONSUMER.CREATE.*.*",
 )
 
-# Makes and compares streams in the platform's account or a tenant's; reads and deletes nothing.
+# Creates and compares streams in the platform's account or a tenant's; reads and deletes nothing.
 PROVISIONER_PERMISSIONS = Permissions(publish=_MAKE_STREAMS, subscribe=("_INBOX.>",))
 
 _LIST_STREAMS = ("$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.*")
 
-# Compares streams with what is declared, and finds those that are not; changes nothing.
+# Compares streams with their declarations, finds undeclared ones, and changes nothing.
 INSPECTOR_PERMISSIONS = Permissions(
     publish=("$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.*.*", *_LIST_STREAMS),
     subscribe=("_INBOX.>",),
@@ -61,7 +61,7 @@ SUBSCRIBER_PERMISSIONS = Permissions(
     subscribe=(METRIC_PATTERN, "_INBOX.>"),
 )
 
-# In the system account: account claims, who is connected, ending a connection.
+# In the system account: pushes claims, lists connections, and ends them.
 SYSTEM_PERMISSIONS = Permissions(
     publish=(
         "$SYS.REQ.CLAIMS.UPDATE",
@@ -77,17 +77,17 @@ SYSTEM_PERMISSIONS = Permissions(
 )
 
 
-# In the system account: which servers there are.
+# In the system account: lists the servers.
 SERVER_LIST_PERMISSIONS = Permissions(publish=("$SYS.REQ.SERVER.PING",), subscribe=("_INBOX.>",))
 
-# In the account of the auth callout: hears who wants in, and answers the servers' inboxes.
+# In the account of the auth callout: hears the servers' questions, and answers them.
 CALLOUT_PERMISSIONS = Permissions(publish=("$SYS._INBOX.>",), subscribe=(CALLOUT_SUBJECT,))
 
 NOTHING = Permissions(never_publish=(">",), never_subscribe=(">",))
 
 
 def recreating_permissions(stream: str, consumer: str | None) -> Permissions:
-    """May besides delete this one stream, or only this one consumer of it."""
+    """Return the provisioner's permissions, and that to delete one stream or one consumer of it."""
     order = (
         f"STREAM.DELETE.{stream}" if consumer is None else f"CONSUMER.DELETE.{stream}.{consumer}"
     )
@@ -112,8 +112,8 @@ def tenant_permissions(tenant: UUID) -> Permissions:
         publish=(
             space,
             f"$JS.API.STREAM.INFO.{stream}",
-            # Not DIRECT.GET: it answers with the bare message, to any reply subject, and the
-            # reply of a request is not held against these permissions.
+            # Not DIRECT.GET: it sends the bare message to any reply subject, and the server does
+            # not check the reply subject of a request against these permissions.
             f"$JS.API.STREAM.MSG.GET.{stream}",
         ),
         subscribe=(space, "_INBOX.>"),

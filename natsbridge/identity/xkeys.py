@@ -1,5 +1,7 @@
-"""Curve NKeys (`X…`): X25519 key pairs, with which a nats-server and the auth callout seal what
-passes between them, as nats-server does: `xkv1`, a nonce, and a NaCl box."""
+"""Seal messages with curve NKeys (`X…`), as a nats-server and the auth callout do for each other.
+
+A sealed message is `xkv1`, a nonce, and a NaCl box.
+"""
 
 import base64
 import binascii
@@ -20,14 +22,14 @@ _NONCE_LENGTH = nacl.public.Box.NONCE_SIZE
 
 def generate() -> KeyPair:
     raw = os.urandom(32)
-    # A seed's first two bytes: that it is a seed, and of what kind.
+    # The first two bytes say that this is a seed, and of what kind.
     prefix = bytes([nkeys.PREFIX_BYTE_SEED | _CURVE >> 5, (_CURVE & 31) << 3])
     seed = _spelled(prefix + raw)
     return KeyPair(public=public_of(seed), seed=seed)
 
 
 def public_of(seed: str) -> str:
-    """The public key that belongs to a seed; InvalidClaims when it is no seed of a curve key."""
+    """Return the public key that belongs to the seed of a curve key, or raise InvalidClaims."""
     return _spelled(bytes([_CURVE]) + bytes(_private(seed).public_key))
 
 
@@ -37,20 +39,19 @@ def is_public_xkey(text: str) -> bool:
 
 
 def seal(data: bytes, *, seed: str, recipient: str) -> bytes:
-    """Only the holder of `recipient`'s private half can open it, and knows that the holder of
-    `seed` sealed it."""
+    """Encrypt `data` for the key `recipient`, and authenticate it by `seed`."""
     nonce = nacl.utils.random(_NONCE_LENGTH)
     return _VERSION + bytes(_box(seed, recipient).encrypt(data, nonce))
 
 
 def unseal(data: bytes, *, seed: str, sender: str) -> bytes:
-    """InvalidClaims unless `sender` sealed it for the holder of `seed`."""
+    """Decrypt what `sender` sealed for the holder of `seed`, or raise InvalidClaims."""
     if not data.startswith(_VERSION):
-        raise InvalidClaims("not sealed as nats-server seals")
+        raise InvalidClaims("not sealed: it does not begin with xkv1")
     try:
         return bytes(_box(seed, sender).decrypt(data[len(_VERSION) :]))
     except (nacl.exceptions.CryptoError, ValueError):
-        raise InvalidClaims("sealed for another key or by another") from None
+        raise InvalidClaims("sealed for another key, or by another key") from None
 
 
 def _box(seed: str, public: str) -> nacl.public.Box:
@@ -73,7 +74,7 @@ def _spelled(raw: bytes) -> str:
 
 
 def _read(text: str) -> bytes | None:
-    """What stands before the checksum, or None if that does not hold."""
+    """Return what comes before the checksum, or None if the checksum is wrong."""
     try:
         decoded = base64.b32decode(text + "=" * (-len(text) % 8))
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""The platform's streams as this installation's settings want them."""
+"""Declare the platform's streams with the sizes that the settings give them."""
 
 from django.conf import settings
 

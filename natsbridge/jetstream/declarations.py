@@ -1,7 +1,7 @@
-"""The streams and consumers in use, as they shall be; `streams` makes the server's like them.
+"""Declare the streams and consumers that the platform uses, and how often a message is tried.
 
-A stream is declared here in the change that brings its first real producer and consumer. So are
-the tries that its messages have.
+`natsbridge.jetstream.streams` brings a server's streams in line with these declarations. A stream
+is declared in the change that brings its first producer and consumer.
 """
 
 from dataclasses import dataclass, replace
@@ -36,16 +36,16 @@ PRESENCE_WRITER = "presence-writer"
 DLQ = "DLQ"
 DEAD_LETTER_MIRROR = "dead-letter-mirror"
 
-# Of one subject, that is: of one kind of one device. INGEST takes no more; a device may have so
-# many answers to give while every subscriber is away.
+# The most messages of one subject, so of one kind of one device. INGEST refuses any more; a device
+# may have this many responses to send while every subscriber is away.
 INGEST_PER_SUBJECT = 10_500
-# LATEST forgets the older ones, which the newest makes worthless.
+# LATEST drops older ones, since only the newest counts.
 LATEST_PER_SUBJECT = 10
-# Of one account and reason: what one tenant's devices can have of the dead-letter queue.
+# The most dead letters of one account and reason.
 DLQ_PER_SUBJECT = 2_000
 DLQ_MESSAGES = 100_000
-# Of one device and kind in a tenant's own stream: four hours of heartbeats. Fewer where the tenant
-# has so little room that messages of this size would not fit.
+# The most messages of one device and kind in a tenant's own stream: four hours of heartbeats. There
+# are fewer where the tenant has so little storage that messages of the least size would not fit.
 TENANT_PER_SUBJECT = 256
 _TENANT_LEAST_SIZE = 4 * 1024
 
@@ -59,8 +59,8 @@ class Tries:
     """How often a failing message is tried, and how long it waits before each further try.
 
     Failures are counted, not deliveries: a message whose subscriber was killed has not failed.
-    Several subscribers, and one that was restarted, count each for itself; `most_deliveries`
-    bounds them together. `None` tries: it never becomes a dead letter.
+    Each subscriber counts by itself and anew after a restart; `most_deliveries` bounds them all.
+    With None for `tries` a message never becomes a dead letter.
     """
 
     delays: tuple[float, ...]
@@ -84,16 +84,17 @@ TRIES = {
     # A dead letter has nowhere else to go.
     DEAD_LETTER_MIRROR: replace(_TRIES, tries=None),
 }
-# A batch takes milliseconds, and one that takes longer says so meanwhile: this is how long what a
-# killed subscriber had taken is nobody's.
+# After so many seconds the server gives what a killed subscriber had taken to another one. A batch
+# takes milliseconds, and a subscriber that needs longer tells the server so meanwhile.
 ACK_WAIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamDeclaration:
-    """A stream and its consumers as they shall be; a field left at None is the server's to set.
+    """The configuration that a stream and its consumers must have.
 
-    `sheds` names limits that may be tightened although the stream then drops its oldest messages.
+    The server chooses the fields that are None. `sheds` names limits that may be tightened although
+    the stream then drops its oldest messages.
     """
 
     config: StreamConfig
@@ -114,9 +115,9 @@ def platform_streams(
     max_message_bytes: int = 320 * 1024,
     num_replicas: int = 1,
 ) -> tuple[StreamDeclaration, ...]:
-    """The streams of the platform account; three replicas want a cluster of three servers.
+    """Return the streams of the platform's account; three replicas need a cluster of three servers.
 
-    `max_message_bytes` is what a device may say at once: see `most_of_one_device`.
+    `max_message_bytes` is the size of a device's largest message: see `most_of_one_device`.
     """
     return (
         _ingest(ingest_max_bytes, max_message_bytes, num_replicas),
@@ -127,18 +128,20 @@ def platform_streams(
 
 
 def most_of_one_device(declaration: StreamDeclaration) -> int:
-    """How many bytes of the stream one device can fill. There is no limit of bytes for a subject,
-    so it is the product of the two that there are."""
+    """Return how many bytes of the stream one device can fill.
+
+    A stream has no limit of bytes for a subject, so this is the product of its other limits.
+    """
     config = declaration.config
     kinds, each, size = config.subjects, config.max_msgs_per_subject, config.max_msg_size
     return len(kinds or ()) * (each or 0) * (size or 0)
 
 
 def tenant_stream(tenant: UUID, *, max_bytes: int = 24 * _MEGABYTE) -> StreamDeclaration:
-    """The replay window in a tenant's own account.
+    """Return the replay window in a tenant's own account.
 
     It acknowledges nothing: a PubAck tells a device that the platform has its message, and only
-    INGEST and LATEST may say so. Its `max_bytes` is below the account's disk limit, which the
+    INGEST and LATEST may tell it that. Its `max_bytes` is below the account's disk limit, which the
     server reserves. It allows no direct get, whose answer is the bare message: sent with another
     device's command subject as its reply, that would be a forged command.
 
@@ -171,10 +174,10 @@ def tenant_stream(tenant: UUID, *, max_bytes: int = 24 * _MEGABYTE) -> StreamDec
 
 
 def _ingest(max_bytes: int, max_message_bytes: int, num_replicas: int) -> StreamDeclaration:
-    """What devices report once and never again, until it is in the database.
+    """Return the stream of messages that devices send once: it keeps them until they are stored.
 
-    A device that floods is refused at its own limit while its neighbours go on. Deduplication is
-    by stream, across tenants, hence the shortest window there is.
+    The messages of a device that floods are refused at its own limit, those of its neighbours are
+    not. A stream deduplicates across tenants, hence the shortest window that the server allows.
     """
     return StreamDeclaration(
         StreamConfig(
@@ -198,9 +201,12 @@ def _ingest(max_bytes: int, max_message_bytes: int, num_replicas: int) -> Stream
 
 
 def _latest(max_bytes: int, max_message_bytes: int, num_replicas: int) -> StreamDeclaration:
-    """What devices report again and again, of which only the newest counts. So it does not grow
-    while every subscriber is away, however long, and no device can fill it. `discard` is for the
-    whole: the devices there are keep theirs, and one too many is refused."""
+    """Return the stream of messages that devices repeat, of which only the newest counts.
+
+    So it does not grow while every subscriber is away, however long, and no device can fill it.
+    `discard` concerns the whole stream: when it is full, known devices keep their messages and
+    those of another device are refused.
+    """
     return StreamDeclaration(
         StreamConfig(
             name=LATEST,
@@ -223,10 +229,12 @@ def _latest(max_bytes: int, max_message_bytes: int, num_replicas: int) -> Stream
 
 
 def _broker(max_bytes: int, num_replicas: int) -> StreamDeclaration:
-    """Who connected and who left, as the system account says it: kept until it is read, so that a
-    subscriber that was away misses nothing, and no longer, since it has the usernames of refused
-    logins as they were typed. A storm of logins drops the oldest; what is missed so, the list of
-    connections makes good."""
+    """Return the stream of connects and disconnects, as the system account reports them.
+
+    It keeps an event until it is read, so that a subscriber that was away misses none, and no
+    longer, since events of refused logins have usernames as they were typed. In a storm of logins
+    it drops the oldest events; reconciling with the list of connections makes up for them.
+    """
     return StreamDeclaration(
         StreamConfig(
             name=BROKER,
@@ -246,9 +254,10 @@ def _broker(max_bytes: int, num_replicas: int) -> StreamDeclaration:
 
 
 def _dead_letters(max_bytes: int, num_replicas: int) -> StreamDeclaration:
-    """Messages that could not be used, whole, each with its reason, as
-    `natsbridge.protocol.dead_letter` packs them. One account's flood of one kind displaces its own
-    oldest and nobody else's."""
+    """Return the stream of dead letters, as `natsbridge.protocol.dead_letter` packs them.
+
+    One account's flood of one reason displaces its own oldest and no others.
+    """
     return StreamDeclaration(
         StreamConfig(
             name=DLQ,
@@ -278,6 +287,6 @@ def _writer(name: str) -> ConsumerConfig:
         # In a work queue a message out of deliveries would stay for ever; the subscriber makes
         # it a dead letter and TERMs it: see TRIES.
         max_deliver=-1,
-        # What a flooder's surplus takes of it until its turn comes must not keep out the others.
+        # The surplus of a flooding device waits unacknowledged, and must not use up this limit.
         max_ack_pending=100_000,
     )

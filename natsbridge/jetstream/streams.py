@@ -1,4 +1,4 @@
-"""Keeping the server's streams and consumers as `natsbridge.jetstream.declarations` has them."""
+"""Compare the server's streams and consumers with their declarations, create and change them."""
 
 from collections.abc import Collection, Iterator
 from copy import deepcopy
@@ -19,10 +19,10 @@ Config = TypeVar("Config", bound=Base)
 
 
 async def ensure(js: JetStreamContext, declaration: StreamDeclaration) -> list[str]:
-    """Make the stream and its consumers as declared; returns what changed, fit to be printed.
+    """Create or change the stream and its consumers as declared, and return what changed, as text.
 
-    Raises StreamRefused, before anything is changed, if that would lose messages, and with the
-    server's words if the server will not do it.
+    Raise StreamRefused, before anything is changed, if the change would lose messages, and with
+    the server's reason if the server refuses it.
     """
     name = declaration.name
     changes: list[str] = []
@@ -43,7 +43,7 @@ async def ensure(js: JetStreamContext, declaration: StreamDeclaration) -> list[s
 
 
 async def verify(js: JetStreamContext, declaration: StreamDeclaration) -> list[str]:
-    """How the server differs from the declaration; empty when it does not."""
+    """Return how the server differs from the declaration, as text; empty if it does not."""
     name = declaration.name
     info = await _stream_info(js, name)
     if info is None:
@@ -60,11 +60,13 @@ async def verify(js: JetStreamContext, declaration: StreamDeclaration) -> list[s
 
 
 def compare(found: dict[str, Any] | None, declaration: StreamDeclaration) -> list[str]:
-    """Like `verify`, for a stream without consumers whose configuration is known already, as the
-    server spells it; None where there is no such stream."""
+    """Return what `verify` does for a stream without consumers whose configuration is known.
+
+    `found` is that configuration as the server spells it, or None if there is no such stream.
+    """
     if found is None:
         return [f"stream {declaration.name} does not exist"]
-    # nats-py changes what it reads.
+    # nats-py modifies the dictionary that it reads.
     actual = StreamConfig.from_response(deepcopy(found))
     return [
         f"stream {declaration.name}: {text}" for text in _differences(actual, declaration.config)
@@ -73,8 +75,10 @@ def compare(found: dict[str, Any] | None, declaration: StreamDeclaration) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A stream at the server, or one of its consumers; `messages` counts those that the stream
-    holds, or that the consumer has not finished with."""
+    """A stream at the server, or one of its consumers.
+
+    `messages` counts what the stream holds, or what the consumer has not finished.
+    """
 
     stream: str
     consumer: str | None = None
@@ -92,7 +96,7 @@ class Found:
 async def undeclared(
     js: JetStreamContext, declarations: Collection[StreamDeclaration]
 ) -> list[Found]:
-    """What the account has besides."""
+    """Return the streams and consumers of the account that are not declared."""
     declared = {
         each.name: {consumer.durable_name for consumer in each.consumers} for each in declarations
     }
@@ -109,8 +113,10 @@ async def undeclared(
 
 
 async def remove(js: JetStreamContext, stream: str, consumer: str | None) -> None:
-    """Delete the stream with all it holds, or only the consumer; one that is gone is as good.
-    Raises StreamRefused with the server's words."""
+    """Delete the stream with all it holds, or only the consumer, if it is there.
+
+    Raise StreamRefused with the server's reason if the server refuses.
+    """
     try:
         if consumer is None:
             await js.delete_stream(stream)
@@ -125,8 +131,7 @@ async def remove(js: JetStreamContext, stream: str, consumer: str | None) -> Non
 async def recreate(
     js: JetStreamContext, declaration: StreamDeclaration, consumer: str | None = None
 ) -> list[str]:
-    """Delete the stream with all it holds, or only how far the consumer has read, and make it
-    anew."""
+    """Delete and create again the stream with all it holds, or one consumer with its position."""
     name = declaration.name
     await remove(js, name, consumer)
     what = f"stream {name}" if consumer is None else f"consumer {consumer} of {name}"
@@ -134,7 +139,7 @@ async def recreate(
 
 
 async def _streams_held(js: JetStreamContext) -> list[tuple[str, int]]:
-    """The names of all streams, each with how many messages it holds."""
+    """Return the names of all streams, each with the number of messages it holds."""
     found: list[tuple[str, int]] = []
     while page := await js.streams_info(offset=len(found)):
         found += [(cast(str, info.config.name), info.state.messages) for info in page]
@@ -179,12 +184,12 @@ async def _consumer_info(
 
 
 def _named(consumer: ConsumerConfig) -> ConsumerConfig:
-    """With a name the client uses the API that one set of permissions covers."""
+    """Name the consumer: the client then uses the API that the permissions cover."""
     return consumer.evolve(name=consumer.durable_name)
 
 
 def _refuse_loss(info: StreamInfo, declaration: StreamDeclaration) -> None:
-    """The server would drop what a tighter limit no longer covers, without a word."""
+    """Raise StreamRefused for a tighter limit that would silently drop messages."""
     wanted = declaration.config
     if not info.state.messages:
         return
@@ -201,7 +206,9 @@ def _refuse_loss(info: StreamInfo, declaration: StreamDeclaration) -> None:
                 f"it holds ({info.state.messages}, {info.state.bytes} bytes)"
             )
     if _plain(info.config.retention) != _plain(wanted.retention):
-        raise StreamRefused(f"stream {wanted.name}: its retention cannot change while it is in use")
+        raise StreamRefused(
+            f"stream {wanted.name}: its retention cannot change while it holds messages"
+        )
 
 
 def _limit(config: StreamConfig, name: str) -> float:
@@ -224,7 +231,7 @@ def _differences(actual: Base, wanted: Base) -> list[str]:
 def _declared(config: Base) -> Iterator[tuple[str, Any]]:
     for each in fields(config):
         value = getattr(config, each.name)
-        # nats-py and the server spell an undeclared window as 0, everything else as null.
+        # nats-py and the server write an undeclared window as 0, everything else as null.
         if value is not None and (each.name, value) != ("duplicate_window", 0):
             yield each.name, value
 

@@ -1,4 +1,4 @@
-"""What the commands of this project have in common."""
+"""Make the commands of this project print plain text."""
 
 from typing import Any, TextIO, cast
 
@@ -8,7 +8,7 @@ from natsbridge.protocol.escaping import plain
 
 
 class PlainOutput(OutputWrapper):
-    """Output in which a name that somebody chose moves no terminal's cursor."""
+    """Output that escapes control characters: a name that contains them cannot move the cursor."""
 
     def write(  # type: ignore[override]
         self, msg: str = "", style_func: Any = None, ending: str | None = None
@@ -17,10 +17,10 @@ class PlainOutput(OutputWrapper):
 
 
 class PlainCommand(BaseCommand):
-    """A command whose standard output and error, its CommandError among it, are plain text."""
+    """A command whose standard output and error, errors it raises included, are plain text."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Django sets them here and there.
+        # Django sets both in several places.
         if isinstance(value, OutputWrapper) and not isinstance(value, PlainOutput):
             value = PlainOutput(cast(TextIO, value._out))
         super().__setattr__(name, value)

@@ -1,4 +1,4 @@
-"""Advisory locks of Postgres: what one process at a time does, in one table by name."""
+"""Take advisory locks of Postgres, for what only one process at a time may do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""Statements about many rows at once, for what comes by the thousand."""
+"""Execute one statement for many rows, for what arrives by the thousand."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def execute_many(statement: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Execute a statement that takes one array a column. Return what it returns."""
+    """Execute a statement that takes one array for each column, and return its rows."""
     columns = [list(column) for column in zip(*rows, strict=True)]
     if not columns:
         return []

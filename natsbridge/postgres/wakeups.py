@@ -1,4 +1,4 @@
-"""Postgres NOTIFY as asyncio events: the web saves a row, a subscriber hears of it at once."""
+"""Turn Postgres NOTIFY into asyncio events, so that a subscriber hears at once of a new row."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from psycopg import sql
 
 log = structlog.get_logger(__name__)
 
-# Those of Django's connection that the listener needs as well.
+# The options of Django's connection that the listener needs as well.
 _OPTIONS = (
     *("sslmode", "sslrootcert", "connect_timeout"),
     *("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
@@ -20,14 +20,17 @@ _OPTIONS = (
 
 
 def notify(channel: str, payload: str = "") -> None:
-    """Wake whoever listens on `channel`, once the caller's transaction is committed."""
+    """Wake those that listen on `channel`, once the caller's transaction is committed."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
 
 
 class Wakeups:
-    """`await listen()` runs until cancelled; a lost connection costs nothing but the slow poll
-    of whoever waits. Every waiter is also woken when a connection is made anew."""
+    """Sets events at notifications, while `listen` runs, until it is cancelled.
+
+    All events are also set whenever the connection is made anew, since notifications may have been
+    lost meanwhile.
+    """
 
     def __init__(self, channels: Iterable[str]) -> None:
         # Weak, so that the event of a task that died goes with it.
@@ -36,8 +39,10 @@ class Wakeups:
         }
 
     def on(self, channel: str) -> asyncio.Event:
-        """A new event that is set at each NOTIFY on `channel`, one of those listened to (else
-        a KeyError), for as long as the caller keeps it."""
+        """Return a new event that is set at each NOTIFY on `channel` while the caller keeps it.
+
+        Raise KeyError for a channel that is not listened to.
+        """
         event = asyncio.Event()
         self._events[channel].add(event)
         return event

@@ -1,6 +1,6 @@
-"""What is kept for how long: each app says which of its rows may go, and here they are removed.
+"""Delete old rows, of the kinds that apps register.
 
-Apps fill `retention` by decorators in their `pruning` modules, which the first use imports.
+Apps register kinds with `retention.kind` in their `retention` modules, which the first use imports.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -24,12 +24,12 @@ from natsbridge.postgres.locks import Lock
 log = structlog.get_logger(__name__)
 
 BATCH_ROWS = 1000
-# Whoever holds a row that a batch has to change may keep it waiting this long.
+# A batch waits for a row that another transaction holds no longer than this.
 LOCK_SECONDS = 5
-# In UTC: each day's run begins at this hour, or when next there is a subscriber.
+# In UTC: each day's run begins at this hour, or when a subscriber runs again.
 HOUR = 3
 
-# The rows that may go at a moment; how many did, after each batch.
+# Returns the rows that may be deleted at a moment. Batches yield how many rows each deleted.
 Old = Callable[[datetime], QuerySet[Any]]
 Batches = Generator[int, None, None]
 Removal = Callable[[datetime], Batches]
@@ -38,7 +38,7 @@ OldT = TypeVar("OldT", bound=Old)
 
 @dataclass(frozen=True)
 class Kind:
-    """Rows of one kind. Without a `removal` of its own they are deleted in batches."""
+    """One kind of rows. Without a `removal` of its own they are deleted in batches."""
 
     name: str
     old: Old
@@ -50,7 +50,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one kind. With a `problem` it was not finished; `rows` are gone all the same."""
+    """The outcome for one kind: `rows` were deleted, all of them unless there is a `problem`."""
 
     name: str
     rows: int
@@ -62,7 +62,7 @@ class Retention:
         self._kinds: dict[str, Kind] = {}
 
     def kind(self, name: str, *, removal: Removal | None = None) -> Callable[[OldT], OldT]:
-        """The function says which rows of this kind may go."""
+        """Register a function that returns the rows of this kind that may be deleted."""
 
         def register(old: OldT) -> OldT:
             if name in self._kinds:
@@ -82,27 +82,27 @@ retention = Retention()
 
 
 def count(kinds: list[Kind]) -> list[Outcome]:
-    """What `prune` would remove now."""
+    """Count what `prune` would delete now."""
     now = timezone.now()
     return [_attempt(kind.name, partial(_counted, kind, now)) for kind in kinds]
 
 
 def prune(kinds: list[Kind], *, stop: Callable[[], bool] = lambda: False) -> list[Outcome]:
-    """Removes what may go, one kind after the other; one that fails does not keep the rest from
-    it. When `stop` says so it ends after the present batch, and the run does not count.
+    """Delete what may be deleted, kind by kind; one that fails does not stop the others.
 
-    Raises AlreadyPruning, and what the database raises when it is away.
+    When `stop` returns true the run ends after the current batch, and another one is still due.
+    Raise AlreadyPruning, and what Django raises while the database is away.
     """
-    with _alone():
+    with _pruning_lock():
         return _prune(kinds, stop)
 
 
 def prune_if_due(kinds: list[Kind], *, stop: Callable[[], bool] = lambda: False) -> list[Outcome]:
-    """As `prune`, once a day: nothing if it has been done, or another process is doing it."""
+    """Prune once a day; do nothing if it was done today, or if another process is doing it."""
     if not is_due():
         return []
     try:
-        with _alone():
+        with _pruning_lock():
             return _prune(kinds, stop) if is_due() else []
     except AlreadyPruning:
         return []
@@ -138,7 +138,7 @@ def _attempt(
 ) -> Outcome:
     rows = 0
     try:
-        # A generator of its own may have something to write down when it is left early.
+        # A `removal` may have something to record when it is ended early.
         with closing(work()) as batches:
             for done in batches:
                 rows += done
@@ -157,15 +157,17 @@ def _counted(kind: Kind, now: datetime) -> Batches:
 
 
 def _delete(old: QuerySet[Any]) -> Batches:
-    """In the order of their keys, so that what was looked at is not looked at again. A row that
-    somebody holds is left for the next time."""
+    """Delete the rows in the order of their keys, so that none is looked at twice.
+
+    A row that another transaction holds is left for the next run.
+    """
     rows = old.order_by("pk").select_for_update(skip_locked=True)
     remaining = rows
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             keys = list(remaining.values_list("pk", flat=True)[:BATCH_ROWS])
-            # Whole rows, of a megabyte perhaps, are nothing to read for this.
+            # Only keys, since a whole row may have a megabyte.
             old.model._base_manager.filter(pk__in=keys).only("pk").delete()
         if not keys:
             return
@@ -174,8 +176,8 @@ def _delete(old: QuerySet[Any]) -> Batches:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Raises AlreadyPruning."""
+def _pruning_lock() -> Iterator[None]:
+    """Hold the lock of pruning, or raise AlreadyPruning."""
     with locks.held_if_free(Lock.PRUNING) as taken:
         if not taken:
             raise AlreadyPruning("Another process is pruning.")

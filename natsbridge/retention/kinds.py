@@ -1,4 +1,4 @@
-"""How long this app's rows are kept."""
+"""Register which rows of this package are old enough to be deleted."""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.retention.engine import retention
 
-# A subscriber that was killed says nothing; its last words are worth something for a while.
+# A subscriber that was killed cannot delete its status; it is worth seeing for a while.
 STATUS_KEPT = timedelta(days=1)
 
 

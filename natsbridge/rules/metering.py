@@ -1,8 +1,8 @@
-"""Pure: how much each owner of connections sends, and who sends more than it may.
+"""Measure how much each owner of connections sends, and find owners over their allowance.
 
-An owner has an allowance for all its connections together, a leaky bucket: so many messages and
-bytes a second, and a burst on top, such as an agent's that sends what it has kept while it was
-offline. Most connections send next to nothing; only the busy ones are asked for their owner.
+An owner has one allowance for all its connections together, a leaky bucket: so many messages and
+bytes a second, and a burst on top, such as that of an agent that sends what it has kept while it
+was offline. Most connections send next to nothing; only busy ones have their owner looked up.
 """
 
 from collections.abc import Collection, Hashable, Iterable
@@ -13,18 +13,18 @@ Owner = TypeVar("Owner", bound=Hashable)
 # A server's id, and its number for the connection.
 ConnectionKey = tuple[str, int]
 
-# A connection that sends less than this part of the allowance is not asked for its owner.
+# The owner of a connection that uses less than this part of the allowance is not looked up.
 BUSY = 0.05
-# What a connection that is older had sent before it was first seen says nothing of its rate.
+# The traffic that an older connection had before it was first seen tells nothing about its rate.
 YOUNG_SECONDS = 30.0
 # A connection that was not seen for so long is forgotten.
 FORGOTTEN_SECONDS = 300.0
-# Who was disconnected has so much of the burst used up already when it comes back.
+# An owner that was disconnected comes back with so much of its burst used up.
 PROBATION = 0.9
 
 
 class Allowance(NamedTuple):
-    """What one owner may send: a second, and at once."""
+    """How much one owner may send a second, and in one burst."""
 
     messages: float
     messages_burst: float
@@ -33,7 +33,7 @@ class Allowance(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """What a server counts of one connection since its beginning, `age` seconds ago."""
+    """What a server has counted of one connection since it began, `age` seconds ago."""
 
     connection: ConnectionKey
     age: float
@@ -42,7 +42,7 @@ class Traffic(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """An owner over its allowance, with its rates of late."""
+    """The recent rates of an owner over its allowance."""
 
     messages_per_second: float
     bytes_per_second: float
@@ -54,7 +54,7 @@ class _Bucket:
     messages: float = 0.0
     bytes: float = 0.0
     at: float = 0.0
-    # What it was sent of late, and since when.
+    # What was poured since the last drain, and the seconds that it took.
     recent_messages: float = 0.0
     recent_bytes: float = 0.0
     recent_seconds: float = 1.0
@@ -84,23 +84,24 @@ class _Connection(Generic[Owner]):
     at: float
     owner: Owner | None = None
     is_known: bool = False
-    # What was not poured into an owner's bucket yet, since the owner was not known.
+    # What is not in an owner's bucket yet, since the owner was not known.
     new_messages: float = 0.0
     new_bytes: float = 0.0
 
 
 @dataclass
 class Meter(Generic[Owner]):
-    """`observe` what the servers count, `identify` the connections that it returns, and then ask
-    for the `excesses`. `now` is any clock that only goes forward, in seconds."""
+    """Meters owners: `observe` traffic, `identify` the connections returned, then get `excesses`.
+
+    `now` is in seconds, of any clock that only goes forward.
+    """
 
     allowance: Allowance
     _connections: dict[ConnectionKey, _Connection[Owner]] = field(default_factory=dict)
     _buckets: dict[Owner, _Bucket] = field(default_factory=dict)
 
     def observe(self, traffic: Iterable[Traffic], now: float) -> list[ConnectionKey]:
-        """Take in the counts. Returns the busy connections whose owner is not known yet, the
-        busiest first."""
+        """Take in the counts; return busy connections of unknown owners, the busiest first."""
         unknown: list[tuple[float, ConnectionKey]] = []
         for each in traffic:
             known = self._connections.get(each.connection)
@@ -120,12 +121,12 @@ class Meter(Generic[Owner]):
         return [connection for _, connection in sorted(unknown, reverse=True)]
 
     def identify(self, connection: ConnectionKey, owner: Owner | None) -> None:
-        """Remember whose it is. None: it may send as much as it likes."""
+        """Remember the owner of a connection; one without an owner has no allowance."""
         if known := self._connections.get(connection):
             known.owner, known.is_known = owner, True
 
     def excesses(self, now: float) -> dict[Owner, Excess]:
-        """Return who is over the allowance by what was observed until now."""
+        """Return the owners that are over the allowance by what was observed until now."""
         for bucket in self._buckets.values():
             if now > bucket.at:
                 bucket.drain(now, self.allowance)
@@ -148,17 +149,17 @@ class Meter(Generic[Owner]):
         }
 
     def suspect(self, owner: Owner, now: float) -> None:
-        """Somebody like it was disconnected before: it is over sooner."""
+        """Put an owner on probation because one like it was disconnected."""
         bucket = self._buckets.setdefault(owner, _Bucket(at=now))
         bucket.messages = max(bucket.messages, PROBATION * self.allowance.messages_burst)
         bucket.bytes = max(bucket.bytes, PROBATION * self.allowance.bytes_burst)
 
     def disconnected(self, owner: Owner, connections: Collection[ConnectionKey]) -> None:
-        """Its connections were ended. If it comes back and goes on, it is over sooner."""
+        """Put an owner on probation whose connections were ended."""
         bucket = self._buckets[owner]
         bucket.messages = min(bucket.messages, PROBATION * self.allowance.messages_burst)
         bucket.bytes = min(bucket.bytes, PROBATION * self.allowance.bytes_burst)
-        # They are listed for a while, with what they had sent.
+        # Servers list ended connections for a while, with their counts.
         for connection in connections:
             self._connections[connection].owner = None
 
@@ -169,7 +170,7 @@ class Meter(Generic[Owner]):
         return found
 
     def _share(self, each: _Connection[Owner], passed: float) -> float:
-        """Of the allowance, how much it used of late: the larger of the two."""
+        """Return the part of the allowance that it used recently, by messages or bytes."""
         return max(
             each.new_messages / passed / self.allowance.messages,
             each.new_bytes / passed / self.allowance.bytes,

@@ -1,8 +1,8 @@
-"""Pure: messages that wait, taken in turn by tenant and device.
+"""Queue messages by tenant and device, and take them in turn.
 
-A stream is read in the order in which it was written, so a device's flood would hold up whatever
-was written after it. Here each device has a line of its own: who has little to say waits for at
-most one batch of those who have much.
+A stream is read in the order in which it was written, so one device's flood would hold up all that
+was written after it. Here each device has a line of its own, and a device that sends little waits
+for at most one batch of those that send much.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -13,22 +13,24 @@ Item = TypeVar("Item")
 
 
 class Sender(NamedTuple):
-    """Whose line a message waits in; both in the words of its subject."""
+    """The sender of a message, as its subject names it; each sender has a line."""
 
     tenant: Hashable
     device: Hashable
 
 
 def sender_of(subject: str) -> Sender:
-    """Return who has sent what arrived on `subject`, by the broker's word: the account, and where
-    the subject names one the device. It need not be a subject that can be read."""
+    """Return the account and the device of a subject, even of one that cannot be parsed.
+
+    The broker has verified the account. The device is empty where the subject names none.
+    """
     parts = subject.split(".", 6)
     account = parts[1] if len(parts) > 1 else ""
     return Sender(account, parts[5] if len(parts) == 7 else "")
 
 
 class _Line(Generic[Item]):
-    """What waits of one device."""
+    """The waiting messages of one device."""
 
     def __init__(self) -> None:
         self.items: deque[tuple[Item, int]] = deque()
@@ -36,11 +38,11 @@ class _Line(Generic[Item]):
 
 
 class Shares(Generic[Item]):
-    """`each` is the most of one device in a batch."""
+    """Waiting messages, of which a batch has at most `each` of one device."""
 
     def __init__(self, *, each: int) -> None:
         self._each = each
-        # Tenants, and of each its devices: the next to be served comes first.
+        # By tenant and device; the next one to be served comes first.
         self._tenants: OrderedDict[Hashable, OrderedDict[Hashable, _Line[Item]]] = OrderedDict()
         self._size = 0
         self.bytes = 0
@@ -63,11 +65,13 @@ class Shares(Generic[Item]):
         self.bytes += size
 
     def take(self, most: int) -> list[Item]:
-        """A batch: of each tenant in turn one message, of its devices in turn, the oldest first.
-        It is smaller than `most` rather than having more than its share of one device."""
+        """Take a batch: one message of each tenant in turn, of its devices in turn, oldest first.
+
+        The batch is smaller than `most` rather than have too many of one device.
+        """
         taken: list[Item] = []
         served: Counter[Sender] = Counter()
-        # Those of which the batch has enough.
+        # Tenants of which the batch has enough.
         aside: list[tuple[Hashable, OrderedDict[Hashable, _Line[Item]]]] = []
         while len(taken) < most and self._tenants:
             tenant, lines = next(iter(self._tenants.items()))
@@ -86,9 +90,11 @@ class Shares(Generic[Item]):
         return taken
 
     def shed(self, number: int, *, by_bytes: bool = False, of_tenant: bool = False) -> list[Item]:
-        """Take the newest messages of the device that has more than half of all that waits, to be
-        put off until there is room; `of_tenant`: failing that, of the tenant that has, and there
-        of the devices with the longest lines. Empty where nobody has so much."""
+        """Take the newest messages of a device that has more than half of all that waits.
+
+        With `of_tenant`, if there is no such device, take them from a tenant that has more than
+        half, from its longest lines. Otherwise take none.
+        """
         whole = self.bytes if by_bytes else self._size
         for tenant, lines in self._tenants.items():
             weights = {
@@ -125,7 +131,7 @@ class Shares(Generic[Item]):
         lines: OrderedDict[Hashable, _Line[Item]],
         served: Mapping[Sender, int],
     ) -> Hashable | None:
-        """Return the tenant's next device of which the batch has not enough yet."""
+        """Return the tenant's next device that the batch may have more of."""
         for _ in range(len(lines)):
             device = next(iter(lines))
             if served.get(Sender(tenant, device), 0) < self._each:
@@ -148,8 +154,11 @@ class Shares(Generic[Item]):
 
 
 class Quota:
-    """How much of a buffer one device may take, and one tenant, by the subjects of live metrics:
-    the last token is the metric's name, what is before it the device, the second the account."""
+    """Limits how much of a buffer one device and one tenant may take, by subjects of live metrics.
+
+    In such a subject the second token is the account, the last one the name of the metric, and
+    what comes before the last one identifies the device.
+    """
 
     def __init__(self, *, of_device: int, of_tenant: int) -> None:
         self._of_device = of_device
@@ -157,7 +166,7 @@ class Quota:
         self._taken: Counter[str] = Counter()
 
     def takes(self, subject: str) -> bool:
-        """Whether there is room for one more of this device; then it is counted."""
+        """Count one more message if there is room for it, and return whether there was."""
         device, account = self._names(subject)
         taken = self._taken
         if taken[device] >= self._of_device or taken[account] >= self._of_tenant:
@@ -167,7 +176,7 @@ class Quota:
         return True
 
     def returns(self, subject: str) -> None:
-        """One of them waits no more."""
+        """Count one message less."""
         for name in self._names(subject):
             self._taken[name] -= 1
             if self._taken[name] <= 0:

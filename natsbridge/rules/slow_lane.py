@@ -1,7 +1,7 @@
-"""Pure: who has flooded of late, and when each message that it has left behind is to be taken.
+"""Schedule the messages that recent flooders have left at the broker.
 
-A flooder that was disconnected leaves thousands of messages at the broker. Handled as fast as they
-can be read, they would take from its neighbours what the flood itself took before.
+A flooder that was disconnected leaves thousands of messages there. Handled as fast as they can be
+read, they would hold up its neighbours as the flood itself did.
 """
 
 import math
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from natsbridge.rules.shares import Sender
 
-# After it was last disconnected.
+# A flooder is remembered for so long after it was last disconnected.
 REMEMBERED_SECONDS = 60.0
-# So many of one flooder come a second.
+# So many messages of one flooder are handled a second.
 RATE = 100.0
-# Nothing is put off for longer; what a lane has no room for is taken in turn.
+# No message is delayed for longer; what a lane has no room for is handled in turn.
 LONGEST_SECONDS = 120.0
-# What is put off comes again no sooner, as sooner is not worth its being read twice.
+# No message is delayed for less: that would not be worth reading it twice.
 SHORTEST_SECONDS = 1.0
 
 
@@ -27,7 +27,7 @@ class _Lane:
 
 
 class SlowLane:
-    """`now` is any clock that only goes forward, in seconds."""
+    """One lane for each recent flooder; `now` is of any clock that only goes forward."""
 
     def __init__(self) -> None:
         self._lanes: dict[Sender, _Lane] = {}
@@ -37,15 +37,17 @@ class SlowLane:
         self._lanes.setdefault(flooder, _Lane(now)).until = now + REMEMBERED_SECONDS
 
     def __contains__(self, sender: Sender) -> bool:
-        """Whether it may be one; cheap, for every message that is read."""
+        """Return whether it may be a flooder: a cheap filter for every message that is read."""
         return sender in self._lanes
 
     def is_in_use(self, now: float) -> bool:
         return any(lane.until > now for lane in self._lanes.values())
 
     def delay(self, sender: Sender, now: float) -> float:
-        """Return for how many seconds a message that came for the first time is put off. 0: it is
-        nobody that has flooded, or its lane is full."""
+        """Return by how many seconds to delay a message that comes for the first time.
+
+        Return 0 if its sender has not flooded, or if the sender's lane is full.
+        """
         lane = self._lanes.get(sender)
         if lane is None or lane.until <= now:
             return 0.0
@@ -53,5 +55,5 @@ class SlowLane:
         if turn > now + LONGEST_SECONDS:
             return 0.0
         lane.next = turn + 1 / RATE
-        # Those of a second together, since a batch costs more than a message.
+        # The messages of one second come together, since a batch costs more than a message.
         return math.ceil(turn) - now

@@ -1,7 +1,7 @@
-"""The nats-server configuration, rendered from a few values.
+"""Render the configuration file of a nats-server.
 
-Everything the server is told is here, with the reason where the server's default would be wrong
-for this platform. What may change while it runs (the accounts) is not in the file: it is pushed.
+Comments give the reason where the server's default would be wrong for this platform. Accounts
+change while the server runs, so they are not in the file but pushed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,28 +13,28 @@ from urllib.parse import urlsplit
 from natsbridge.errors import BridgeError
 
 _GIGABYTE = 1024**3
-# What all streams of a server may reserve together.
+# The most bytes that all streams of a server may reserve together.
 MAX_FILE_STORE = 64 * _GIGABYTE
 _LOOPBACK = "127.0.0.1"
-# A client that does not read may have so much wait for it. Our own subscriber is one that reads up
-# to 10 MB/s and may pause for two seconds; the server's default of 64 MB would let a few dozen deaf
-# connections of one credential take gigabytes.
+# The most bytes that may wait for a client that does not read. Our own subscriber reads up to
+# 10 MB/s and may pause for two seconds; the server's default of 64 MB would let a few dozen
+# connections of one credential that do not read take gigabytes.
 _MAX_PENDING = 20 * 1024**2
-# The default of 2 s is short for a slow link, and when all agents come back at once.
+# The default of 2 s is too short for a slow link, and when all agents come back at once.
 _HANDSHAKE_TIMEOUT = "10s"
 _ROUTE_USER = "route"
-# What may wait for one stream to write it; beyond it everybody who writes there is refused (429).
-# A device that sends 100,000 messages a second is ended within two seconds: until then it must not
-# have its neighbours refused, which the default of 100,000 would not do.
+# The most messages that may wait to be written to one stream; beyond it the server refuses all
+# publishers (429). A device that sends 100,000 messages a second is disconnected within two
+# seconds; with the default of 100,000 its neighbours would be refused until then.
 _MAX_BUFFERED_MESSAGES = 500_000
 _MAX_BUFFERED_BYTES = 256 * 1024**2
-# Between servers only hashes pass, as long as they have the same claims.
+# Servers with the same claims exchange only hashes.
 _SYNC_CLAIMS = "2s"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTLS:
-    """Files of the server's certificate and key, in PEM."""
+    """The files of a server's certificate and key, in PEM."""
 
     certificate: Path
     key: Path
@@ -42,13 +42,13 @@ class ServerTLS:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """The cluster that a server belongs to. `routes` are the addresses, as `host:port`, of all its
-    servers or of some; the server's own may be among them.
+    """The cluster that a server belongs to.
 
-    A server that joins sees every account, so each must bring `secret`, the same for all, and
-    outside loopback a certificate of `ca`, which had better sign nothing else.
-    `advertise` is the address that clients are told of for this server, as `host:port`; without
-    it they are told none, since the one that they find out need not be the certificate's.
+    `routes` are the addresses, as `host:port`, of all or some of its servers; the server's own may
+    be one of them. A server that joins sees every account, so each must present `secret`, the same
+    for all, and outside loopback a certificate of `ca`, which should sign nothing else.
+    `advertise` is the address, as `host:port`, that this server names to clients. Without it the
+    server names none, since the address that it finds out need not match its certificate.
     """
 
     name: str
@@ -63,20 +63,20 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """One server. Sizes are bytes, `sync_interval` is a duration as nats-server spells it.
+    """The configuration of one server. Sizes are bytes; `sync_interval` is a nats-server duration.
 
-    `preload` maps the keys of the accounts the server must know before anybody can push (the
-    system's and the platform's) to their JWTs; a newer one that was pushed wins over it.
-    `max_file_store` has to hold what the streams of all accounts reserve, not what they use.
-    `sync_interval` is for the whole server: a power cut loses what was acknowledged since the
-    last one; "always" loses nothing and costs one fsync a message. In a cluster, where many
-    messages share one fsync, it is always "always".
-    `websocket_host` is for a proxy that ends TLS: on loopback it has none. Otherwise the websocket
-    listener is where the other one is, with the same certificate.
-    A log file is set aside when it has grown to `log_size_limit`; `log_files` are kept in all. One
-    client can have 37 MB a second written there (tried), a line for each publish it may not make.
-    `default_sentinel` is the bearer JWT with which the server takes everybody who brings none to
-    the auth callout.
+    `preload` maps the keys of the accounts that the server must know before anything is pushed,
+    the system's and the platform's, to their JWTs; a newer JWT that was pushed takes precedence.
+    `max_file_store` must hold what the streams of all accounts reserve, not what they use.
+    `sync_interval` is for the whole server: a power cut loses what was acknowledged since the last
+    sync. "always" loses nothing and costs one fsync a message. A cluster always has "always", since
+    there many messages share one fsync.
+    `websocket_host` is for a proxy that terminates TLS: on loopback the websocket listener has no
+    TLS. Otherwise it has the host and the certificate of the other listener.
+    A log file is rotated at `log_size_limit`, and `log_files` of them are kept. One client can
+    cause 37 MB of log a second (tried), with a line for each publish that it may not make.
+    `default_sentinel` is the bearer JWT of clients that bring none: the server asks the auth
+    callout about them.
     """
 
     server_name: str
@@ -107,10 +107,10 @@ Value = str | int | bool | Path | tuple[str, ...] | Mapping[str, "Value"]
 
 
 def render(config: ServerConfig) -> str:
-    """The text of the configuration file. It holds no secret but a cluster's.
+    """Return the text of the configuration file, whose only secret is that of a cluster.
 
-    Raises BridgeError for a listener outside loopback without TLS, and for a value that cannot
-    stand in the file.
+    Raise BridgeError for a listener outside loopback without TLS, and for a value that the file
+    cannot express.
     """
     for host in (config.host, config.websocket_host or config.host):
         if config.tls is None and not is_loopback(host):
@@ -130,19 +130,21 @@ def _check_cluster(cluster: ClusterConfig) -> None:
                 "signed those of all servers"
             )
     if not all(mark.isalnum() or mark in "-_" for mark in cluster.name):
-        raise BridgeError(f"{cluster.name!r} is no name for a cluster")
+        raise BridgeError(
+            f"{cluster.name!r} is not a name for a cluster: use letters, digits, - and _"
+        )
 
 
 def _host(address: str) -> str:
-    """Raises BridgeError unless it is `host:port`."""
+    """Return the host of `host:port`, or raise BridgeError."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise BridgeError(f"{address!r} is no address of a server: give host:port")
+        raise BridgeError(f"{address!r} is not the address of a server: give host:port")
     return host.removeprefix("[").removesuffix("]")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this computer can reach it."""
+    """Return whether only this computer can reach the host."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -150,7 +152,7 @@ def is_loopback(host: str) -> bool:
 
 
 def travels_in_clear(url: str) -> bool:
-    """Whether others on the way to this address can read and change what is said."""
+    """Return whether the traffic to this address is unencrypted and leaves this computer."""
     parts = urlsplit(url)
     return parts.scheme in ("nats", "ws", "http") and not is_loopback(parts.hostname or "")
 
@@ -171,7 +173,8 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
             "type": "full",
             "dir": config.resolver_dir,
             "allow_delete": True,
-            # How long one that was down lets in who was revoked meanwhile; the default is 1 min.
+            # For so long a server that was down admits users that were revoked meanwhile; the
+            # default is 1 min.
             "interval": _SYNC_CLAIMS,
         },
         "resolver_preload": config.preload,
@@ -192,8 +195,8 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
         settings["authorization"] = {"timeout": 10}
     if config.tls is not None:
         settings["tls"] = _tls(config.tls) | {
-            # A client that begins with TLS, as it must where a firewall passes nothing else and
-            # where nobody on the way may talk it out of TLS, is let in; so is one that waits.
+            # A client may begin with TLS, as it must behind a firewall that passes nothing else,
+            # and so that nobody on the way can talk it out of TLS. It may also wait for INFO.
             "handshake_first": "auto",
             "timeout": _HANDSHAKE_TIMEOUT,
         }
@@ -233,7 +236,7 @@ def _cluster(cluster: ClusterConfig) -> dict[str, Value]:
         "no_advertise": cluster.advertise is None,
     }
     if cluster.tls is not None and cluster.ca is not None:
-        # Of routes the server asks for certificates both ways.
+        # On routes both servers verify each other's certificates.
         listener["tls"] = _tls(cluster.tls) | {"ca_file": cluster.ca, "timeout": _HANDSHAKE_TIMEOUT}
     return listener
 
@@ -263,8 +266,8 @@ def _literal(value: str | int | bool | Path | tuple[str, ...]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """In double quotes nats-server reads a backslash as an escape and expands no variable."""
+    """Quote a text: in double quotes a backslash is an escape, and no variable is expanded."""
     if not text.isprintable():
-        raise BridgeError(f"{text!r} cannot stand in the server's configuration")
+        raise BridgeError(f"{text!r} has characters that the server's configuration cannot express")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -1,9 +1,8 @@
-"""A circuit breaker around each server that can be away: whoever would wait for it waits at most
-once for all.
+"""Break the circuit to a server that is away, so that not every part waits for it.
 
-Ours, and not a library's: those guard one call in one flow of control, with a counter in the
-place of a reason. Here threads and the event loop share one, what is refused is a batch that is
-kept, and an operator reads its state.
+Libraries for this guard a call in one flow of control, and count failures without a reason. Here
+threads and the event loop share a breaker, what it refuses is a batch that is kept, and operators
+read its state.
 """
 
 import threading
@@ -16,16 +15,18 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# So many failures in a row open it.
+# So many failures in a row open a breaker.
 THRESHOLD = 2
 LONGEST_SECONDS = 5.0
-# A probe that has not come back by then has not either succeeded or failed: another may try.
+# A probe that has neither succeeded nor failed after so long is given up: another may try.
 PROBE_SECONDS = 30.0
 
 
 class Breaker:
-    """`admits()` before, `succeeded()` or `failed(why)` after. Open, it admits one probe after
-    a pause that grows to LONGEST_SECONDS."""
+    """Guards calls to one server: `admits()` before, `succeeded()` or `failed(reason)` after.
+
+    While open it admits one probe at a time, after a pause that grows to LONGEST_SECONDS.
+    """
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
@@ -43,7 +44,7 @@ class Breaker:
         return self._opened_at is not None
 
     def admits(self) -> bool:
-        """Whether to try now. True while it is open is for one caller: the probe."""
+        """Return whether to try now. While open, this is true for one caller: the probe."""
         with self._lock:
             if self._opened_at is None:
                 return True
@@ -56,7 +57,7 @@ class Breaker:
         with self._lock:
             was_open, self._opened_at, self._failures = self.is_open, None, 0
         if was_open:
-            log.info("it answers again", server=self.name)
+            log.info("server answers again", server=self.name)
 
     def failed(self, reason: str) -> None:
         with self._lock:
@@ -69,10 +70,10 @@ class Breaker:
                 self._opened_at = datetime.now(UTC)
                 self._times_opened += 1
         if opens:
-            log.warning("it does not answer", server=self.name, reason=self._reason)
+            log.warning("server does not answer", server=self.name, reason=self._reason)
 
     def state(self) -> dict[str, Any]:
-        """For the service status."""
+        """Return the state for the status of the subscriber."""
         state: dict[str, Any] = {
             "state": "open" if self.is_open else "closed",
             "times_opened": self._times_opened,
@@ -84,10 +85,10 @@ class Breaker:
 
 _all: dict[str, Breaker] = {}
 
-# Every part of the subscriber that writes rows.
+# Shared by every part of the subscriber that writes rows.
 DATABASE = Breaker("postgres")
 
 
 def states() -> dict[str, dict[str, Any]]:
-    """Of every breaker of this process, by name."""
+    """Return the states of all breakers of this process, by name."""
     return {name: breaker.state() for name, breaker in sorted(_all.items())}

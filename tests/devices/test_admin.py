@@ -432,7 +432,7 @@ def test_the_first_page_tells_how_things_stand(
         "Commands": {"Queued": 1, "Sent": 0, "Delivered": 0},
         "Subscribers": {"Running": 1},
         "Dead letters in 24 hours": {"malformed": 1},
-        "Old rows removed": {"Never yet": 0},
+        "Old rows deleted": {"Never yet": 0},
     }
 
 
@@ -442,7 +442,7 @@ def test_the_first_page_tells_when_old_rows_were_removed_and_whether_all_could_b
     at = datetime(2026, 3, 4, 3, 5, tzinfo=UTC)
     outcome = {"sessions": {"rows": 7, "problem": ""}, "commands": {"rows": 2, "problem": "Gone."}}
     row = Pruning.objects.create(began_at=at, finished_at=at, outcome=outcome)
-    assert figures(client)["Old rows removed"] == {"4 Mar, 03:05": 9}
+    assert figures(client)["Old rows deleted"] == {"4 Mar, 03:05": 9}
     page = client.get(reverse("admin:natsbridge_pruning_change", args=[row.pk])).content.decode()
     assert "Failed: commands" in page
     assert "Gone." in page

@@ -63,7 +63,7 @@ def test_a_body_is_escaped(client: Client, staff: User) -> None:
 
 def test_a_huge_body_is_cut(client: Client, staff: User) -> None:
     page = client.get(dead_letter(b"x" * 1_000_000)).content.decode()
-    assert "The first 20,000 of 1,000,000 characters." in page
+    assert "Only the first 20,000 of 1,000,000 characters are shown." in page
     assert "x" * SHOWN_CHARACTERS in page
     assert "x" * (SHOWN_CHARACTERS + 1) not in page
 
@@ -107,11 +107,11 @@ def test_one_message_is_replayed_from_its_page_after_a_question(
     assert b"replay" in client.get(address).content
     button = address.replace("change/", "replay")
     question = client.get(button, follow=True)
-    assert b"Replay this message?" in question.content
+    assert b"Replay this dead letter?" in question.content
     assert asked("malformed") == 0, "asking is not doing"
     client.post(question.request["PATH_INFO"])
     assert asked("malformed") == 1
-    assert b"To be replayed" in client.get(address).content
+    assert b"Replay requested" in client.get(address).content
 
 
 def test_all_messages_of_a_reason_are_replayed(client: Client, staff: User) -> None:

@@ -170,7 +170,7 @@ def test_what_leaves_this_computer_unencrypted_is_warned_of(
     settings.NATS_CA_FILE = tmp_path / "nowhere.pem"
     assert said() == [
         "AGENT_NATS_URL is not encrypted: nats.example.",
-        f"NATS_CA_FILE: {settings.NATS_CA_FILE} is no file of certificates in PEM: "
+        f"NATS_CA_FILE: {settings.NATS_CA_FILE} is not a file of certificates in PEM: "
         "No such file or directory.",
         "NATS_URL is not encrypted: nats.example.",
         "PUBLIC_URL is not encrypted: wegweiser.example.",

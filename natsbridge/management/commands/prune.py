@@ -1,4 +1,4 @@
-"""Removes what has been kept long enough."""
+"""Delete rows that are older than the settings keep them."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -12,15 +12,17 @@ from natsbridge.retention.engine import count, prune, retention
 
 class Command(PlainCommand):
     help = (
-        "Removes old commands, presence history, audit entries, dead letters, and sessions, "
-        "keys and credentials that open nothing any more, each after the days that the settings "
-        "give it. A running subscriber does this once a day by itself. Exits with 1 when a kind "
-        "could not be pruned; the others are."
+        "Deletes old commands, presence history, audit entries and dead letters, and sessions, "
+        "keys and credentials that are no longer valid, each after the number of days in the "
+        "settings. A running subscriber does this once a day by itself. Exits with 1 if a kind of "
+        "rows could not be pruned; the other kinds are."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--dry-run", action="store_true", help="remove nothing; say how many rows would go"
+            "--dry-run",
+            action="store_true",
+            help="delete nothing; print how many rows would be deleted",
         )
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
@@ -33,6 +35,6 @@ class Command(PlainCommand):
             line = f"{outcome.name:<{width}}  {outcome.rows:>9,}  {outcome.problem}"
             self.stdout.write(line.rstrip())
         total = sum(outcome.rows for outcome in outcomes)
-        self.stdout.write(f"{total:,} rows {'would go' if dry_run else 'removed'}.")
+        self.stdout.write(f"{total:,} rows {'would be deleted' if dry_run else 'deleted'}.")
         if failed := [outcome.name for outcome in outcomes if outcome.problem]:
             raise CommandError(f"Not pruned: {', '.join(failed)}.")

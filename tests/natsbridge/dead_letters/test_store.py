@@ -168,4 +168,4 @@ def test_a_body_that_was_cut_is_not_replayed() -> None:
     DeadLetter.objects.update(whole_size=2**21)
     ask()
     store.replay_some(lambda row, raw: pytest.fail("handed over"))
-    assert "only 2 are kept" in DeadLetter.objects.get().detail
+    assert "only 2 of its 2097152 bytes" in DeadLetter.objects.get().detail

@@ -177,11 +177,11 @@ def test_the_command_says_what_goes_and_a_dry_run_removes_nothing(db: None) -> N
     said = StringIO()
     call_command("prune", "--dry-run", stdout=said)
     assert re.search(r"^sessions +3$", said.getvalue(), re.MULTILINE)
-    assert "3 rows would go.\n" in said.getvalue()
+    assert "3 rows would be deleted.\n" in said.getvalue()
     assert (Session.objects.count(), retention.last_run()) == (3, None)
 
     call_command("prune", stdout=said)
-    assert "3 rows removed.\n" in said.getvalue()
+    assert "3 rows deleted.\n" in said.getvalue()
     assert Session.objects.count() == 0
     assert not retention.is_due()
 
