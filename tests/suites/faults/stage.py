@@ -111,12 +111,13 @@ class Part:
 class Stage:
     """Start it; close it however that ended."""
 
-    def __init__(self, *, devices: int, agents: int) -> None:
+    def __init__(self, *, devices: int, agents: int, share: float = 1.0) -> None:
+        """`share`: of the whole load."""
         self.home = Path(tempfile.mkdtemp(prefix="wegweiser-faults-"))
         self.directories = Directories(self.home)
         self.ledger = self.home / "ledger"
         self.osquery_runs = self.home / "osquery.runs"
-        self._devices, self._agents = devices, agents
+        self._devices, self._agents, self._share = devices, agents, share
         self._ports: set[int] = set()
         self._secrets = Secrets.of_home(self.home)
         self._postgres = Postgres(self.home, self._port(), self._secrets.postgres_password)
@@ -323,7 +324,7 @@ class Stage:
         self.ledger.touch()
         self.osquery_runs.touch()
         path = self.home / "plan.json"
-        plan.save(path)
+        plan.at(self._share).save(path)
         command = [sys.executable, "-m", "tests.suites.faults.load", path]
         self._load = self._other("load", command, {"PATH": os.defpath})
         self._load.wait_until(lambda: b"\nbeat " in self.ledger.read_bytes(), LIMIT)
