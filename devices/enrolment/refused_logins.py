@@ -7,7 +7,7 @@ that was right may find its tenant's account full.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -34,11 +34,11 @@ class Owner(NamedTuple):
         return username_of(self.tenant, self.device)
 
 
-def record(events: Sequence[BrokerConnection], tenants: Mapping[str, UUID]) -> None:
-    """`tenants` are the owners of the accounts that the server has named. In the caller's
-    transaction, as its last act."""
+def stage(events: Sequence[BrokerConnection], tenants: Mapping[str, UUID]) -> Callable[[], None]:
+    """Record refused logins in the caller's transaction; see `RefusedLogins.stage`. `tenants` are
+    the owners of the accounts that the server has named."""
     if not events:
-        return
+        return book.stage([])
     offers = [event.offer for event in events if event.offer]
     issuers = dict(
         BrokerKey.objects.exclude(tenant=None)
@@ -49,7 +49,7 @@ def record(events: Sequence[BrokerConnection], tenants: Mapping[str, UUID]) -> N
     for row in Credential.objects.filter(public_key__in={offer.public for offer in offers}):
         issued[row.public_key].append(row)
     theirs = _named(offers, issuers)
-    book.record([_refusal(event, tenants, issuers, issued, theirs) for event in events])
+    return book.stage([_refusal(event, tenants, issuers, issued, theirs) for event in events])
 
 
 def _named(offers: Iterable[Offer], issuers: Mapping[str, UUID]) -> set[tuple[UUID, UUID]]:

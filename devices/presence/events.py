@@ -92,11 +92,14 @@ def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
     with transaction.atomic():
         found = device_sessions((event for _, event in came_or_went), owners)
         sessions.record(found, by=Reporter.CONNECT)
-        connection_events.record(_news(came_or_went, owners))
+        count_connections = connection_events.stage(_news(came_or_went, owners))
         record_jwt_uses([use for _, event in came_or_went if (use := _use(event, owners))])
         # In its own account the auth callout has recorded them.
         told = [event for event in refused if event.user.account != owners.callout]
-        refused_logins.record(told, owners.tenants)
+        count_refusals = refused_logins.stage(told, owners.tenants)
+    # Not before the commit: what is rolled back comes again.
+    count_connections()
+    count_refusals()
     return rejected
 
 

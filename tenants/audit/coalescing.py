@@ -25,17 +25,29 @@ class CoalescedEvents(Generic[Key]):
         self._lock = Lock()
 
     def record(self, events: Iterable[tuple[Key, AuditEvent]]) -> None:
-        """In the caller's transaction, as one of its last acts: counts are not rolled back. So
-        they are not written here either, or they were lost with it."""
-        now, at_once = time.monotonic(), []
-        with self._lock:
-            for key, event in events:
-                kind = self._coalescer.count_under(key, now)
-                if kind is None:
-                    at_once.append(event)
-                else:
-                    self._newest[kind] = event
-        record_events(at_once)
+        """Write the first of each kind and count the rest, whatever becomes of the caller's
+        transaction."""
+        self.stage(events)()
+
+    def stage(self, events: Iterable[tuple[Key, AuditEvent]]) -> Callable[[], None]:
+        """Write the first of each kind in the caller's transaction. Return what counts the rest, to
+        be called once that is committed: a transaction that is rolled back and done again counts
+        nothing twice."""
+        found = list(events)
+        keys = [key for key, _ in found]
+        planned = self._coalescer.plan(keys)
+        record_events(
+            event for (_, event), kind in zip(found, planned, strict=True) if kind is None
+        )
+
+        def count() -> None:
+            with self._lock:
+                for (_, event), kind in zip(found, planned, strict=True):
+                    if kind is not None:
+                        self._newest[kind] = event
+                self._coalescer.count(keys, planned, time.monotonic())
+
+        return count
 
     def flush(self, *, at_once: bool = False) -> None:
         """Write what has been counted, when it is time."""

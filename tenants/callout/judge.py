@@ -57,8 +57,10 @@ class Gatekeeper:
                 admitted.append((login, credential))
         with transaction.atomic():
             record_password_uses([credential for _, credential in admitted])
-            self._logins.record(_kind_and_entry(*each) for each in admitted)
-            self._refusals.record(_described(refused))
+            count_logins = self._logins.stage(_kind_and_entry(*each) for each in admitted)
+            count_refusals = self._refusals.stage(_described(refused))
+        count_logins()
+        count_refusals()
         return verdicts
 
     def record_rejections(self, reasons: Sequence[str]) -> None:

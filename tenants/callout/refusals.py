@@ -1,7 +1,7 @@
 """Logins that the broker refused, in the audit: thousands of them are a few rows with counts."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tenants.audit.rules.coalescer import Coalescer
 from tenants.audit.writer import Actor, AuditEvent, device_actor, record_events
@@ -19,11 +19,23 @@ class RefusedLogins:
         self.total = 0
 
     def record(self, refusals: Sequence[Refusal]) -> None:
-        """In the caller's transaction, as its last act: what is counted is not rolled back."""
-        self.flush()
-        now = time.monotonic()
-        self.total += len(refusals)
-        record_events(_event(each, 1) for each in refusals if self._coalescer.admit(each, now))
+        """Write the first of each kind and count the rest, whatever becomes of the caller's
+        transaction."""
+        self.stage(refusals)()
+
+    def stage(self, refusals: Sequence[Refusal]) -> Callable[[], None]:
+        """Write the first of each kind in the caller's transaction. Return what counts the rest, to
+        be called once that is committed."""
+        planned = self._coalescer.plan(refusals)
+        record_events(
+            _event(each, 1) for each, kind in zip(refusals, planned, strict=True) if kind is None
+        )
+
+        def count() -> None:
+            self.total += len(refusals)
+            self._coalescer.count(refusals, planned, time.monotonic())
+
+        return count
 
     def flush(self, *, at_once: bool = False) -> None:
         """Writes what has been counted, when it is time."""

@@ -7,9 +7,9 @@ beyond it is counted as the group's others.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -28,7 +28,7 @@ class Coalescer(Generic[Key]):
         self._kinds: Counter[Key] = Counter()
         self._repeated: Counter[Key] = Counter()
         self._began = 0.0
-        self._lock = Lock()
+        self._lock = RLock()
 
     def admit(self, key: Key, now: float) -> bool:
         """Whether it is to be told at once; else it is counted."""
@@ -37,18 +37,37 @@ class Coalescer(Generic[Key]):
     def count_under(self, key: Key, now: float) -> Key | None:
         """The kind under which it is counted: its own, or its group's. None: tell it at once."""
         with self._lock:
-            if not self._seen:
-                self._began = now
-            group = self._others(key)
-            if key in self._seen:
-                self._repeated[key] += 1
-                return key
-            if self._kinds[group] >= KINDS_OF_EACH:
-                self._repeated[group] += 1
-                return group
-            self._seen.add(key)
-            self._kinds[group] += 1
-            return None
+            kinds = self.plan([key])
+            self.count([key], kinds, now)
+        return kinds[0]
+
+    def plan(self, keys: Iterable[Key]) -> list[Key | None]:
+        """Return for each key what `count_under` would, and count nothing yet."""
+        first, kinds, planned = set[Key](), Counter[Key](), list[Key | None]()
+        with self._lock:
+            for key in keys:
+                group = self._others(key)
+                if key in self._seen or key in first:
+                    planned.append(key)
+                elif self._kinds[group] + kinds[group] >= KINDS_OF_EACH:
+                    planned.append(group)
+                else:
+                    first.add(key)
+                    kinds[group] += 1
+                    planned.append(None)
+        return planned
+
+    def count(self, keys: Iterable[Key], planned: Iterable[Key | None], now: float) -> None:
+        """Count keys as `plan` has said."""
+        with self._lock:
+            for key, kind in zip(keys, planned, strict=True):
+                if not self._seen:
+                    self._began = now
+                if kind is not None:
+                    self._repeated[kind] += 1
+                elif key not in self._seen:
+                    self._seen.add(key)
+                    self._kinds[self._others(key)] += 1
 
     @contextmanager
     def due(self, now: float, *, at_once: bool = False) -> Iterator[list[tuple[Key, int]]]:

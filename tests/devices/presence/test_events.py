@@ -1,11 +1,13 @@
 """What the broker's events leave behind: sessions, history, audit, use of credentials."""
 
 import json
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 from pytest_django import DjangoCaptureOnCommitCallbacks
@@ -13,6 +15,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from devices.commands import delivery
 from devices.commands.issue import issue
 from devices.enrolment import actions as enrolment
+from devices.enrolment import refused_logins
 from devices.models import (
     BrokerSession,
     Connectivity,
@@ -284,3 +287,22 @@ def test_a_device_that_was_upgraded_counts_as_moved_from_its_first_connection_on
     assert not moved.exists()
     events.record_events([event(tenant_a, device.pk, began=1)])
     assert moved.exists()
+
+
+def test_a_batch_that_is_rolled_back_and_comes_again_is_counted_once(
+    device_a: Device, tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = reconnects(tenant_a, device_a, range(20))
+    comes_and_goes = AuditEntry.objects.filter(device_uuid=device_a.pk, via="broker")
+    stage = refused_logins.stage
+
+    def away(*args: Any) -> Any:
+        raise OperationalError("Postgres is away")
+
+    for fails in (True, False):
+        monkeypatch.setattr(refused_logins, "stage", away if fails else stage)
+        with pytest.raises(OperationalError) if fails else nullcontext():
+            events.record_events(batch)
+        assert comes_and_goes.exists() is not fails, "the first of each kind is told at once"
+    events.connection_events.flush(at_once=True)
+    assert sum(comes_and_goes.values_list("count", flat=True)) == len(batch)
