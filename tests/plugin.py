@@ -164,7 +164,7 @@ class Overrides:
 
 
 class Scheduling(LoadScopeScheduling):
-    """Each test goes to whoever is free, but for those that belong TOGETHER, which go first."""
+    """Give each test to the next free worker, and first those that belong TOGETHER."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)

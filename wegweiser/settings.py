@@ -155,7 +155,7 @@ DEVICE_MESSAGES_BURST = read.integer("DEVICE_MESSAGES_BURST", 20_000, minimum=10
 DEVICE_BYTES_PER_SECOND = read.integer("DEVICE_BYTES_PER_SECOND", 4 * 1024**2, minimum=1024)
 DEVICE_BYTES_BURST = read.integer("DEVICE_BYTES_BURST", 64 * 1024**2, minimum=1024**2)
 FLOOD_BLOCK_SECONDS = read.integer("FLOOD_BLOCK_SECONDS", 30)
-# What a tenant may have, unless its own limits say otherwise; -1 is no limit.
+# What a tenant may have, unless its own limits say otherwise; -1 means no limit.
 TENANT_MAX_CONNECTIONS = read.integer("TENANT_MAX_CONNECTIONS", 10_000, minimum=-1)
 TENANT_MAX_SUBSCRIPTIONS = read.integer("TENANT_MAX_SUBSCRIPTIONS", 1_000, minimum=-1)
 TENANT_MAX_PAYLOAD_BYTES = read.integer("TENANT_MAX_PAYLOAD_BYTES", 1024**2, minimum=-1)
@@ -178,7 +178,7 @@ COMMAND_RESPONSE_SECONDS = read.integer("COMMAND_RESPONSE_SECONDS", 600, minimum
 COMMAND_DAYS = read.integer("COMMAND_DAYS", 90, minimum=1)
 COMMAND_RESULT_MAX_BYTES = read.integer("COMMAND_RESULT_MAX_BYTES", 256 * 1024, minimum=1024)
 
-# Audit. The anchors are for a place that whoever writes the database cannot write.
+# Audit. The anchors (checkpoints) are for a place that no user of the database can write.
 AUDIT_ANCHORS_FILE = read.path("AUDIT_ANCHORS_FILE", WEGWEISER_HOME / "audit-anchors.jsonl")
 AUDIT_DAYS = read.integer("AUDIT_DAYS", 365, minimum=1)
 # Credentials, API tokens and enrolment keys, once they open nothing any more.

@@ -411,7 +411,7 @@ class ConfigurationFolder:
                 "a second one needs a --config-dir of its own"
             ) from error
         self._lock = stream
-        # For whoever finds it locked; no reason not to start on a full disk.
+        # For the process that finds it locked; a full disk must not keep it from starting.
         with contextlib.suppress(OSError):
             stream.truncate(0)
             stream.seek(0)
@@ -461,7 +461,7 @@ def open_own(
     """Open a file that nobody else can write, or could before where it is told to `protect` it,
     through no symbolic link and without waiting.
 
-    Raises FileNotFoundError, DamagedFileError for what is no such file or larger than `largest`,
+    Raises FileNotFoundError, DamagedFileError for what is not such a file or larger than `largest`,
     ConfigurationError for a link and for a file of somebody else, OSError."""
     # Windows knows neither links that anybody may make nor FIFOs there.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -649,7 +649,9 @@ def uuid_of(answer: JsonObject, name: str) -> str:
     try:
         return str(uuid.UUID(text_of(answer, name)))
     except ValueError as error:
-        raise ServerUnavailableError(f"{name} in the server's answer is no uuid") from error
+        raise ServerUnavailableError(
+            f"{name} in the server's answer is not a valid UUID"
+        ) from error
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -783,7 +785,7 @@ class CredentialKeeper:
         self._on_change = on_change
         self._api = ServerApi(configuration.server_url, configuration.trust())
         self._wanted = asyncio.Event()
-        # Whoever waits for the next answer: empty when there is a fresh JWT, else why not.
+        # The tasks that wait for the next answer: empty when there is a fresh JWT, else why not.
         self._waiting: list[asyncio.Future[str]] = []
         self._lifetime: float | None
         try:
@@ -907,7 +909,7 @@ class Connection:
                     signature_cb=sign,
                     inbox_prefix=f"_INBOX_{device_uuid}",
                     tls=trust,
-                    # Otherwise nats-py believes whoever says in the clear that there is no TLS
+                    # Otherwise nats-py believes anybody who says in the clear that there is no TLS
                     # here; and a firewall may pass nothing but TLS.
                     tls_handshake_first=servers[0].startswith("tls://"),
                     error_cb=self._note_error,
@@ -1412,7 +1414,7 @@ class Journal:
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
-    """The lines that are not empty; of one that is too long the beginning, which is no JSON."""
+    """The lines that are not empty; of one that is too long the beginning, which is not JSON."""
     whole = True
     while line := stream.readline(MAX_LINE_BYTES):
         if whole and line.strip():
@@ -1779,7 +1781,7 @@ class CommandRunner:
     async def receive(self, data: bytes) -> None:
         command = parse_command(data)
         if command is None:
-            log.debug("ignored a message that is no command")
+            log.debug("ignored a message that is not a command")
             return
         async with self._accepting:
             await self._accept(*command)
@@ -2413,7 +2415,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--insecure",
         action=argparse.BooleanOptionalAction,
         default=flag(environment.get("WEGWEISER_INSECURE")),
-        help="allow http, nats and ws to other computers: whoever is on the way can read this "
+        help="allow http, nats and ws to other computers: anybody on the way can read this "
         "device's credentials and command it; remembered (WEGWEISER_INSECURE)",
     )
     parser.add_argument(
@@ -2458,7 +2460,7 @@ def initial_configuration(options: argparse.Namespace, folder: Path) -> Configur
     try:
         group = str(uuid.UUID(options.group))
     except ValueError as error:
-        raise ConfigurationError(f"--group {options.group!r} is no uuid") from error
+        raise ConfigurationError(f"--group {options.group!r} is not a valid UUID") from error
     configuration = Configuration(
         server_url=server_url(options.server),
         group_uuid=group,
@@ -2472,7 +2474,7 @@ def initial_configuration(options: argparse.Namespace, folder: Path) -> Configur
 def server_url(url: str) -> str:
     """Raises ConfigurationError."""
     if url.partition(":")[0].lower() not in ("http", "https") or objection(url, insecure=True):
-        raise ConfigurationError(f"--server {url!r} is no http or https address")
+        raise ConfigurationError(f"--server {url!r} is not an http or https address")
     return url.rstrip("/")
 
 
@@ -2501,7 +2503,7 @@ def read_ca(file: str, remembered: str) -> str:
         ssl.create_default_context(cadata=content)
     except (OSError, ValueError) as error:
         if not remembered:
-            raise ConfigurationError(f"--ca {file} is no certificate in PEM: {error}") from error
+            raise ConfigurationError(f"--ca {file} is not a certificate in PEM: {error}") from error
         log.warning("--ca %s cannot be used: %s; the one given before stays", file, error)
         return remembered
     return content
@@ -2513,12 +2515,12 @@ def objection(url: str, insecure: bool) -> str:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return f"{url!r} is no address"
+        return f"{url!r} is not an address"
     if parts.scheme not in ("http", "https", "nats", "tls", "ws", "wss") or not host:
-        return f"{url!r} is no address"
+        return f"{url!r} is not an address"
     if not insecure and parts.scheme in ("http", "nats", "ws") and not is_loopback(host):
         return (
-            f"{parts.scheme}://{host} is not encrypted, so whoever is on the way could read this "
+            f"{parts.scheme}://{host} is not encrypted, so anybody on the way could read this "
             "device's credentials and command it; in a network you trust, allow it by --insecure"
         )
     if parts.scheme in ("ws", "wss") and importlib.util.find_spec("aiohttp") is None:

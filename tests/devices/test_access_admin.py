@@ -10,7 +10,7 @@ from devices.enrolment.credentials import revoke_device
 from devices.models import Device, RealtimeData
 from tenants.credentials.issue import issue_device_password
 from tenants.models import Action, AuditEntry, Credential, User
-from tests.support.people import fetches_when_told
+from tests.support.people import renews_by_command
 
 DEVICES = reverse("admin:devices_device_changelist")
 BUTTONS = ["revoke", "reinstate", "rotate"]
@@ -18,7 +18,7 @@ BUTTONS = ["revoke", "reinstate", "rotate"]
 
 @pytest.fixture
 def staff(client: Client, db: None) -> User:
-    """Who may change devices, and is no superuser."""
+    """A user who may change devices and is not a superuser."""
     user = User.objects.create_user("sam", is_staff=True)
     user.user_permissions.set(
         Permission.objects.filter(codename__in=["view_device", "change_device"])
@@ -80,7 +80,7 @@ def test_a_rotation_that_is_refused_shows_why(
     issued = issue_device_password(device_a.tenant_id, device_a.pk)
     rotate = page_of(device_a, "rotate")
     assert "locked out" in client.post(rotate, {"overlap": "2h"}).content.decode()
-    fetches_when_told(device_a)
+    renews_by_command(device_a)
     assert client.post(rotate, {"overlap": "2h"}).status_code == 302
     ends_at = Credential.objects.get(pk=issued.credential.pk).ends_at
     assert ends_at is not None

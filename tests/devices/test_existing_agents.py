@@ -127,7 +127,7 @@ def test_many_log_in_by_password_at_once_and_a_wrong_one_never(
     issued = [issue_device_password(tenant_a.pk, uuid.uuid4()) for _ in range(LOGINS)]
     good = [(each.username, each.secret) for each in issued]
     bad = [("", ""), (good[0][0], good[1][1]), ("admin", "admin")]
-    answers = system.all_let_in_by_password(good + bad)
+    answers = system.admitted_by_password(good + bad)
     assert answers == [True] * LOGINS + [False] * len(bad)
     logins = AuditEntry.objects.filter(action=Action.BROKER_LOGIN, detail__kind="password")
     assert logins.count() == LOGINS
@@ -139,7 +139,7 @@ def test_many_log_in_by_password_at_once_and_a_wrong_one_never(
     }
     assert not Credential.objects.filter(first_used_at=None).exists()
     revoke_credential(issued[0].credential, by=None, reason="test")
-    assert system.all_let_in_by_password(good[:2]) == [False, True]
+    assert system.admitted_by_password(good[:2]) == [False, True]
 
 
 def test_a_password_that_is_revoked_ends_the_connection_it_opened(

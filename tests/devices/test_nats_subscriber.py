@@ -73,7 +73,7 @@ def nats_url() -> str:
     return str(django_settings.NATS_URL)
 
 
-def end(process: subprocess.Popen[bytes]) -> int:
+def end_process(process: subprocess.Popen[bytes]) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(SAFETY_NET)
 
@@ -88,7 +88,7 @@ def test_it_serves_until_sigterm_and_then_finishes_what_it_has(
     agent = system.agent(enrolled)
     for number in range(300):
         agent.heartbeat(session_id=f"beat {number}")
-    assert end(process) == 0
+    assert end_process(process) == 0
     agent.heartbeat(session_id="after it stopped")
     assert not SubscriberStatus.objects.exists(), "it has signed off"
     seen = Connectivity.objects.get(device=enrolled.device).session_id
@@ -179,7 +179,7 @@ def test_sigterm_ends_tasks_that_wait_for_the_broker(
         waiting = re.compile(f"waiting for nats-server.*{part}")
         eventually(lambda waiting=waiting: waiting.search(log.read_text()))
     system.server.stop()
-    assert end(process) == 0
+    assert end_process(process) == 0
     assert "did not finish in time" not in log.read_text()
 
 
@@ -203,7 +203,7 @@ def test_only_some_parts_run_when_told_so(
     assert not system.lets_in_by_password(issued.username, "wrong")
     assert not system.ingest_exists()
     assert "parts=['accounts', 'auth']" in (tmp_path / "log").read_text()
-    assert end(process) == 0
+    assert end_process(process) == 0
 
 
 def test_a_part_that_there_is_not_is_named_beside_those_that_there_are() -> None:

@@ -178,7 +178,7 @@ WORDS: dict[str, Word] = {
     ),
     "enrollment": Word(
         "enrolment (`enrollment_key` on the wire)",
-        phrases=r"\benrollments?\b",
+        phrases=r"\benrollments?\b(?!-key)",
         examples={"x.md": "An enrollment."},
     ),
     "shall": Word(
@@ -204,7 +204,7 @@ WORDS: dict[str, Word] = {
         "result", phrases=r"\bwhat (?:came|became) of it\b", examples={"x.html": "What came of it"}
     ),
     "no word": Word(
-        "no heartbeat", phrases=r"\bno word (?:for|of)\b", examples={"x.html": "No word for 2 min"}
+        "no heartbeat", phrases=r"\bno word for\b", examples={"x.html": "No word for 2 min"}
     ),
     "to be pushed": Word(
         "pending changes", phrases=r"\bto be pushed\b", examples={"x.html": "To be pushed"}

@@ -84,7 +84,7 @@ async def test_a_user_named_by_a_wildcard_would_be_every_device(broker: Broker) 
     assert await peer.may_publish(device_subject(tenant.uuid, sibling, "heartbeat"))
 
 
-async def test_a_user_that_brings_its_own_permissions_is_not_let_in(broker: Broker) -> None:
+async def test_a_user_that_brings_its_own_permissions_is_not_admitted(broker: Broker) -> None:
     tenant, user = await broker.provision(), nkeys.generate("user")
     nats_claims = {
         "type": "user",

@@ -49,7 +49,7 @@ def as_the_callout(broker: Broker) -> ConnectOptions:
 
 
 class Doorkeeper:
-    """A judge who knows these users: `let_in` names what a login by username and password gets."""
+    """A judge who knows these users: `admit` names what a login by username and password gets."""
 
     def __init__(self) -> None:
         self.asked: list[Login] = []
@@ -58,10 +58,10 @@ class Doorkeeper:
         self.counters: Counter[str] = Counter()
         self._known: dict[tuple[str, str], Callable[[Login], str]] = {}
 
-    def let_in(self, username: str, password: str, user_jwt: Callable[[Login], str]) -> None:
+    def admit(self, username: str, password: str, user_jwt: Callable[[Login], str]) -> None:
         self._known[username, password] = user_jwt
 
-    def let_in_device(self, tenant: Tenant, device: UUID, password: str) -> ConnectOptions:
+    def admit_device(self, tenant: Tenant, device: UUID, password: str) -> ConnectOptions:
         """The login that opens this device's user."""
 
         def user_jwt(login: Login) -> str:
@@ -75,10 +75,10 @@ class Doorkeeper:
                 tags=["credential:1"],
             )
 
-        self.let_in(f"device_{device}", password, user_jwt)
+        self.admit(f"device_{device}", password, user_jwt)
         return by_password(f"device_{device}", password)
 
-    def let_in_tenant(self, tenant: Tenant, password: str) -> ConnectOptions:
+    def admit_tenant(self, tenant: Tenant, password: str) -> ConnectOptions:
         """The login that opens the tenant's own user."""
 
         def user_jwt(login: Login) -> str:
@@ -90,7 +90,7 @@ class Doorkeeper:
                 issued_at=int(time.time()),
             )
 
-        self.let_in(f"tenant_{tenant.uuid}", password, user_jwt)
+        self.admit(f"tenant_{tenant.uuid}", password, user_jwt)
         return by_password(f"tenant_{tenant.uuid}", password)
 
     def judge(self, logins: Sequence[Login]) -> list[Verdict]:

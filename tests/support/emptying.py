@@ -19,8 +19,8 @@ def sql_flush(
     reset_sequences: bool = False,
     allow_cascade: bool = False,
 ) -> list[str]:
-    """In the place of DatabaseOperations.sql_flush: waits for whoever is writing, as TRUNCATE
-    does, and minds neither foreign keys nor triggers."""
+    """In the place of DatabaseOperations.sql_flush: wait for what is being written, as TRUNCATE
+    does, and mind neither foreign keys nor triggers."""
     if reset_sequences or not tables:
         return _truncate(
             operations, style, tables, reset_sequences=reset_sequences, allow_cascade=allow_cascade

@@ -55,7 +55,7 @@ def authorization(user: User, role: Role = Role.ADMIN) -> dict[str, str]:
     return {"HTTP_AUTHORIZATION": f"Token {token}"}
 
 
-def fetches_when_told(device: Device) -> None:
+def renews_by_command(device: Device) -> None:
     """Its agent has said that it renews its credential by command."""
     commands = [{"name": RENEW}]
     Connectivity.objects.update_or_create(

@@ -316,7 +316,7 @@ class System:
             await wire.close()
         return bool(wire.errors)
 
-    def all_let_in_by_password(self, logins: Sequence[tuple[str, str]]) -> list[bool]:
+    def admitted_by_password(self, logins: Sequence[tuple[str, str]]) -> list[bool]:
         """At once."""
 
         async def log_in_all() -> list[bool]:

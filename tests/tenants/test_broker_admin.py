@@ -132,7 +132,7 @@ def test_the_signing_keys_are_rotated(client: Client, staff: User, tenant_a: Ten
     assert BrokerKey.objects.filter(tenant=tenant_a).exclude(retires_at=None).count() == 2
 
 
-def test_limits_are_changed_on_the_page_and_wait_to_be_pushed(
+def test_limits_are_changed_on_the_page_and_are_pending(
     client: Client, staff: User, tenant_a: Tenant, settings: Settings
 ) -> None:
     settings.TENANT_MAX_CONNECTIONS = 4321

@@ -47,7 +47,7 @@ def test_a_good_password_is_not_in_it() -> None:
     assert listed() == []
 
 
-def test_what_is_no_username_of_ours_may_be_a_password_and_is_not_listed(
+def test_a_name_that_is_not_a_username_of_ours_may_be_a_password_and_is_not_listed(
     staff: Client, alice: User
 ) -> None:
     fail("/login/", name="hunter2-in-the-wrong-field")

@@ -124,7 +124,7 @@ def test_a_server_of_a_cluster_takes_its_configuration_which_only_its_user_reads
     assert 'sync_interval: "always"' in text
     assert text.count("nats-route://route:") == 2
     assert "no_advertise: true" in text
-    # Whoever renders another one's has the same secret, and each its own folder.
+    # The configuration of another server has the same secret, and a folder of its own.
     other = rendered(*options, "--server-name", "two", "--advertise", "two.example:4222")
     secret = text.split("nats-route://")[1].split("@")[0]
     assert secret in other

@@ -247,7 +247,7 @@ def test_the_own_password_needs_the_old_one_in_the_admin_too(client: Client, mal
         lambda by, victim: create_person(User(username="x", is_superuser=True), by=by),
     ],
 )
-def test_the_actions_refuse_it_whoever_calls_them(
+def test_the_actions_refuse_it_from_every_caller(
     mallory: User, victim: User, do: Callable[[User, User], object]
 ) -> None:
     with pytest.raises(PowerMissing):

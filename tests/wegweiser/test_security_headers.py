@@ -1,4 +1,4 @@
-"""What each response tells the browser, whoever asks and however it ends."""
+"""What each response tells the browser, to everybody and however the request ends."""
 
 from contextlib import closing
 

@@ -20,7 +20,7 @@ class _Console(Console):
 class Display:
     """Spinners on a terminal, plain lines elsewhere.
 
-    A lost terminal or a closed pipe is no error: what has been started must still be stopped.
+    A lost terminal or a closed pipe is not an error: what has been started must still be stopped.
     """
 
     def __init__(self) -> None:

@@ -75,7 +75,7 @@ class WebSocket(WebSocketProtocol):
         super().onFrameBegin()
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802
-        """A frame that a closing page does not get any more is no error."""
+        """Send it; a frame that a closing page does not get any more is not an error."""
         if self.state in (self.STATE_CONNECTING, self.STATE_OPEN):
             super().serverSend(content, binary)
 

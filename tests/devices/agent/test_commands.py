@@ -175,7 +175,7 @@ async def test_a_repeated_command_is_confirmed_again_but_not_run_again(
         json.dumps({"command": "ping", "command_id": "x" * 1000}).encode(),
     ],
 )
-async def test_what_is_no_command_is_ignored(
+async def test_a_message_that_is_not_a_command_is_ignored(
     module_agent: AgentProcess, platform: Platform, body: bytes
 ) -> None:
     await platform.send_raw(module_agent.device, body)

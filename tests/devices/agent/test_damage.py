@@ -197,7 +197,7 @@ test_journal_under_damage = JournalUnderDamage.TestCase
 
 
 @pytest.mark.parametrize("put", INSTEAD_OF_FILES)
-async def test_what_is_no_journal_is_kept_aside_and_a_fresh_one_begun(
+async def test_a_file_that_is_not_a_journal_is_kept_aside_and_a_fresh_one_begun(
     tmp_path: Path, put: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "journal"
@@ -302,7 +302,9 @@ def test_a_configuration_is_used_or_kept_aside(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("put", INSTEAD_OF_FILES)
-def test_what_is_no_configuration_is_kept_aside(home: agent.ConfigurationFolder, put: Any) -> None:
+def test_a_file_that_is_not_a_configuration_is_kept_aside(
+    home: agent.ConfigurationFolder, put: Any
+) -> None:
     file = home.path / "agent.json"
     put(file)
     assert home.load() is None

@@ -77,7 +77,7 @@ def test_a_jwt_says_how_long_it_lives(claims: dict[str, int], lifetime: float | 
 
 
 @pytest.mark.parametrize("jwt", ["", "a.b", "a.!!!.c", made_jwt([]), made_jwt({"exp": 5})])
-def test_what_is_no_jwt_is_not_taken_for_one(jwt: str) -> None:
+def test_text_that_is_not_a_jwt_is_not_taken_for_one(jwt: str) -> None:
     with pytest.raises(agent.ServerUnavailableError):
         agent.jwt_lifetime(jwt)
 

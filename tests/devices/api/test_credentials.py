@@ -9,7 +9,7 @@ from devices.models import Device
 from tenants.credentials.issue import issue_device_jwt, issue_device_password
 from tenants.credentials.revocations import revoke_credential
 from tenants.models import Credential, Group, Role, User
-from tests.support.people import Enrolled, authorization, enrol, fetches_when_told
+from tests.support.people import Enrolled, authorization, enrol, renews_by_command
 
 REASON = {"reason": "stolen on the train"}
 
@@ -71,7 +71,7 @@ def test_a_second_rotation_within_the_overlap_is_a_conflict(
 ) -> None:
     device = enrolled.device
     issue_device_jwt(device.tenant_id, device.pk, enrolled.key.public)
-    fetches_when_told(device)
+    renews_by_command(device)
     rotate = path(device, "rotate")
     answer = api.post(rotate, {"overlap": "2h"}, "json", **authorization(alice))
     assert answer.status_code == 202

@@ -79,7 +79,7 @@ class Trial:
         return outcomes
 
 
-def end(agent: PlainAgent, trial: Trial) -> None:
+def end_trial(agent: PlainAgent, trial: Trial) -> None:
     agent.leave()
 
 
@@ -130,7 +130,7 @@ def test_a_command_issued_around_a_disconnect_runs_once_or_says_why_not(
     """One agent is back within its grace, the other after it."""
     settings.PRESENCE_GRACE_SECONDS = 1
     first, second = agents(2)
-    trials = [Trial(first, end, away=5), Trial(second, kill, away=20)]
+    trials = [Trial(first, end_trial, away=5), Trial(second, kill, away=20)]
     outcomes = run(system, trials, alice)
     assert outcomes.total() == sum(len(trial.rows) for trial in trials)
 
@@ -148,7 +148,7 @@ def test_many_times(
     some = agents(4)
     outcomes: Counter[str] = Counter()
     for number in range(8):
-        leave = end if number % 2 else kill
+        leave = end_trial if number % 2 else kill
         trials = [
             Trial(agent, leave, away) for agent, away in zip(some, (2, 9, 16, 45), strict=True)
         ]

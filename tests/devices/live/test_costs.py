@@ -119,7 +119,7 @@ def published() -> int:
     return int(store().info("commandstats").get("cmdstat_publish", {}).get("calls", 0))
 
 
-def test_a_batch_costs_the_same_statements_whatever_its_size_and_whoever_looks(
+def test_a_batch_costs_the_same_statements_of_any_size_for_any_number_of_viewers(
     kind: str, devices: list[Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "_tenancy", AccountCache(lifetime=-1))

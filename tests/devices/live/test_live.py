@@ -298,7 +298,7 @@ def test_charlie_of_another_tenant_is_told_that_there_is_no_such_device(
     assert outsider.close_code() == 4404
 
 
-def test_a_superuser_who_is_no_member_hears_a_device_and_the_fleet(
+def test_a_superuser_who_is_not_a_member_hears_a_device_and_the_fleet(
     system: System, enrolled: Enrolled
 ) -> None:
     root = User.objects.create_superuser("root")

@@ -234,7 +234,7 @@ def test_who_comes_and_goes_is_audited_once_however_often_it_is_heard(
     assert (left.detail["reason"], left.detail["credential"]) == ("Client Closed", "5")
 
 
-def test_a_deleted_device_or_an_unknown_account_is_no_error(tenant_a: Tenant) -> None:
+def test_a_deleted_device_or_an_unknown_account_is_not_an_error(tenant_a: Tenant) -> None:
     stranger = nkeys.generate("account").public
     told = event(tenant_a, uuid4())
     elsewhere = told._replace(

@@ -12,7 +12,7 @@ from tenants.actions.suspension import suspend_tenant
 from tenants.credentials.issue import issue_device_password
 from tenants.credentials.revocations import revoke_credential
 from tenants.models import Credential, User
-from tests.support.people import fetches_when_told
+from tests.support.people import renews_by_command
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
@@ -174,7 +174,7 @@ def test_a_rotation_that_is_refused_shows_why(as_alice: Client, device_a: Device
     assert as_alice.post(path(device_a, "rotate"), {"overlap": "nonsense"}).status_code == 422
     told = as_alice.post(path(device_a, "rotate"), {"overlap": "2h"})
     assert (told.status_code, b"locked out" in told.content) == (409, True)
-    fetches_when_told(device_a)
+    renews_by_command(device_a)
     assert as_alice.post(path(device_a, "rotate"), {"overlap": "2h"}).status_code == 302
     ends_at = Credential.objects.get(pk=issued.credential.pk).ends_at
     assert ends_at is not None

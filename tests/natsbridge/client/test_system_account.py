@@ -49,7 +49,7 @@ async def test_claims_that_the_server_refuses_are_reported_in_its_words(broker: 
     assert await system_account.lookup(system.client, tenant.account.public) == before
 
 
-async def test_what_is_no_jwt_is_not_even_sent(broker: Broker) -> None:
+async def test_text_that_is_not_a_jwt_is_not_even_sent(broker: Broker) -> None:
     system = await broker.connect_system()
     with pytest.raises(InvalidClaims):
         await system_account.push(system.client, "garbage")
@@ -235,7 +235,7 @@ async def test_a_push_reaches_every_server_of_a_cluster(
         assert await system_account.lookup(there.client, tenant.account.public) == jwt
     assert await system_account.lookup(there.client, nkeys.generate("account").public) is None
 
-    # A server that cannot keep the claims says so, and whoever pushed must hear it.
+    # A server that cannot keep the claims says so, and the caller that pushed must hear it.
     shutil.rmtree(other.resolver_dir)
     other.resolver_dir.touch()
     with pytest.raises(ClaimsRefused):

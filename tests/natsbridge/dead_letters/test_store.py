@@ -57,7 +57,7 @@ def test_a_dead_letter_becomes_one_row_however_often_it_comes() -> None:
     assert DeadLetter.objects.count() == 2
 
 
-def test_what_is_no_dead_letter_is_kept_as_it_is() -> None:
+def test_a_message_that_is_not_a_dead_letter_is_kept_as_it_is() -> None:
     store.mirror([RawMessage(f"dlq.{FLOOD}.x", b"\xff", {}, NOW, 1, 3)])
     row = DeadLetter.objects.get()
     assert (row.reason, bytes(row.body), row.account) == ("unreadable", b"\xff", FLOOD)

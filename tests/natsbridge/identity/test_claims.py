@@ -59,7 +59,7 @@ def test_a_seed_is_not_shown() -> None:
     ["", "S", USER.public, USER.seed[:-1], USER.seed.lower(), "é", USER.seed[:20] + "A" * 38],
     ids=["empty", "prefix", "public key", "cut", "lower case", "not ASCII", "wrong checksum"],
 )
-def test_what_is_no_seed_is_refused_without_being_shown(seed: str) -> None:
+def test_text_that_is_not_a_seed_is_refused_without_being_shown(seed: str) -> None:
     with pytest.raises(InvalidClaims) as refusal:
         nkeys.public_of(seed)
     assert not seed or seed not in str(refusal.value)
@@ -150,7 +150,7 @@ def altered(jwt: str, **changes: Any) -> str:
 @pytest.mark.parametrize(
     "part", ["", "a.b", "a.b.c", "....", "é.é.é", "e30.e30.e30", "W10.W10.", "1.2.3"]
 )
-def test_what_is_no_jwt_is_refused(part: str) -> None:
+def test_text_that_is_not_a_jwt_is_refused(part: str) -> None:
     with pytest.raises(InvalidClaims):
         decode_jwt(part)
 

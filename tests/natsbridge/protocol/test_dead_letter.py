@@ -48,7 +48,7 @@ def test_a_body_that_finds_no_room_is_cut_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff\n", b'{"source": 1}\n', b"[" * 9999])
-def test_what_is_no_dead_letter_is_said_to_be_none(data: bytes) -> None:
+def test_data_that_is_not_a_dead_letter_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
         dead_letter.unpack(data)
 

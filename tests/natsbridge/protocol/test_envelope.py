@@ -92,7 +92,7 @@ def test_identities_are_compared_without_case() -> None:
         (b'{"device_uuid": 5}', "wrong_type"),
     ],
 )
-def test_what_is_no_object_is_refused_with_a_word(body: bytes, word: str) -> None:
+def test_a_body_that_is_not_an_object_is_refused_with_a_word(body: bytes, word: str) -> None:
     assert reason("monitoring", body) == word
 
 
@@ -169,7 +169,7 @@ def test_seconds_and_milliseconds_are_told_apart(
 
 
 @pytest.mark.parametrize("value", [-1.0, 1e18, 1e300])
-def test_a_number_that_is_no_time_is_none(value: float) -> None:
+def test_a_number_that_is_not_a_time_is_none(value: float) -> None:
     assert envelope.timestamp(value) is None
 
 

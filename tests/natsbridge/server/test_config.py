@@ -218,7 +218,7 @@ async def test_the_websocket_listener_answers(start_nats: StartNats, tmp_path: P
     await writer.wait_closed()
 
 
-async def test_with_tls_nobody_is_let_in_without(start_nats: StartNats, tmp_path: Path) -> None:
+async def test_with_tls_nobody_is_admitted_without(start_nats: StartNats, tmp_path: Path) -> None:
     tls = self_signed(tmp_path)
     broker = Broker(start_nats, tmp_path / "broker", tls=tls)
     trusting = ssl.create_default_context(cafile=tls.certificate)

@@ -1,4 +1,4 @@
-"""Logins through the auth callout: whom the real server lets in on its word, and where."""
+"""Logins through the auth callout: which the real server admits on its word, and where."""
 
 import asyncio
 import time
@@ -79,7 +79,7 @@ async def test_a_devices_password_opens_what_its_jwt_would_and_no_more(
     broker: Broker, doorkeeper: Doorkeeper
 ) -> None:
     tenant, device, sibling = await broker.provision(), uuid4(), uuid4()
-    options = doorkeeper.let_in_device(tenant, device, "right")
+    options = doorkeeper.admit_device(tenant, device, "right")
     websocket = f"ws://127.0.0.1:{broker.config.websocket_port}"
     async with running_callout(broker, doorkeeper):
         for url in (broker.url, websocket):
@@ -113,7 +113,7 @@ async def test_a_tenants_password_opens_its_own_space_without_the_commands(
     broker: Broker, doorkeeper: Doorkeeper
 ) -> None:
     tenant, other, device = await broker.provision(), await broker.provision(), uuid4()
-    options = doorkeeper.let_in_tenant(tenant, "right")
+    options = doorkeeper.admit_tenant(tenant, "right")
     async with running_callout(broker, doorkeeper):
         peer = await log_in(broker, options)
     assert await peer.may_publish(device_subject(tenant.uuid, device, "heartbeat"))
@@ -129,11 +129,11 @@ async def test_a_tenants_password_opens_its_own_space_without_the_commands(
     assert not await peer.may_subscribe(f"tenant.{other.uuid}.>")
 
 
-async def test_whoever_brings_no_good_password_is_refused(
+async def test_a_login_without_a_good_password_is_refused(
     broker: Broker, doorkeeper: Doorkeeper
 ) -> None:
     tenant, device = await broker.provision(), uuid4()
-    good = doorkeeper.let_in_device(tenant, device, "right")
+    good = doorkeeper.admit_device(tenant, device, "right")
     async with running_callout(broker, doorkeeper):
         assert await refused(broker, good | {"pass": "wrong"})
         assert await refused(broker, by_password(f"device_{uuid4()}", "right"))
@@ -158,7 +158,7 @@ async def test_naming_the_callouts_own_user_opens_nothing(
 
 async def test_a_password_opens_no_leaf_node(broker: Broker, doorkeeper: Doorkeeper) -> None:
     tenant, device = await broker.provision(), uuid4()
-    options = doorkeeper.let_in_device(tenant, device, "right")
+    options = doorkeeper.admit_device(tenant, device, "right")
     async with running_callout(broker, doorkeeper):
         wire = await Wire.open(LEAF_NODE_PORT)
         leaf = {"name": "leaf", "server_id": nkeys.generate("account").public}
@@ -175,7 +175,7 @@ async def test_a_server_of_an_earlier_version_asks_once_it_has_the_new_configura
     try:
         await broker.ensure_ingest()
         tenant, device = await broker.provision(), uuid4()
-        options = doorkeeper.let_in_device(tenant, device, "right")
+        options = doorkeeper.admit_device(tenant, device, "right")
         assert await refused(broker, options)
         await broker.disconnect()
         broker.server.stop()
@@ -235,9 +235,9 @@ async def test_what_the_callout_holds_places_nobody_in_sys_or_wegweiser(
 ) -> None:
     tenant = await broker.provision()
     for name, misplace in MISPLACED.items():
-        doorkeeper.let_in(name, "x", lambda login, make=misplace: make(broker, tenant, login))
-    # The same by the right key for its own account, lest all be refused for some other reason.
-    doorkeeper.let_in(
+        doorkeeper.admit(name, "x", lambda login, make=misplace: make(broker, tenant, login))
+    # The same by the right key for its own account, so not all are refused for another reason.
+    doorkeeper.admit(
         "placed",
         "x",
         lambda login: _user(tenant.device_key, login, issuer_account=tenant.account.public),
@@ -285,7 +285,7 @@ async def test_logins_wait_while_the_database_is_away(
     broker: Broker, doorkeeper: Doorkeeper
 ) -> None:
     tenant, device = await broker.provision(), uuid4()
-    options = doorkeeper.let_in_device(tenant, device, "right")
+    options = doorkeeper.admit_device(tenant, device, "right")
     attempts = 0
 
     def judge(logins: Sequence[Login]) -> Sequence[Verdict]:
@@ -306,7 +306,7 @@ async def test_several_share_the_logins_and_one_that_stops_leaves_none_unanswere
     tenant = await broker.provision()
     both = [Doorkeeper(), Doorkeeper()]
     device = uuid4()
-    options, _ = [each.let_in_device(tenant, device, "right") for each in both]
+    options, _ = [each.admit_device(tenant, device, "right") for each in both]
     async with running_callout(broker, both[0]):
         async with running_callout(broker, both[1]):
             storm = [asyncio.create_task(log_in(broker, options)) for _ in range(40)]

@@ -103,7 +103,7 @@ async def test_work_that_finds_a_server_away_is_counted_and_done_again(runtime: 
     assert runtime.counters == {"task_failures.job": 1}
 
 
-async def test_any_other_error_is_for_whoever_supervises_it(runtime: Runtime) -> None:
+async def test_any_other_error_reaches_the_supervisor(runtime: Runtime) -> None:
     def work(runtime: Runtime) -> None:
         raise ZeroDivisionError
 

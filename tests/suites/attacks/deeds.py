@@ -40,7 +40,7 @@ class Credential(Enum):
 
 DEVICES = (Credential.DEVICE, Credential.DEVICE_PASSWORD)
 TENANTS = (Credential.TENANT, Credential.TENANT_PASSWORD)
-LET_IN = (*DEVICES, *TENANTS, Credential.CALLOUT)
+ADMITTED = (*DEVICES, *TENANTS, Credential.CALLOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Attack:
     """A row: what is tried, and what comes of it for a device, for a tenant's credential and for
     the callout's user.
 
-    Everybody else is not let in to try.
+    Everybody else is not admitted to try.
     """
 
     name: str

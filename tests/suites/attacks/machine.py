@@ -1,4 +1,4 @@
-"""Each kind of attack, done on the real server, and what came of it.
+"""Each kind of attack, done on the real server, and its outcome.
 
 A client's commands are dealt with in order, and what they cause is in the other clients' queues
 before its PONG is. So nothing here waits to find that a message did not come, except where
@@ -16,7 +16,7 @@ from natsbridge.identity import nkeys
 from natsbridge.identity.permissions import CALLOUT_SUBJECT
 from tests.suites.attacks.commands import TRIED, commands, filled, report_subject
 from tests.suites.attacks.deeds import (
-    LET_IN,
+    ADMITTED,
     Actor,
     Deed,
     Divert,
@@ -93,8 +93,8 @@ class Machine:
         return outcome if self._streams == before else Outcome.LEAKED
 
     async def attempt_all(self, actor: Actor, deeds: Sequence[Deed]) -> list[Outcome]:
-        """What comes of each. Those who must not be let in try all they can do at one door."""
-        if actor.credential in LET_IN:
+        """Return each outcome. Those who must not be admitted try all they can do at one door."""
+        if actor.credential in ADMITTED:
             return [await self.attempt(actor, deed) for deed in deeds]
         others = [deed for deed in deeds if not isinstance(deed, Login | Pose)]
         rest = iter(await self._do_without_login(actor, others))
@@ -207,7 +207,7 @@ class Machine:
         return Outcome.ALLOWED if told in (secret, str(stored["seq"])) else Outcome.UNHEARD
 
     async def _log_in(self, actor: Actor, deed: Login) -> Outcome:
-        """Whoever gets in must be refused there what it is refused elsewhere."""
+        """An actor that gets in must be refused there what it is refused elsewhere."""
         stage, options = self._stage, {}
         try:
             match deed.listener:
@@ -246,10 +246,10 @@ class Machine:
     async def _eavesdrop(self, attempt: Attempt, deed: Eavesdrop) -> Outcome:
         wire = attempt.wire
         await wire.settle(subscribe(CALLOUT_SUBJECT, TRIED, queue=deed.queue))
-        let_in = await self._stage.somebody_logs_in()
+        admitted = await self._stage.somebody_logs_in()
         await wire.settle(f"UNSUB {TRIED}\r\n".encode())
         questions = _questions(wire)
-        if not let_in or any(map(self._stage.gives_away_a_password, questions)):
+        if not admitted or any(map(self._stage.gives_away_a_password, questions)):
             return Outcome.LEAKED
         if _violation(wire):
             return Outcome.LEAKED if questions else Outcome.REFUSED
@@ -270,12 +270,12 @@ class Machine:
                 await wire.settle()
             answers = [] if refused else [publish(each.reply, b"no") for each in questions]
             await wire.settle(b"".join(answers) + f"UNSUB {TRIED}\r\n".encode())
-            let_in = await login
+            admitted = await login
         finally:
             stage.callout_may_answer.set()
         if refused:
-            return Outcome.REFUSED if let_in else Outcome.LEAKED
-        return Outcome.UNHEARD if let_in else Outcome.ALLOWED
+            return Outcome.REFUSED if admitted else Outcome.LEAKED
+        return Outcome.UNHEARD if admitted else Outcome.ALLOWED
 
     async def _do_without_login(self, actor: Actor, deeds: Sequence[Deed]) -> list[Outcome]:
         """In one breath with the login, so that nothing waits for its refusal."""

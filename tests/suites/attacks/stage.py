@@ -134,7 +134,7 @@ class Stage:
         return self._spoilt[actor.credential], {}
 
     async def somebody_logs_in(self) -> bool:
-        """A device by its good password; whether it was let in."""
+        """Log a device in by its good password; return whether it was admitted."""
         wire = await Wire.open(self.client_port)
         try:
             await wire.settle(wire.login(None, **self._passwords[Credential.DEVICE_PASSWORD]))

@@ -155,7 +155,7 @@ def test_a_server_that_hangs_keeps_no_other_from_shutting_somebody_out(
 
 # Three servers, one of them killed and started again.
 @pytest.mark.long
-def test_whoever_is_shut_out_is_shut_out_everywhere_even_where_a_server_was_down(
+def test_a_device_that_is_shut_out_is_shut_out_everywhere_even_where_a_server_was_down(
     ready: Cluster, group_a: Group, capsys: pytest.CaptureFixture[str]
 ) -> None:
     account = provisioned(group_a).public_key

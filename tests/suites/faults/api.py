@@ -21,7 +21,7 @@ class Api:
         self._headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
 
     def issue(self, device: UUID, *, real: bool) -> UUID | None:
-        """A command whose runs can be counted: a real agent asks osquery, of which a stand-in
+        """A command whose runs can be counted: a real agent asks osquery, of which a fake
         writes down each run. None when no answer says that it was taken."""
         token = secrets.token_hex(8)
         body: dict[str, Any] = {"command": "probe", "parameters": {"token": token}}

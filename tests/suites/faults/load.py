@@ -267,7 +267,7 @@ def _response(command: str, status: str, result: Any = None) -> dict[str, Any]:
 
 
 def issue(plan: Plan, ledger: Writer, quiet: threading.Event) -> None:
-    """Commands to everybody, one device in ten a real one. An answer that does not come is no
+    """Commands to everybody, one device in ten a real one. An answer that does not come does no
     harm: the row may be there all the same."""
     api = Api(plan.web_port, plan.api_token)
     choose = random.Random(plan.seed)  # noqa: S311

@@ -213,7 +213,7 @@ class Stage:
         """Nothing here is needed again, so nothing is given time; but Postgres, killed, would
         leave a piece of the system's shared memory behind."""
         for child in self._others:
-            _end(child)
+            _end_child(child)
         for name in reversed(PARTS):
             part = self.parts[name]
             if name == "Postgres":
@@ -361,7 +361,7 @@ def _launched(server: Server) -> list[Child]:
     return [server.child]
 
 
-def _end(child: Child) -> None:
+def _end_child(child: Child) -> None:
     if child.alive:
         child.process.send_signal(signal.SIGKILL)
     child.stop()

@@ -72,7 +72,7 @@ def login_of_tenant(tenant: Tenant, kind: Credential.Kind) -> dict[str, str]:
     return {"jwt": jwt, "seed": seed}
 
 
-def told(**of: object) -> AuditEntry:
+def recorded(**of: object) -> AuditEntry:
     rows = AuditEntry.objects.filter(action=Action.BROKER_FLOODED, **of)
     return eventually(lambda: rows.order_by("id").first(), within=MOST_SECONDS)
 
@@ -103,7 +103,7 @@ def test_a_device_that_floods_is_disconnected_and_its_neighbours_are_served(
         report = under_way.stop()
     assert report.ended_after is not None
     assert {"Authorization Violation", "User Authentication Revoked"} & set(report.words)
-    row = told(device_uuid=device.pk)
+    row = recorded(device_uuid=device.pk)
     assert row.tenant_uuid == device.tenant_id
     assert row.detail["messages_per_second"] > row.detail["messages_allowed"]
     assert not AuditEntry.objects.filter(
@@ -121,7 +121,7 @@ def test_a_device_that_floods_is_disconnected_and_its_neighbours_are_served(
     )
 
 
-def test_a_device_that_was_shut_out_is_let_in_again(
+def test_a_device_that_was_shut_out_is_admitted_again(
     system: System, attacker: Enrolled, settings: Settings
 ) -> None:
     settings.FLOOD_BLOCK_SECONDS = 2
@@ -144,7 +144,7 @@ def test_a_tenant_credential_that_floods_is_disconnected_and_the_tenants_devices
         flood, target(attacker), system.port, login_of_tenant(tenant, kind), seconds=MOST_SECONDS
     ):
         eventually(FloodBlock.objects.in_force().exists, within=MOST_SECONDS)
-    assert told(tenant_uuid=tenant.pk).actor == f"tenant_{tenant.pk}"
+    assert recorded(tenant_uuid=tenant.pk).actor == f"tenant_{tenant.pk}"
     sibling.heartbeat()
     neighbour.stop()
     assert not neighbour.heartbeats.refused
@@ -157,7 +157,7 @@ def test_the_subscribers_status_names_who_was_disconnected(
     with flooding(
         flood, target(attacker), system.port, login_of(attacker), seconds=MOST_SECONDS, again=False
     ) as under_way:
-        told(device_uuid=attacker.device.pk)
+        recorded(device_uuid=attacker.device.pk)
         report = under_way.stop()
     assert len(report.lives) == 1
     name = f"device_{attacker.device.pk}"

@@ -234,7 +234,7 @@ class Generator:
         return self._send(body, kind="response")
 
     def trick_devices(self) -> Hostile:
-        """In the subject: who is not there, and what is no device at all."""
+        """In the subject: a device that is not there, and what is not a device at all."""
         device = self._random.choice(
             [
                 str(uuid4()).encode(),

@@ -24,7 +24,7 @@ def test_a_tenants_own_limits_stand_before_the_installations(tenant_a: Tenant, a
     assert tenant_account(tenant_a.pk).limits.connections == 10_000
 
 
-def test_a_change_waits_to_be_pushed_and_what_is_no_change_does_not(tenant_a: Tenant) -> None:
+def test_a_change_is_pending_and_the_same_value_again_is_not(tenant_a: Tenant) -> None:
     BrokerAccount.objects.update(wanted_at="2026-01-01T00:00Z", provisioned_at="2026-01-02T00:00Z")
     set_limits(tenant_a, by=None, max_connections=None)
     assert not BrokerAccount.objects.get().waits

@@ -387,7 +387,7 @@ def test_a_running_subscriber_seals_at_once_and_anchors_when_it_stops(
     assert newest["sequence"] == AuditEntry.objects.count()
 
 
-def told(action: Action) -> AuditEntry:
+def recorded(action: Action) -> AuditEntry:
     return AuditEntry.objects.filter(action=action).latest("id")
 
 
@@ -395,17 +395,17 @@ def test_what_admins_do_is_told_with_what_it_was_before(
     alice: User, bob: User, tenant_a: Tenant, group_a: Group, device_a: Device
 ) -> None:
     set_membership(bob, tenant_a, Role.OPERATOR, by=alice)
-    entry = told(Action.MEMBERSHIP_SET)
+    entry = recorded(Action.MEMBERSHIP_SET)
     assert (entry.actor, entry.actor_id, entry.target) == ("alice", str(alice.pk), "person bob")
     assert (entry.tenant_uuid, entry.actor_kind) == (tenant_a.pk, ActorKind.PERSON)
     assert entry.detail == {"role": {"from": "viewer", "to": "operator"}}
     rename(group_a, name="Desks", by=alice)
-    assert told(Action.PLACE_RENAMED).detail["name"] == {"from": "Laptops", "to": "Desks"}
+    assert recorded(Action.PLACE_RENAMED).detail["name"] == {"from": "Laptops", "to": "Desks"}
     there = create_group(group_a.organisation, name="There", by=alice)
     enrolment.move(device_a, there, by=alice)
-    assert told(Action.DEVICE_MOVED).detail["group"] == {"from": "Desks", "to": "There"}
-    assert told(Action.DEVICE_MOVED).device_uuid == device_a.pk
-    assert told(Action.DEVICE_REGISTERED).actor_kind == ActorKind.DEVICE
+    assert recorded(Action.DEVICE_MOVED).detail["group"] == {"from": "Desks", "to": "There"}
+    assert recorded(Action.DEVICE_MOVED).device_uuid == device_a.pk
+    assert recorded(Action.DEVICE_REGISTERED).actor_kind == ActorKind.DEVICE
 
 
 def test_what_changes_nothing_is_not_told(alice: User, tenant_a: Tenant, device_a: Device) -> None:
@@ -424,7 +424,7 @@ def test_no_secret_is_told(alice: User, group_a: Group, device_a: Device) -> Non
     change_person(alice, by=alice)
     commands.issue(device_a, "login", {"password": "hunter2"}, by=alice)
     everything = json.dumps(list(AuditEntry.objects.values()), default=str)
-    assert told(Action.PERSON_CHANGED).detail == {"password": "changed"}
+    assert recorded(Action.PERSON_CHANGED).detail == {"password": "changed"}
     assert {Action.API_TOKEN_CREATED, Action.ENROLMENT_KEY_REVOKED, Action.COMMAND_ISSUED} <= set(
         AuditEntry.objects.values_list("action", flat=True)
     )
@@ -438,7 +438,7 @@ def test_the_admins_pages_of_people_tell_who_did_it(client: Client, bob: User) -
     page = reverse("admin:tenants_user_change", args=[bob.pk])
     form = {"username": "bob", "is_staff": "on", "is_active": "on", **_NO_MEMBERSHIPS}
     assert client.post(page, form).status_code == 302
-    entry = told(Action.PERSON_CHANGED)
+    entry = recorded(Action.PERSON_CHANGED)
     assert (entry.actor, entry.via, entry.address) == ("sam", "admin", "127.0.0.1")
     assert entry.detail == {"is_staff": {"from": False, "to": True}}
 
@@ -446,7 +446,7 @@ def test_the_admins_pages_of_people_tell_who_did_it(client: Client, bob: User) -
     change = reverse("admin:auth_user_password_change", args=[bob.pk])
     assert client.post(change, passwords).status_code == 302
     assert User.objects.get(pk=bob.pk).check_password("correct-horse-9")
-    entry = told(Action.PERSON_CHANGED)
+    entry = recorded(Action.PERSON_CHANGED)
     assert (entry.actor, entry.target) == ("sam", "person bob")
     assert entry.detail == {"password": "changed"}
 
@@ -459,11 +459,11 @@ def test_the_admins_pages_of_people_tell_who_did_it(client: Client, bob: User) -
     }
     assert client.get(own_page).status_code == 200
     assert client.post(own_page, own).status_code == 302
-    assert told(Action.PERSON_CHANGED).target == "person sam"
+    assert recorded(Action.PERSON_CHANGED).target == "person sam"
 
     client.post(reverse("admin:tenants_user_delete", args=[bob.pk]), {"post": "yes"})
-    assert told(Action.PERSON_DELETED).target == "person bob"
-    assert told(Action.MEMBERSHIP_REMOVED).actor == "sam"
+    assert recorded(Action.PERSON_DELETED).target == "person bob"
+    assert recorded(Action.MEMBERSHIP_REMOVED).actor == "sam"
 
 
 _NO_MEMBERSHIPS = {
@@ -472,7 +472,7 @@ _NO_MEMBERSHIPS = {
 }
 
 
-def test_logins_are_told_but_no_password_and_no_word_that_is_no_name(
+def test_logins_are_recorded_but_no_password_and_no_word_that_is_not_a_name(
     client: Client, alice: User, settings: Settings
 ) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -494,7 +494,7 @@ def test_logins_are_told_but_no_password_and_no_word_that_is_no_name(
     assert "guess" not in told_of
 
     client.post(login, {"username": "alice", "password": "right"}, REMOTE_ADDR="::1")
-    entry = told(Action.PERSON_LOGIN)
+    entry = recorded(Action.PERSON_LOGIN)
     assert (entry.actor, entry.via, entry.address) == ("alice", "web", "::1")
 
 
@@ -583,5 +583,5 @@ def test_a_request_says_through_what_it_came(path: str, via: str) -> None:
 def test_a_command_line_tells_the_systems_user(db: None) -> None:
     with acting(Origin(via="command line", name="root")):
         create_tenant(name="Gamma")
-    entry = told(Action.TENANT_CREATED)
+    entry = recorded(Action.TENANT_CREATED)
     assert (entry.via, entry.actor, entry.actor_kind) == ("command line", "root", "platform")

@@ -112,7 +112,7 @@ def test_a_flood_long_after_the_last_is_a_first_one(sender: Sender) -> None:
     assert row.until is None
 
 
-def test_whose_time_is_up_is_let_in_again(enrolled: Enrolled, sender: Sender) -> None:
+def test_a_device_whose_time_is_up_is_admitted_again(enrolled: Enrolled, sender: Sender) -> None:
     record_flood(sender, EXCESS)
     again(sender)
     assert not lift_due_blocks()

@@ -1,4 +1,4 @@
-"""Who is let in by a password, and what of it is kept."""
+"""Which passwords are accepted, and what of a login is kept."""
 
 import json
 import uuid
@@ -69,7 +69,7 @@ def reason_of(gatekeeper: Gatekeeper, attempt: Login) -> str:
     return verdict.reason if isinstance(verdict, Refused) else ""
 
 
-def test_a_device_is_let_in_as_itself_by_its_tenants_scoped_key(
+def test_a_device_is_admitted_as_itself_by_its_tenants_scoped_key(
     gatekeeper: Gatekeeper, tenant_a: Tenant, device_password: Issued
 ) -> None:
     attempt = by(device_password)
@@ -239,7 +239,7 @@ def test_the_brokers_word_on_a_refused_login_adds_nothing_to_the_audit() -> None
     assert not AuditEntry.objects.filter(action=Action.BROKER_DISCONNECTED).exists()
 
 
-def test_nobody_is_let_in_whose_login_could_not_be_recorded(
+def test_nobody_is_admitted_whose_login_could_not_be_recorded(
     gatekeeper: Gatekeeper, device_password: Issued, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

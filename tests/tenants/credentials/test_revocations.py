@@ -450,7 +450,7 @@ def test_new_signing_keys_stand_beside_the_old_ones_until_these_retire(
     assert jwt_of(tenant_a, key)[1]["iss"] == during.device_key
     with pytest.raises(RotationRefused):
         rotate_keys(tenant_a, by=None, overlap=DAY)
-    # What follows the tenant's own credential is no second rotation.
+    # What follows the tenant's own credential is not a second rotation.
     own = issue_tenant_credential(tenant_a, kind=JWT, by=None).credential
     Credential.objects.filter(pk=own.pk).update(ends_at=timezone.now() + DAY)
     assert rotate(tenant_a, own)

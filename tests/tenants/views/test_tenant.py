@@ -9,7 +9,7 @@ from tenants.actions.suspension import suspend_tenant
 from tenants.broker.accounts import record_provisioning_failed
 from tenants.credentials.issue import issue_device_password
 from tenants.models import BrokerKey, Credential, Role, Tenant, User, hash_token
-from tests.support.people import fetches_when_told, person, shown
+from tests.support.people import person, renews_by_command, shown
 
 
 def path(tenant: Tenant, part: str = "") -> str:
@@ -138,7 +138,7 @@ def test_devices_whose_agents_cannot_be_told_are_named_before_all_is_rotated(
     issue_device_password(device_a.tenant_id, device_a.pk)
     rotate = path(device_a.tenant, "rotate/")
     assert "Not those of 1 device (anna-laptop)" in as_alice.get(rotate).content.decode()
-    fetches_when_told(device_a)
+    renews_by_command(device_a)
     assert "Not those" not in as_alice.get(rotate).content.decode()
 
 
