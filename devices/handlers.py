@@ -1,4 +1,4 @@
-"""What the subscriber does for this app: one line from each kind of message to its action."""
+"""What the subscriber does for this app: one line from each message or job to its action."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from devices.presence import connection_limit, connection_limit_task, events, he
 from devices.presence import task as presence_task
 from devices.presence.heard import heard as heard_devices
 from devices.presence.sessions import CONNECTIONS_CHANNEL, PRESENCE_CHANNEL
-from devices.telemetry import intake, reports
+from devices.telemetry import intake, reports, responses
 from natsbridge.jetstream import declarations
 from natsbridge.postgres.locks import Lock
 from natsbridge.protocol.broker_events import without_secrets
@@ -24,7 +24,7 @@ from tenants.credentials.renewals import RENEWALS_CHANNEL
 
 
 @registry.handler("heartbeat", unreadable=True)
-def signs_of_life(messages: Sequence[Message]) -> list[Rejection]:
+def heartbeat(messages: Sequence[Message]) -> list[Rejection]:
     return heartbeats.record_heartbeats(messages)
 
 
@@ -34,8 +34,8 @@ def realtime_data(messages: Sequence[Message]) -> list[Rejection]:
 
 
 @registry.handler("response")
-def responses(messages: Sequence[Message]) -> list[Rejection]:
-    return reports.record_responses(messages)
+def command_responses(messages: Sequence[Message]) -> list[Rejection]:
+    return responses.record_responses(messages)
 
 
 @registry.stream_handler(
@@ -56,7 +56,7 @@ async def presence_sweep(part: Part) -> None:
 
 @registry.side_task("connection limit", login=system_login, wakes_on=CONNECTIONS_CHANNEL)
 async def end_surplus_connections(part: Part) -> None:
-    # In half a second the broker's events of the connections that were ended arrive.
+    # The broker's events of the ended connections arrive within half a second.
     end_surplus = partial(connection_limit_task.end_surplus, part)
     await part.repeat(end_surplus, every=10.0, wakes_on=CONNECTIONS_CHANNEL, least=0.5)
 

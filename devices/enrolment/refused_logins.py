@@ -1,8 +1,8 @@
-"""Logins that the server refused by itself, on record for the tenant whose credential was offered.
+"""Record logins that the server itself refused, for the tenant whose credential was presented.
 
-The server says "Authentication Failure" and no more, so the cause is looked up here. Who offered a
-JWT need not be its holder. Passwords that are refused are the auth callout's to record; but one
-that was right may find its tenant's account full.
+The server only says "Authentication Failure", so the cause is looked up here. The JWT may have been
+presented by somebody who does not hold its key. The auth callout records refused passwords; but a
+login with the right password may find its tenant's account full.
 """
 
 import time
@@ -19,12 +19,12 @@ from tenants.callout.refusals import RefusedLogins
 from tenants.callout.rules import Refusal
 from tenants.models import BrokerKey, Credential
 
-# Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
+# Shared in this process by the presence consumer and the periodic job `refused logins`.
 book = RefusedLogins()
 
 
 class Owner(NamedTuple):
-    """Whose JWT it is; `device` is empty for the tenant's own."""
+    """The owner of a JWT; `device` is None for the tenant's own."""
 
     tenant: UUID
     device: UUID | None = None
@@ -39,22 +39,22 @@ def stage(events: Sequence[BrokerConnection], tenants: Mapping[str, UUID]) -> Ca
     the owners of the accounts that the server has named."""
     if not events:
         return book.stage([])
-    offers = [event.offer for event in events if event.offer]
+    presented = [event.offer for event in events if event.offer]
     issuers = dict(
         BrokerKey.objects.exclude(tenant=None)
-        .filter(public_key__in={offer.issuer for offer in offers})
+        .filter(public_key__in={offer.issuer for offer in presented})
         .values_list("public_key", "tenant")
     )
     issued: dict[str, list[Credential]] = defaultdict(list)
-    for row in Credential.objects.filter(public_key__in={offer.public for offer in offers}):
+    for row in Credential.objects.filter(public_key__in={offer.public for offer in presented}):
         issued[row.public_key].append(row)
-    theirs = _named(offers, issuers)
+    theirs = _named(presented, issuers)
     return book.stage([_refusal(event, tenants, issuers, issued, theirs) for event in events])
 
 
-def _named(offers: Iterable[Offer], issuers: Mapping[str, UUID]) -> set[tuple[UUID, UUID]]:
-    """The devices that JWTs of ours name."""
-    names = {uuid for offer in offers if offer.issuer in issuers and (uuid := _uuid(offer.name))}
+def _named(presented: Iterable[Offer], issuers: Mapping[str, UUID]) -> set[tuple[UUID, UUID]]:
+    """Return the tenant and UUID of each device that one of our own JWTs names."""
+    names = {uuid for offer in presented if offer.issuer in issuers and (uuid := _uuid(offer.name))}
     rows = Device.objects.filter(pk__in=names, tenant__in=set(issuers.values()))
     return set(rows.values_list("tenant", "pk"))
 
@@ -78,7 +78,7 @@ def _refusal(
         owner = Owner(signer, device if (signer, device) in theirs else None)
     else:
         return Refusal("unknown JWT", event.reason, event.address)
-    # The server counts an account's connections only when it knows who wants in.
+    # The server checks an account's limit only once it knows the user.
     proven = (
         event.user.account != UNAUTHENTICATED and tenants.get(event.user.account) == owner.tenant
     )
@@ -95,7 +95,7 @@ def _without_jwt(event: BrokerConnection, tenant: UUID | None) -> Refusal:
 
 
 def _cause(offer: Offer, owner: Owner, rows: Iterable[Credential], signer: UUID | None) -> str:
-    """Why the server will have refused it, if that can be told."""
+    """Return the likely cause of the refusal, or an empty text."""
     void = [row for row in rows if row.ended_at and row.issued_at.timestamp() >= offer.issued_at]
     if signer != owner.tenant:
         return "the JWT is not signed by a key of the tenant"

@@ -1,4 +1,4 @@
-"""A device's oldest connection is ended when it opens one too many."""
+"""End the oldest connections of devices that have too many."""
 
 import asyncio
 from contextlib import suppress
@@ -13,14 +13,13 @@ from natsbridge.runtime import Part
 
 
 async def end_surplus(part: Part) -> None:
-    """End what is one too many, as far as the broker answers; what was ended is on record even
-    where something else fails."""
+    """End surplus connections, and record those that were ended even if another one fails."""
     if not part.connection.is_connected:
         return
     found = await part.worker.run(connection_limit.surplus)
     if not found:
         return
-    kicks = (_end(part.connection.client, each) for each in found)
+    kicks = (_kick(part.connection.client, each) for each in found)
     done = await asyncio.gather(*kicks, return_exceptions=True)
     ended = [each for each, outcome in zip(found, done, strict=True) if outcome is True]
     part.runtime.counters["connections.limited"] += len(ended)
@@ -30,8 +29,8 @@ async def end_surplus(part: Part) -> None:
             raise outcome
 
 
-async def _end(system: Client, each: Surplus) -> bool:
-    """False for one that has left by itself, or whose server has."""
+async def _kick(system: Client, each: Surplus) -> bool:
+    """Return whether it was ended; False if it or its server is already gone."""
     with suppress(ClaimsRefused, BrokerUnavailable):
         await system_account.kick(system, each.server, each.client)
         return True

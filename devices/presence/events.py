@@ -1,7 +1,7 @@
-"""Who comes to the broker and who leaves it: presence of devices, use of credentials, audit.
+"""Record the broker's events of connections: presence, use of credentials, audit log.
 
-Whose connection it is, is the broker's word: the account is in the subject, and the name is what
-the account's own key has signed. A name is never enough: the device must be one of the tenant's.
+The broker vouches for the account, which is in the subject, and for the name, which the account's
+own key has signed. A name alone is never enough: the device must be one of the tenant's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,19 +32,19 @@ from tenants.audit.writer import Actor, AuditEvent, device_actor
 from tenants.credentials.use import JwtUse, record_jwt_uses
 from tenants.models import Action, ActorKind, AuditEntry, BrokerAccount, BrokerKey, Tenant
 
-# Of this process: the presence consumer's thread writes it, and the side task `refused logins`.
+# Shared in this process by the presence consumer and the periodic job `refused logins`.
 connection_events = CoalescedEvents(others=others_of)
 
-# By how much the server's clock may be behind ours.
+# How far the server's clock may be behind ours.
 _CLOCKS_DIFFER = timedelta(seconds=5)
-# The platform's own users: they come and go with each piece of work, and say nothing by it.
+# The platform's own users, which connect for each piece of work; the audit log leaves them out.
 _OWN_USERS = ("subscriber", "provisioner", "callout", "sentinel")
 
 
 @dataclass(frozen=True)
-class Owners:
-    """The tenants of accounts, the names of those devices that are really theirs, the auth
-    callout's account, and since when tenants are suspended."""
+class Tenancy:
+    """The tenants of accounts, the names of the devices that they really have, the auth callout's
+    account, and since when tenants are suspended."""
 
     tenants: dict[str, UUID]
     devices: dict[tuple[UUID, UUID], str]
@@ -55,13 +55,14 @@ class Owners:
         return self.tenants.get(user.account)
 
     def device(self, user: BrokerUser) -> UUID | None:
-        """The device, if it is the user's tenant's."""
+        """Return the device that the user names, if it belongs to the user's tenant."""
         named = _uuid(user.name)
         tenant = self.tenant(user)
         return named if named and tenant and (tenant, named) in self.devices else None
 
     def explained(self, event: BrokerConnection) -> BrokerConnection:
-        """A suspended tenant's account takes no connection: to the server it is full."""
+        """Return the event with its real reason: the server calls a suspended account full,
+        since it allows no connections."""
         if event.reason == ACCOUNT_FULL and event.stopped_at:
             tenant = self.tenant(event.user)
             since = self.suspended.get(tenant) if tenant else None
@@ -71,39 +72,39 @@ class Owners:
 
 
 def record_events(messages: Sequence[RawMessage]) -> list[Rejection]:
-    """A batch of connections that began or ended. Each is recorded once, however often it comes;
-    logins that were refused are counted."""
+    """Record a batch of connections that began or ended, each once however often it is delivered.
+    Count refused logins."""
     rejected: list[Rejection] = []
     events: list[tuple[RawMessage, BrokerConnection]] = []
     for message in messages:
         try:
             event = broker_events.read_event(message.subject, message.data)
         except MalformedMessage as error:
-            # Whoever is nobody's shall fill nothing.
+            # Unauthenticated connections must not fill the dead-letter queue.
             if not broker_events.is_unauthenticated(message.subject):
                 rejected.append(Rejection(message, error.reason, str(error)))
         else:
             if not event.never_logged_in:
                 events.append((message, event))
-    owners = owners_of(event.user for _, event in events)
-    events = [(message, owners.explained(event)) for message, event in events]
-    refused = [event for _, event in events if event.is_refused(owners.callout)]
-    came_or_went = [pair for pair in events if not pair[1].is_refused(owners.callout)]
+    tenancy = tenancy_of(event.user for _, event in events)
+    events = [(message, tenancy.explained(event)) for message, event in events]
+    refused = [event for _, event in events if event.is_refused(tenancy.callout)]
+    came_or_went = [pair for pair in events if not pair[1].is_refused(tenancy.callout)]
     with transaction.atomic():
-        found = device_sessions((event for _, event in came_or_went), owners)
+        found = device_sessions((event for _, event in came_or_went), tenancy)
         sessions.record(found, by=Reporter.CONNECT)
-        count_connections = connection_events.stage(_news(came_or_went, owners))
-        record_jwt_uses([use for _, event in came_or_went if (use := _use(event, owners))])
-        # In its own account the auth callout has recorded them.
-        told = [event for event in refused if event.user.account != owners.callout]
-        count_refusals = refused_logins.stage(told, owners.tenants)
-    # Not before the commit: what is rolled back comes again.
+        count_connections = connection_events.stage(_news(came_or_went, tenancy))
+        record_jwt_uses([use for _, event in came_or_went if (use := _use(event, tenancy))])
+        # The auth callout has recorded those in its own account.
+        told = [event for event in refused if event.user.account != tenancy.callout]
+        count_refusals = refused_logins.stage(told, tenancy.tenants)
+    # Only after the commit, since a batch that is rolled back comes again.
     count_connections()
     count_refusals()
     return rejected
 
 
-def owners_of(users: Iterable[BrokerUser]) -> Owners:
+def tenancy_of(users: Iterable[BrokerUser]) -> Tenancy:
     named = {(user.account, _uuid(user.name)) for user in users}
     tenants = dict(
         BrokerAccount.objects.filter(public_key__in={account for account, _ in named}).values_list(
@@ -116,7 +117,7 @@ def owners_of(users: Iterable[BrokerUser]) -> Owners:
     devices = {(tenant, pk): name for tenant, pk, name in rows.values_list("tenant", "pk", "name")}
     suspended = Tenant.objects.filter(pk__in=tenants.values(), suspended_at__isnull=False)
     callout = BrokerKey.objects.filter(purpose=BrokerKey.Purpose.CALLOUT, retires_at=None)
-    return Owners(
+    return Tenancy(
         tenants,
         devices,
         callout.values_list("public_key", flat=True).first(),
@@ -124,7 +125,7 @@ def owners_of(users: Iterable[BrokerUser]) -> Owners:
     )
 
 
-def device_sessions(connections: Iterable[BrokerConnection], owners: Owners) -> list[Session]:
+def device_sessions(connections: Iterable[BrokerConnection], tenancy: Tenancy) -> list[Session]:
     return [
         Session(
             each.server,
@@ -136,16 +137,16 @@ def device_sessions(connections: Iterable[BrokerConnection], owners: Owners) -> 
             each.reason,
         )
         for each in connections
-        if (device := owners.device(each.user))
+        if (device := tenancy.device(each.user))
     ]
 
 
 def _news(
-    events: Iterable[tuple[RawMessage, BrokerConnection]], owners: Owners
+    events: Iterable[tuple[RawMessage, BrokerConnection]], tenancy: Tenancy
 ) -> list[tuple[Connecting, AuditEvent]]:
     news: list[tuple[Connecting, AuditEvent]] = []
     for message, event in events:
-        entry = _entry(event, owners)
+        entry = _entry(event, tenancy)
         if entry and not (message.deliveries > 1 and _is_recorded(entry)):
             holder = entry.detail.get("credential") or entry.detail.get("user", "")
             kind = Connecting(
@@ -155,18 +156,18 @@ def _news(
     return news
 
 
-def _entry(event: BrokerConnection, owners: Owners) -> AuditEvent | None:
-    """What the audit says of it; None for the platform's own users."""
-    user, tenant = event.user, owners.tenant(event.user)
-    if user.account == owners.callout:
+def _entry(event: BrokerConnection, tenancy: Tenancy) -> AuditEvent | None:
+    """Return the event for the audit log, or None for the platform's own users."""
+    user, tenant = event.user, tenancy.tenant(event.user)
+    if user.account == tenancy.callout:
         return None
     if tenant and not user.public and not event.stopped_at:
-        # Let in by the auth callout, which has recorded it with its credential.
+        # The auth callout admitted it, and has recorded it with its credential.
         return None
-    named, known = _uuid(user.name), owners.device(user)
+    named, known = _uuid(user.name), tenancy.device(user)
     if tenant and named:
         actor = device_actor(named)
-        name = owners.devices.get((tenant, named))
+        name = tenancy.devices.get((tenant, named))
         target = f"device {name}" if known else "a device that the tenant has not"
     elif tenant and user.name == tenant_username(tenant):
         actor, target = Actor(ActorKind.CREDENTIAL, user.name), "the tenant's credential"
@@ -195,7 +196,7 @@ def _entry(event: BrokerConnection, owners: Owners) -> AuditEvent | None:
 
 
 def _is_recorded(entry: AuditEvent) -> bool:
-    """Only asked of what was delivered before."""
+    """Return whether the audit log has the event; only asked if it was delivered before."""
     return AuditEntry.objects.filter(
         at__in=[entry.at],
         action=entry.action,
@@ -204,15 +205,15 @@ def _is_recorded(entry: AuditEvent) -> bool:
     ).exists()
 
 
-def _use(event: BrokerConnection, owners: Owners) -> JwtUse | None:
+def _use(event: BrokerConnection, tenancy: Tenancy) -> JwtUse | None:
     user = event.user
-    if event.stopped_at or not user.public or user.issued_at is None or not owners.tenant(user):
+    if event.stopped_at or not user.public or user.issued_at is None or not tenancy.tenant(user):
         return None
     return JwtUse(user.public, user.issued_at, event.started_at)
 
 
 def _uuid(name: str) -> UUID | None:
-    """Of a device: nothing else has a bare uuid for its name."""
+    """Return the UUID of a device's user name; only devices have a bare UUID as their name."""
     try:
         value = UUID(name)
     except ValueError:

@@ -1,7 +1,8 @@
-"""What the broker lists as connected, held against what is thought to be.
+"""Compare the stored connections with the broker's lists.
 
-A list is a moment of the past when it arrives, and events overtake it both ways: so what began
-after it is left alone, and what it lacks counts only where a second list lacks it as well.
+A list is out of date when it arrives, and events may overtake it or be overtaken. So connections
+that began after it are left alone, and one that it lacks is ended only if a second list lacks it
+too.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from django.db.models import Exists, OuterRef
 
 from devices.models import BrokerSession, Connectivity, Presence, Reporter
 from devices.presence import sessions
-from devices.presence.events import device_sessions, owners_of
+from devices.presence.events import device_sessions, tenancy_of
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
 from natsbridge.protocol.connection_lists import ConnectionList
@@ -23,28 +24,28 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Suspects:
-    """Connections that a list lacks, by server; `gone` are those of servers that are away."""
+    """Stored connections that a list lacks; `gone` are those of servers that did not answer."""
 
     missing: frozenset[int] = frozenset()
     gone: frozenset[int] = frozenset()
 
 
-def begin() -> bool:
-    """Whether it is this subscriber's turn; if so, `end` must follow in the same thread."""
+def take_turn() -> bool:
+    """Return whether it is this subscriber's turn; then call `release_turn` in the same thread."""
     return locks.take(Lock.PRESENCE_LIST)
 
 
-def end() -> None:
+def release_turn() -> None:
     locks.release(Lock.PRESENCE_LIST)
 
 
 def take_in(parts: Sequence[ConnectionList]) -> Suspects:
-    """What is listed lives. Returns what is thought to live and is not listed."""
+    """Record the listed connections as open. Return the stored open ones that are not listed."""
     listed = {(each.server, each.client): each for part in parts for each in part.connections}
     for start in range(0, len(listed), _BATCH):
         batch = list(listed.values())[start : start + _BATCH]
-        owners = owners_of(each.user for each in batch)
-        sessions.record(device_sessions(batch, owners), by=Reporter.RECONCILIATION)
+        tenancy = tenancy_of(each.user for each in batch)
+        sessions.record(device_sessions(batch, tenancy), by=Reporter.RECONCILIATION)
     clients = {(part.server, client) for part in parts for client in part.clients}
     as_of: dict[str, datetime] = {}
     for part in parts:
@@ -62,7 +63,7 @@ def take_in(parts: Sequence[ConnectionList]) -> Suspects:
 
 
 def conclude(first: Suspects, second: Suspects, parts: Sequence[ConnectionList]) -> int:
-    """Ends what both lists lack; returns how many. `parts` are the second list."""
+    """End connections that both lists lack, and return how many. `parts` are the second list."""
     at = max(part.now for part in parts)
     count = 0
     for ended, reason in (
@@ -84,8 +85,10 @@ def _batches(keys: frozenset[int]) -> list[list[BrokerSession]]:
 
 
 def _expect_no_more(at: datetime) -> None:
-    """Those that a heartbeat has called online, and that have been silent since. Heartbeats come
-    by other ways too, such as a server this one does not know: so silence must come to it."""
+    """Begin the grace of devices that are online by a heartbeat, have no connection and are silent.
+
+    Without silence they stay online: heartbeats may come through servers that are not listed here.
+    """
     silent_since = at - timedelta(seconds=settings.ONLINE_SECONDS)
     connected = BrokerSession.objects.filter(device=OuterRef("device"), ended_at=None)
     lost = Connectivity.objects.filter(

@@ -83,8 +83,8 @@ def record(sessions: Sequence[Session], *, by: Reporter) -> None:
     arrived = {(each.server, each.client) for each in sessions if each.ended_at is None}
     passing = _passing([each for key, each in ended.items() if key in arrived], known)
     lasting = [each for key, each in began.items() if key not in passing]
-    _begin(lasting, reopen=by is Reporter.RECONCILIATION)
-    _end(list(ended.values()))
+    _begin_sessions(lasting, reopen=by is Reporter.RECONCILIATION)
+    _end_sessions(list(ended.values()))
     _forget({session.device for session in ended.values()})
     _update_presence(known, by=by)
 
@@ -190,13 +190,13 @@ def _locked(devices: Iterable[UUID]) -> dict[UUID, Known]:
     return {row.device_id: row.known for row in locked}
 
 
-def _begin(sessions: Sequence[Session], *, reopen: bool) -> None:
+def _begin_sessions(sessions: Sequence[Session], *, reopen: bool) -> None:
     with connection.cursor() as cursor:
         columns = _columns(sorted(sessions)) if sessions else [[] for _ in Session._fields]
         cursor.execute(statements.BEGIN, [*columns[:5], reopen, ENDED_KEPT, reopen, _UNANNOUNCED])
 
 
-def _end(sessions: Sequence[Session]) -> None:
+def _end_sessions(sessions: Sequence[Session]) -> None:
     if sessions:
         with connection.cursor() as cursor:
             cursor.execute(statements.END, [*_columns(sorted(sessions)), _UNANNOUNCED])

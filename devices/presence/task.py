@@ -1,8 +1,8 @@
-"""The side task that keeps presence right: compares with the broker's list, and lets those who
-are due go.
+"""Keep presence right: compare it with the broker's lists, and mark devices offline whose grace is
+over.
 
-It has its own connection, to the system account. Nobody is let go before the list has been
-compared over the present connection: what happened while there was none is not known until then.
+It uses a connection to the system account. No device is marked offline before a list has been
+compared over the present connection, since what happened without one is not known until then.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 RECONCILE_SECONDS = 60.0
-# After a fresh connection: what was still on its way then is seen soon.
+# After a new connection, so that events still on their way then are not missed for long.
 SOON_SECONDS = (10.0, 20.0)
 # In case a wake-up was lost; and the least time between two sweeps.
 POLL_SECONDS = 5.0
@@ -33,22 +33,22 @@ SECOND_LOOK_SECONDS = 1.0
 
 
 async def watch_presence(part: Part) -> None:
-    """Until stopping."""
+    """Run until the subscriber stops."""
     keeper = Reconciler(part)
     sweep = partial(_sweep, part, keeper)
-    # One that fails ends the other, and both are started again.
+    # If one fails the other ends too, and both are started again.
     async with asyncio.TaskGroup() as tasks:
         reconciling = tasks.create_task(keeper.run(), name="reconcile presence")
         await part.repeat(
             sweep, every=POLL_SECONDS, wakes_on=sessions.PRESENCE_CHANNEL, least=LEAST_SECONDS
         )
-        # It ends by itself now, unless a server keeps it waiting.
+        # It ends by itself now, unless it waits for a server.
         await asyncio.wait([reconciling], timeout=RETRY_SECONDS)
         reconciling.cancel()
 
 
 class Reconciler:
-    """Asks every server who is connected: on each fresh connection, soon again, and each minute."""
+    """Ask every server for its connections after each reconnect, soon again, then each minute."""
 
     def __init__(self, part: Part) -> None:
         self._part = part
@@ -59,7 +59,7 @@ class Reconciler:
 
     @property
     def is_current(self) -> bool:
-        """Whether the list was compared over the connection there is now."""
+        """Return whether a list was compared over the present connection."""
         return self._connection.is_connected and self._compared is self._connection.client
 
     async def run(self) -> None:
@@ -81,12 +81,12 @@ class Reconciler:
 
     async def _reconcile(self, worker: Worker, client: Client) -> bool:
         try:
-            if not await worker.run(reconciliation.begin):
+            if not await worker.run(reconciliation.take_turn):
                 return False
             try:
                 await self._compare(worker, client)
             finally:
-                await worker.run(reconciliation.end)
+                await worker.run(reconciliation.release_turn)
         except (NatsError, BridgeError, TenantsError, OSError, *DATABASE_AWAY) as error:
             log.warning("presence waits for the broker's list", error=str(error).strip())
             return False
@@ -109,7 +109,7 @@ class Reconciler:
 
 
 async def _sweep(part: Part, keeper: Reconciler) -> float | None:
-    """Return the seconds until the next device is due to go, None if there is none."""
+    """Return the seconds until the next grace ends, or None."""
     if not keeper.is_current:
         return LEAST_SECONDS
     if not part.runtime.connection.is_connected:

@@ -1,8 +1,8 @@
-"""What devices report besides heartbeats, from a batch of messages to rows, in one transaction.
+"""Store the latest report of each kind from each device, a batch in one transaction.
 
 Every write is idempotent and none goes back in time, so redelivery, and several subscribers with
-one device's messages, do no harm. Upserts go in the order of their keys, so that two subscribers
-seldom wait for each other in a circle; where Postgres finds one, the batch is tried again.
+one device's messages, do no harm. Rows are written in the order of their keys, so that subscribers
+seldom deadlock; where Postgres finds a deadlock, the batch is tried again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,26 +10,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 
-from devices.commands.issue import wake_delivery_to
-from devices.commands.rules.truncation import within
-from devices.live import frames
-from devices.models import Command, CommandState, RealtimeData
-from devices.models.command import Move
+from devices.models import RealtimeData
 from devices.telemetry.tenancy import reject_foreign, reject_unreadable
 from natsbridge.postgres.statements import as_json, execute_many
 from natsbridge.protocol.envelope import Message, Unreadable
-from natsbridge.protocol.kinds import Response
 from natsbridge.registry import Rejection
 
-# How many kinds of data one device may have: each is a row.
+# How many kinds of reports one device may have; each is a row.
 MAX_KINDS = 100
 
 
 def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
-    """The latest of each kind; what a device says of itself also shows that it is there."""
+    """Store the latest report of each kind. A report also shows that its device is online."""
     accepted, rejected = reject_foreign(messages)
     rejected += reject_unreadable(accepted)
     kinds = _known_kinds(message.device for message in accepted)
@@ -55,78 +49,8 @@ def record_realtime_data(messages: Sequence[Message]) -> list[Rejection]:
 
 
 def record_seen(devices: Mapping[UUID, datetime]) -> None:
-    """When each was heard, by something else than a heartbeat; without those that are deleted."""
+    """Store when each device was last heard, other than by a heartbeat; skip deleted devices."""
     execute_many(_UPSERT_SEEN, sorted(devices.items()))
-
-
-def record_responses(messages: Sequence[Message]) -> list[Rejection]:
-    """Receipts and results. One that comes after the command was given up still counts."""
-    accepted, rejected = reject_foreign(messages)
-    bodies = {id(message): _response(message) for message in accepted}
-    known = dict(
-        Command.objects.filter(uuid__in={body.command_id for body in bodies.values()}).values_list(
-            "uuid", "device_id"
-        )
-    )
-    receipts: dict[UUID, Move] = {}
-    results: dict[UUID, Move] = {}
-    for message in accepted:
-        body = bodies[id(message)]
-        reason = _refusal(known, message, body)
-        if reason is not None:
-            rejected.append(Rejection(message.raw, *reason))
-        elif body.result.status == "received":
-            received = {"delivered_at": message.raw.received_at}
-            move = Move(body.command_id, CommandState.DELIVERED, received)
-            receipts.setdefault(body.command_id, move)
-        else:
-            results.setdefault(body.command_id, _result(message, body))
-    with transaction.atomic():
-        delivered = Command.move_each(receipts.values())
-        ended = Command.move_each(results.values(), corrections=True)
-        # A receipt or a result lets the commands behind it go.
-        wake_delivery_to(known[uuid] for uuid in delivered + ended)
-    moves = [receipts[uuid] for uuid in delivered] + [results[uuid] for uuid in ended]
-    frames.push_states((known[move.uuid], move.uuid, move.state) for move in moves)
-    return rejected
-
-
-def _refusal(known: dict[UUID, UUID], message: Message, body: Response) -> tuple[str, str] | None:
-    owner = known.get(body.command_id)
-    if owner is None:
-        return "unknown_command", f"There is no command {body.command_id}."
-    if owner != message.device:
-        return "foreign_command", f"Command {body.command_id} is another device's."
-    if body.result.status not in ("received", "success", "error"):
-        return "wrong_type", f"result.status is {body.result.status[:40]!r}."
-    return None
-
-
-def _response(message: Message) -> Response:
-    body = message.body
-    assert isinstance(body, Response)  # noqa: S101 (the decoder of this kind makes no other)
-    return body
-
-
-def _result(message: Message, body: Response) -> Move:
-    succeeded = body.result.status == "success"
-    error = "" if succeeded else _text(body.result.error) or "the agent gave no reason"
-    limit = settings.COMMAND_RESULT_MAX_BYTES
-    result = within(body.result.result, limit)
-    changes = {
-        "result": None if result.value is None else as_json(result.value),
-        # Where the agent has cut it already, the agent knows what it was.
-        "result_cut_from": _size(body.result.cut_from) or result.cut_from,
-        "error": within(error, limit).value,
-        "finished_at": message.raw.received_at,
-        "unanswered": False,
-    }
-    state = CommandState.SUCCEEDED if succeeded else CommandState.FAILED
-    return Move(body.command_id, state, changes)
-
-
-def _size(said: Any) -> int | None:
-    return said if type(said) is int and 0 < said < 2**63 else None
 
 
 def _known_kinds(devices: Iterable[UUID]) -> dict[UUID, set[str]]:
@@ -143,12 +67,6 @@ def _realtime_kind(message: Message) -> str:
         if isinstance(named, str) and named:
             return f"monitoring:{named[:100]}"
     return message.kind
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else as_json(value)
 
 
 _UPSERT_SEEN = """

@@ -88,13 +88,13 @@ def forget(devices: Collection[UUID]) -> None:
     """Remove all points of these devices, in one pass over the store. Raise DependencyAway while
     Redis is away."""
     store = metrics_client()
-    owners = {str(device) for device in devices}
-    pattern = _key("*" if len(owners) > 1 else next(iter(owners), "-"), "*")
+    wanted = {str(device) for device in devices}
+    pattern = _key("*" if len(wanted) > 1 else next(iter(wanted), "-"), "*")
     with redis_needed():
         for key in store.scan_iter(match=pattern, count=1000):
             if (
                 str(key, "utf-8", "replace").removeprefix(f"{settings.METRICS_REDIS_PREFIX}:")[:36]
-                in owners
+                in wanted
             ):
                 store.unlink(key)
 

@@ -9,8 +9,8 @@ from tests.house.words import KEPT, WORDS
 
 # Words that are still on their way out.
 NOT_YET = {
-    *("standing", "let in", "opens", "offers", "owners"),
-    *("alone", "end", "stand-in", "_told", "settle", "levels"),
+    *("standing", "let in", "opens"),
+    *("alone", "end", "stand-in", "_told", "levels"),
     *("repeat", "Repeat", "enrollment", "shall", "whoever", "is no", "to be had", "wants in"),
     *("came of it", "no word", "to be pushed", "who says so"),
 }

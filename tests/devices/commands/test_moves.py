@@ -14,7 +14,7 @@ from devices.commands import issue as commands
 from devices.commands.rules.states import COMMAND_STATES
 from devices.models import Command, CommandState, Device
 from devices.models.command import Move
-from devices.telemetry import reports
+from devices.telemetry import responses
 from natsbridge.protocol.envelope import Message, RawMessage
 from natsbridge.protocol.kinds import CommandResult, Response
 from natsbridge.subscriber import status
@@ -92,14 +92,14 @@ def test_a_batch_takes_no_more_statements_than_a_single_command(
     first = [_response(each, "received") for each in sent[:300]]
     first += [_response(each, "success") for each in sent[200:250]]
     first += [_response(each, "error") for each in sent[250:300]]
-    assert _statements(lambda: reports.record_responses(first)) <= 8
+    assert _statements(lambda: responses.record_responses(first)) <= 8
     assert _states("delivered", "succeeded", "failed") == (200, 50, 50)
     assert _statements(lambda: bulk.cancel(row, by=alice)) <= 16
     Command.objects.update(deadline=timezone.now())
     assert _statements(delivery.sweep) <= 6
     assert not Command.objects.filter(state__in=COMMAND_STATES.open).exists()
     late = [_response(each, "success") for each in sent]
-    assert _statements(lambda: reports.record_responses(late)) <= 7
+    assert _statements(lambda: responses.record_responses(late)) <= 7
     assert _states("succeeded", "failed", "cancelled") == (400, 50, 50)
 
 

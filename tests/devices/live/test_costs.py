@@ -17,7 +17,7 @@ from django.utils import timezone
 from devices.live import watchers
 from devices.models import Command, CommandState, Device
 from devices.presence import heartbeats
-from devices.telemetry import intake, reports
+from devices.telemetry import intake, reports, responses
 from devices.telemetry.tenancy import AccountCache
 from natsbridge.protocol import envelope
 from natsbridge.protocol.envelope import Message, RawMessage
@@ -36,8 +36,8 @@ MOST_STATEMENTS = {"heartbeat": 5, "receipt": 6, "result": 6, "monitoring": 6, "
 Record = Callable[[Sequence[Any]], list[Rejection]]
 RECORD: dict[str, Record] = {
     "heartbeat": heartbeats.record_heartbeats,
-    "receipt": reports.record_responses,
-    "result": reports.record_responses,
+    "receipt": responses.record_responses,
+    "result": responses.record_responses,
     "monitoring": reports.record_realtime_data,
     "metric": intake.record_metrics,
 }

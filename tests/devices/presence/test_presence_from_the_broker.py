@@ -109,7 +109,7 @@ def test_a_comparison_with_the_brokers_list_that_fails_is_noticed_and_begun_agai
     system: System, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else, after the next reconnect, nobody would ever be seen to go."""
-    begin, failed = reconciliation.begin, threading.Event()
+    begin, failed = reconciliation.take_turn, threading.Event()
 
     def fail_once() -> bool:
         if not failed.is_set():
@@ -121,7 +121,7 @@ def test_a_comparison_with_the_brokers_list_that_fails_is_noticed_and_begun_agai
     eventually(lambda: status(enrolled.device) is Status.ONLINE)
     system.stop_subscriber()
     agent.close()
-    monkeypatch.setattr(reconciliation, "begin", fail_once)
+    monkeypatch.setattr(reconciliation, "take_turn", fail_once)
     system.start_subscriber()
     failures = {"details__counters__has_key": "task_failures.presence sweep"}
     eventually(SubscriberStatus.objects.filter(**failures).exists)

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from devices.commands import issue as commands
 from devices.models import Command, CommandState, Connectivity, Device
 from devices.presence import heartbeats
-from devices.telemetry import reports, ring_buffers
+from devices.telemetry import reports, responses, ring_buffers
 from natsbridge.errors import MalformedMessage
 from natsbridge.protocol import envelope
 from natsbridge.protocol.envelope import Message, RawMessage
@@ -42,7 +42,7 @@ def report(device: Device, kind: str, body: Any) -> list[Rejection]:
     account, tenant = device.tenant.broker_account.public_key, device.tenant_id
     raw = RawMessage(f"ingest.{account}.{kind}", data, {}, timezone.now())
     decoded = envelope.decode(kind, data, tenant=tenant, device=device.pk)
-    record = reports.record_responses if kind == "response" else heartbeats.record_heartbeats
+    record = responses.record_responses if kind == "response" else heartbeats.record_heartbeats
     return record([Message(account, tenant, device.pk, kind, decoded, raw)])
 
 
@@ -251,7 +251,7 @@ def test_whatever_is_accepted_can_be_stored(
         body = envelope.decode(kind, data, tenant=tenant, device=device_a.pk)
     except MalformedMessage:
         return
-    record = {"heartbeat": heartbeats.record_heartbeats, "response": reports.record_responses}
+    record = {"heartbeat": heartbeats.record_heartbeats, "response": responses.record_responses}
     taken = Message(account, tenant, device_a.pk, kind, body, raw)
     rejected = record.get(kind, reports.record_realtime_data)([taken])
     assert {each.reason for each in rejected} <= {"unknown_command", "wrong_type", "too_many_kinds"}
