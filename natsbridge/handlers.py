@@ -1,4 +1,4 @@
-"""What the subscriber does for this app."""
+"""Register what the subscriber does for this app."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -25,12 +25,12 @@ def replays(runtime: Runtime) -> float | None:
     return replay.replay_requested(runtime, registry)
 
 
-# A subscriber that has just started has more urgent things to do.
+# A subscriber that has just started has more urgent work.
 @registry.periodic("pruning", first=60.0, every=600.0)
 def pruning(runtime: Runtime) -> None:
     pruning_task.prune_daily(runtime)
 
 
-@registry.side_task("stream levels")
-async def stream_levels(part: Part) -> None:
+@registry.side_task("stream usage")
+async def measure_streams(part: Part) -> None:
     await part.repeat(partial(stream_usage.measure, part.runtime), every=5.0)

@@ -1,7 +1,7 @@
-"""What runs in a subscriber: handlers by message kind, of whole streams, of live messages, periodic
-work, and side tasks.
+"""Register what runs in a subscriber: handlers, periodic work, and side tasks.
 
-Apps fill it by decorators in their `handlers` modules, which the subscriber's command imports.
+Apps register functions with decorators in their `handlers` modules, which the subscriber's command
+imports.
 """
 
 from collections import defaultdict
@@ -25,8 +25,8 @@ class Rejection(NamedTuple):
     detail: str
 
 
-# Both are synchronous and run in their consumer's own thread. They take a batch and return what
-# they reject; whatever they raise means that none of the batch is done.
+# Handlers are synchronous and run in their consumer's own thread. They take a batch and return what
+# they reject; if they raise, none of the batch is done.
 Handler = Callable[[Sequence[Message]], Sequence[Rejection]]
 StreamHandler = Callable[[Sequence[RawMessage]], Sequence[Rejection]]
 LiveHandler = StreamHandler
@@ -50,8 +50,8 @@ def _as_it_is(body: bytes) -> bytes:
 class StreamSubscription:
     """A durable consumer of a declared stream, read in batches, acknowledged after the commit.
 
-    `dead_letter_body` removes from a body what a dead letter must not keep. After a batch of many
-    the next one gathers for `gather` seconds: thousands a second are then a few batches.
+    `dead_letter_body` removes from a body what a dead letter must not keep. After a large batch
+    the next one is awaited for `gather` seconds, so that thousands a second are a few batches.
     """
 
     name: str
@@ -64,7 +64,7 @@ class StreamSubscription:
 
 @dataclass(frozen=True)
 class LiveSubscription:
-    """Core NATS, at most once: `queue` shares the subject among several subscribers."""
+    """A subscription to core NATS, at most once, which several subscribers share by `queue`."""
 
     name: str
     subject: str
@@ -98,7 +98,7 @@ class SideTask:
 @dataclass
 class Registry:
     handlers: dict[str, Handler] = field(default_factory=dict)
-    # Kinds whose handlers also take messages with an unreadable body.
+    # The kinds whose handlers also take messages with an unreadable body.
     unreadable: set[str] = field(default_factory=set)
     streams: dict[str, StreamSubscription] = field(default_factory=dict)
     live: dict[str, LiveSubscription] = field(default_factory=dict)
@@ -109,10 +109,10 @@ class Registry:
     companions: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def handler(self, *kinds: str, unreadable: bool = False) -> Callable[[HandlerT], HandlerT]:
-        """Hand durable messages of these kinds to the function.
+        """Hand durable messages of these kinds, rows of `protocol.kinds`, to the function.
 
-        `unreadable`: also those whose body was refused, an `Unreadable` in its place, for the
-        function to reject.
+        With `unreadable` it also gets messages whose body cannot be used, with an `Unreadable` in
+        its place, and has to reject them.
         """
 
         def register(function: HandlerT) -> HandlerT:
@@ -133,8 +133,10 @@ class Registry:
         dead_letter_body: Callable[[bytes], bytes] = _as_it_is,
         gather: float = 0.0,
     ) -> Callable[[StreamHandlerT], StreamHandlerT]:
-        """Hand what `consumer` brings from `stream` to the function, which reads it itself. The
-        stream and its consumer are declared in `natsbridge.jetstream.streams`."""
+        """Hand what `consumer` brings from `stream` to the function, which decodes it itself.
+
+        Both are declared in `natsbridge.jetstream.declarations`.
+        """
 
         def register(function: StreamHandlerT) -> StreamHandlerT:
             subscription = StreamSubscription(

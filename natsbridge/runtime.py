@@ -1,4 +1,4 @@
-"""What the parts of one running subscriber share."""
+"""Share a connection, threads, counters and the order to stop among a subscriber's parts."""
 
 import asyncio
 import time
@@ -23,17 +23,17 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Raised by Django when Postgres is away, as opposed to unhappy with what it was told.
+# Raised by Django when Postgres is away, as opposed to when it rejects a statement.
 DATABASE_AWAY = (OperationalError, InterfaceError)
-# What passes by itself: a server that is away, or does not do now what it is asked.
+# Errors that pass by themselves: a server is away, or refuses something for now.
 PASSING = (*DATABASE_AWAY, BridgeError, NatsError, OSError)
 
-# How long a thread may take to close its connections. One that hangs is left behind.
+# How long a thread may take to close its connections. A thread that hangs is left behind.
 CLOSE_SECONDS = 2.0
 
 # A task that needs a server which is away tries again this often.
 RETRY_SECONDS = 2.0
-# One round of what a task does again and again. It may return the seconds until the next.
+# One round of a repeated task. It may return the seconds until the next round.
 Round = Callable[[], Awaitable[float | None]]
 
 
@@ -50,17 +50,17 @@ class Worker:
         return result
 
     async def close(self) -> None:
-        """Takes CLOSE_SECONDS at most: a server that has gone silent can keep a thread for ever."""
+        """Close the connections, in CLOSE_SECONDS at most: a silent server can block a thread."""
         try:
             await asyncio.wait_for(self.run(connections.close_all), CLOSE_SECONDS)
         except TimeoutError:
-            log.warning("a thread hangs", thread=self._name)
+            log.warning("thread hangs", thread=self._name)
         finally:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _keeping_connection(function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-    """The connection stays open between calls; after an error it must prove itself usable."""
+    """Call the function, and after a database error close connections that are not usable."""
     try:
         return function(*args, **kwargs)
     except AnyDatabaseError:
@@ -71,7 +71,7 @@ def _keeping_connection(function: Callable[..., R], *args: Any, **kwargs: Any) -
 
 
 class Runtime:
-    """Handed to every consumer and side task of a subscriber."""
+    """What every consumer and task of a subscriber shares."""
 
     def __init__(
         self, connection: Connection, wakeups: Wakeups, instance: str, counters: Counter[str]
@@ -81,20 +81,20 @@ class Runtime:
         self.instance = instance
         self.stopping = asyncio.Event()
         self.counters = counters
-        # Sources of figures for the status row, by name.
+        # Functions that return figures for the status row, by name.
         self.gauges: dict[str, Callable[[], Any]] = {}
-        # What flooders have left at the broker waits behind what everybody else reports.
+        # Messages that flooders have left at the broker wait behind those of all others.
         self.slow_lane = SlowLane()
 
     async def pause(self, seconds: float, *, wake: asyncio.Event | None = None) -> None:
-        """Returns after `seconds`, when `wake` is set (it is cleared), or when stopping."""
+        """Return after `seconds`, when `wake` is set, which clears it, or when stopping."""
         await _first_of(self.stopping, *([] if wake is None else [wake]), timeout=seconds)
         if wake is not None:
             wake.clear()
 
 
 class Part:
-    """Handed to a side task: the runtime, a thread for its synchronous half, and its connection."""
+    """What a side task gets: the runtime, a thread for its synchronous half, and its connection."""
 
     def __init__(self, name: str, runtime: Runtime, worker: Worker, connection: Connection) -> None:
         self.name = name
@@ -118,11 +118,11 @@ async def repeat(
     wakes_on: str | None = None,
     least: float = 0.0,
 ) -> None:
-    """Run rounds until stopping: one at once, the next after `every` seconds or after as many as
-    the last one returned, and sooner when the channel `wakes_on` is notified.
+    """Run rounds until stopping: one at once, the next after `every` seconds.
 
-    At least `least` seconds lie between two rounds, and what comes meanwhile is taken together. A
-    round that fails for one of PASSING is logged, counted, and tried again soon.
+    A round may return another number of seconds, and a notification on the channel `wakes_on`
+    starts the next one sooner, though not within `least` seconds. A round that fails with one of
+    PASSING is logged, counted, and tried again soon.
     """
     wake = None if wakes_on is None else runtime.wakeups.on(wakes_on)
     problem = ""
@@ -149,7 +149,7 @@ async def supervise(
     until: asyncio.Event,
     counters: Counter[str],
 ) -> None:
-    """Runs a task until the event; one that dies is logged, counted and started again."""
+    """Run a task until the event is set; if it fails, log and count that, and start it again."""
     delay = 1.0
     while not until.is_set():
         started = time.monotonic()

@@ -17,7 +17,7 @@ from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from natsbridge.models import DeadLetter
 from natsbridge.retention.engine import last_run
-from natsbridge.subscriber.status import open_breakers, service_state, stream_levels
+from natsbridge.subscriber.status import open_breakers, service_state, stream_usage
 
 DAY = timedelta(hours=24)
 # Percent of a stream's room, from which somebody should look.
@@ -87,7 +87,7 @@ def subscribers() -> list[Figure]:
 def streams() -> list[Figure]:
     """How full each is, and how many devices are refused soon because they alone send so much."""
     link = linked("natsbridge.subscriberstatus")
-    levels = stream_levels()
+    usage = stream_usage()
     figures = [
         Figure(
             name,
@@ -95,11 +95,11 @@ def streams() -> list[Figure]:
             link,
             "danger" if level["percent"] >= NEARLY_FULL else "success",
         )
-        for name, level in levels.items()
+        for name, level in usage.items()
         if "percent" in level
     ]
     crowding = {
-        each.get("device") for level in levels.values() for each in level.get("near_limit", ())
+        each.get("device") for level in usage.values() for each in level.get("near_limit", ())
     }
     if crowding:
         figures.append(Figure("Devices near their own limit", len(crowding), link, "danger"))

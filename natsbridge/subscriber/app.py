@@ -1,4 +1,4 @@
-"""One running subscriber: connection, consumers and side tasks, supervised, drained at the end."""
+"""Run a subscriber: its connection, consumers and tasks, supervised, and drained at the end."""
 
 import asyncio
 import os
@@ -31,20 +31,20 @@ SIGN_OFF_SECONDS = 2.0
 
 
 def part_names(registry: Registry) -> list[str]:
-    """The parts that a subscriber can have."""
+    """Return the names of all parts that a subscriber can have."""
     tasks = {*registry.periodics, *registry.side_tasks}
     return sorted({*DEVICE_STREAMS, *registry.streams, *registry.live, *tasks})
 
 
 def with_companions(registry: Registry, parts: Collection[str]) -> set[str]:
-    """The parts, and those that have to run in the same process."""
+    """Return the parts with those that have to run in the same process."""
     return {*parts, *chain.from_iterable(registry.companions.get(part, ()) for part in parts)}
 
 
 class Subscriber:
-    """`connect` opens the connection to the platform account, waiting until there is a server.
+    """A subscriber with all parts, or with those in `only` and their companions.
 
-    With `only`, no other parts run than those and their companions; see `part_names`.
+    `connect` opens the connection to the platform's account, waiting until there is a server.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Subscriber:
         self._reading = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set: then what has been received is finished and acknowledged.
+        """Run until `stop` is set, then finish and acknowledge what has been received.
 
-        Raises what ends the keeping of the connection, which only a programming error can.
+        Raise the error that ended the keeping of the connection, always a programming error.
         """
-        # They outlive the parts, to say that these are being drained; cancelling ends them.
+        # These outlive the parts, to report that those are being drained; cancelling ends them.
         helpers = self._supervised(
-            {"wakeups": self._wakeups.listen, "status": self._say_status}, until=asyncio.Event()
+            {"wakeups": self._wakeups.listen, "status": self._write_status}, until=asyncio.Event()
         )
         try:
             async with open_unless(stop, self._connect()) as connection:
@@ -95,7 +95,7 @@ class Subscriber:
         ]
 
     async def _serve(self, runtime: Runtime, stop: asyncio.Event) -> None:
-        # Each start of a part begins afresh: what made the last one fail is not carried over.
+        # Each start makes a new object: what made the last one fail is not carried over.
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             name: partial(self._read, runtime, name) for name in DEVICE_STREAMS
         }
@@ -138,9 +138,8 @@ class Subscriber:
             if connection:
                 await LiveIntake(runtime, subscription, connection).run()
 
-    async def _say_status(self) -> None:
-        """At once and every few seconds, so that the web can tell waiting from dead, and when
-        messages have begun to come in."""
+    async def _write_status(self) -> None:
+        """Write the status every few seconds, and at once when messages begin to come in."""
         worker = Worker("status")
         try:
             while True:
@@ -172,7 +171,7 @@ class Subscriber:
             log.warning("could not write the status", error=str(error).strip())
 
     def _is_listening(self) -> bool:
-        """A connection alone is not enough: silence would be taken for the devices' own."""
+        """Return whether all intakes read; a connection alone says nothing about the devices."""
         return bool(
             self._runtime
             and self._runtime.connection.is_connected
@@ -186,7 +185,7 @@ async def _read_stream(runtime: Runtime, subscription: StreamSubscription) -> No
 
 
 async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Gives them the time to clean up, but no more."""
+    """Cancel tasks, and wait while they clean up, but no longer."""
     for task in tasks:
         task.cancel()
     if tasks:

@@ -1,8 +1,8 @@
-"""The auth callout: the servers ask about each login that brings no JWT of its own, and a function
-that is handed in says who it is.
+"""Answer the servers' questions about logins without a JWT: the auth callout.
 
-Several callouts share the questions as a queue group. None remembers what another has been asked:
-a question that is replayed to the next one yields an answer that no server waits for.
+The caller passes the function that judges a login. Several callouts share the questions as a queue
+group. None remembers what another was asked: a question that is replayed to another callout yields
+an answer that no server waits for.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ log = structlog.get_logger(__name__)
 
 QUEUE = "callout"
 BATCH = 200
-# Beyond this many the newest are not even kept: the server would have given up on them.
+# Beyond this many, further ones are dropped: the server would give up before their turn.
 MOST_WAITING = 20_000
-# The server's own patience is 10 s (`authorization.timeout`).
+# The server gives up after 10 s (`authorization.timeout`).
 PATIENCE_SECONDS = 9.0
 RETRY_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1.0
@@ -39,14 +39,14 @@ LOOK_AGAIN_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`user_jwt` is a user's, for the login's own `user_key`, signed by a key of its account."""
+    """The login is admitted as the user of `user_jwt`, which is for the login's `user_key`."""
 
     user_jwt: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The reason is for the server's log; the client does not see it."""
+    """The login is refused; the server logs the reason, the client does not see it."""
 
     reason: str
 
@@ -55,7 +55,7 @@ Verdict = Admitted | Refused
 # Both are synchronous, run in the callout's worker, and take a batch. A judge gives one verdict
 # for each login, in their order.
 Judge = Callable[[Sequence[Login]], Sequence[Verdict]]
-# Takes the reasons why questions were not taken for a server's.
+# Takes the reasons for which questions were rejected.
 RejectionRecorder = Callable[[Sequence[str]], None]
 ServerList = Callable[[], Awaitable[frozenset[str]]]
 
@@ -71,8 +71,10 @@ class _Waiting:
 
 
 class Callout:
-    """`connection` is the callout user's, in the callout's account. `list_servers` names the ids
-    of all servers that are up, and is asked when one is unknown."""
+    """Answers questions over `connection`, of the callout's user in the callout's account.
+
+    `list_servers` returns the ids of all servers that are up; it is called for an unknown one.
+    """
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class Callout:
         runtime.gauges["auth.waiting"] = lambda: len(self._waiting)
 
     async def run(self) -> None:
-        """Until stopping; whoever has been asked about by then is answered."""
+        """Answer until stopping, and then every question that has been asked by then."""
         runtime = self._runtime
         await self._connection.on_client(self._listen)
         while not runtime.stopping.is_set():
@@ -111,7 +113,7 @@ class Callout:
         if self._source is not None:
             with suppress(NatsError):
                 await self._source.unsubscribe()
-                # What the server had sent by then has arrived.
+                # After the flush, all that the server had sent has arrived.
                 await self._connection.client.flush()
         await self._answer_all()
 
@@ -121,7 +123,7 @@ class Callout:
         self.listening.set()
 
     async def receive(self, message: Msg) -> None:
-        """A question, as it came."""
+        """Take a question from the subscription."""
         if len(self._waiting) >= MOST_WAITING:
             self._count("dropped")
             return
@@ -139,11 +141,11 @@ class Callout:
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         read, rejections = await self._worker.run(self._read, batch)
-        await self._get_to_know({login.server for login, _ in read})
+        await self._refresh_servers({login.server for login, _ in read})
         asked: list[tuple[Login, _Waiting]] = []
         for login, waiting in read:
             if login.server not in self._servers:
-                rejections.append("from no server of ours")
+                rejections.append("from an unknown server")
             elif not self._answered.is_first(login.user_key):
                 rejections.append("replayed")
             else:
@@ -151,7 +153,7 @@ class Callout:
         self._count("rejected", len(rejections))
         for reason in rejections:
             log.warning("callout question rejected", reason=reason)
-        answers = await self._patiently(batch, asked, rejections)
+        answers = await self._decide_when_possible(batch, asked, rejections)
         await self._send(answers)
 
     def _read(self, batch: Sequence[_Waiting]) -> tuple[list[tuple[Login, _Waiting]], list[str]]:
@@ -168,7 +170,7 @@ class Callout:
                 read.append((login, each))
         return read, rejections
 
-    async def _get_to_know(self, servers: set[str]) -> None:
+    async def _refresh_servers(self, servers: set[str]) -> None:
         now = time.monotonic()
         if servers <= self._servers or now - self._looked_at < LOOK_AGAIN_SECONDS:
             return
@@ -178,13 +180,13 @@ class Callout:
         except (BrokerUnavailable, NatsError) as error:
             log.warning("cannot list the servers", error=str(error))
 
-    async def _patiently(
+    async def _decide_when_possible(
         self,
         batch: Sequence[_Waiting],
         asked: Sequence[tuple[Login, _Waiting]],
         rejections: Sequence[str],
     ) -> list[tuple[str, bytes]]:
-        """Again while the database is away, for as long as a server waits for an answer."""
+        """Decide, and try again while the database is away, until no server waits any more."""
         while True:
             try:
                 return await self._worker.run(self._decide, asked, rejections)
@@ -198,7 +200,7 @@ class Callout:
     def _decide(
         self, asked: Sequence[tuple[Login, _Waiting]], rejections: Sequence[str]
     ) -> list[tuple[str, bytes]]:
-        """Where each answer goes, and the answer."""
+        """Return each answer with its subject."""
         if rejections:
             self._record_rejections(rejections)
         if not asked:
@@ -235,7 +237,7 @@ class Callout:
 
 
 class _Once:
-    """Remembers keys for as long as a question can pass for a fresh one."""
+    """Remembers keys for as long as a question with one of them could be replayed."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()

@@ -1,4 +1,4 @@
-"""From raw durable messages to handlers: read, group by handler, isolate what fails, reject."""
+"""Hand durable messages to their handlers in batches, and isolate messages that fail."""
 
 import traceback
 from collections import OrderedDict
@@ -19,7 +19,7 @@ from natsbridge.runtime import DATABASE_AWAY
 log = structlog.get_logger(__name__)
 
 
-# How many failing messages are known by their number.
+# The most failing messages whose failures are counted.
 _REMEMBERED = 20_000
 
 
@@ -30,7 +30,8 @@ class Verdict(Enum):
 
 
 BatchHandler = Callable[[Sequence[Any]], Sequence[Rejection]]
-# Who is to have a message, and what it is handed. Raises InvalidSubject and MalformedMessage.
+# Maps a raw message to its handler and the handler's argument. Raises InvalidSubject and
+# MalformedMessage.
 Reader = Callable[[RawMessage], tuple[BatchHandler, Any]]
 
 
@@ -40,7 +41,7 @@ class _Item(NamedTuple):
 
 
 def device_messages(registry: Registry) -> Reader:
-    """What devices report goes, decoded, to the handler of its kind."""
+    """Return a reader that decodes devices' messages for the handlers of their kinds."""
 
     def read(raw: RawMessage) -> tuple[BatchHandler, Message]:
         subject = subjects.parse_ingest(raw.subject)
@@ -64,25 +65,25 @@ def device_messages(registry: Registry) -> Reader:
 
 
 def all_to(subscription: StreamSubscription) -> Reader:
-    """The stream has one handler, which reads the messages itself."""
+    """Return a reader for a stream whose one handler decodes the messages itself."""
     return lambda raw: (subscription.handle, raw)
 
 
 class Dispatcher:
-    """Synchronous; a batch returns one verdict for each message once all writes are committed,
-    and the rejections, which become dead letters.
+    """Dispatches batches, and counts the failures of messages.
 
-    Raises what says that a server is away (DATABASE_AWAY, DependencyAway): then no message is
-    to blame, nothing is decided, and the batch is to be dispatched again.
+    `dispatch` raises DATABASE_AWAY and DependencyAway while a server is away. No message is to
+    blame then and nothing is decided: the caller dispatches the batch again.
     """
 
     def __init__(self, read: Reader, *, tries: Tries) -> None:
         self._read = read
         self._tries = tries
-        # By sequence. Of the most recent alone, so that it cannot grow.
+        # By sequence, for the most recent messages only.
         self._failures: OrderedDict[int, int] = OrderedDict()
 
     def dispatch(self, raws: Sequence[RawMessage]) -> tuple[list[Verdict], list[Rejection]]:
+        """Return a verdict for each message once all writes are committed, and the rejections."""
         rejections: list[Rejection] = []
         retried: set[int] = set()
         by_handler: dict[BatchHandler, list[_Item]] = {}
@@ -111,15 +112,15 @@ class Dispatcher:
         return verdicts, rejections
 
     def attempts(self, raw: RawMessage) -> int:
-        """How often it was tried here and failed; one that cannot be read is tried once."""
+        """Return how often a message has failed here; one that cannot be read counts as one try."""
         return max(1, self._failures.get(raw.sequence, 0))
 
     def delay(self, raw: RawMessage) -> float:
-        """How long one that is to be tried again waits, in seconds."""
+        """Return for how many seconds a failed message waits before its next try."""
         return self._tries.delay(self.attempts(raw))
 
-    def settled(self, raw: RawMessage) -> None:
-        """It will not come again."""
+    def forget(self, raw: RawMessage) -> None:
+        """Forget the failures of a message that will not come again."""
         self._failures.pop(raw.sequence, None)
 
     def _count_failure(self, raw: RawMessage) -> int:
@@ -132,8 +133,11 @@ class Dispatcher:
     def _hand_over(
         self, handler: BatchHandler, items: Sequence[_Item]
     ) -> tuple[list[_Item], list[Rejection]]:
-        """One call for the batch; where that fails, one for each, so that a bad message never
-        holds up its neighbours. Returns what to try again later, and what is rejected."""
+        """Call the handler with the batch, and where that fails with each message by itself.
+
+        So a bad message never holds up its neighbours. Return those to try again later, and the
+        rejections.
+        """
         try:
             return [], list(handler([item.content for item in items]))
         except (*DATABASE_AWAY, DependencyAway):

@@ -299,7 +299,7 @@ class DurableIntake:
         by_raw = {id(raw): message for raw, message in zip(raws, messages, strict=True)}
         for message, raw, verdict in zip(messages, raws, verdicts, strict=True):
             if verdict is Verdict.DONE:
-                self._dispatcher.settled(raw)
+                self._dispatcher.forget(raw)
                 await self._answer(message, b"+ACK")
             elif verdict is Verdict.RETRY:
                 await self._put_off(message, self._dispatcher.delay(raw))
@@ -311,7 +311,7 @@ class DurableIntake:
 
     async def _remove(self, rejected: tuple[Msg, Rejection]) -> None:
         message, rejection = rejected
-        self._dispatcher.settled(rejection.message)
+        self._dispatcher.forget(rejection.message)
         await self._answer(message, b"+TERM")
 
     async def _put_off(self, message: Msg, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Live messages over core NATS: at most once, handed over some ten times a second."""
+"""Read live messages over core NATS, at most once, and hand them over ten times a second."""
 
 import asyncio
 from collections import deque
@@ -23,22 +23,22 @@ from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 log = structlog.get_logger(__name__)
 
 INTERVAL = 0.1
-# About two minutes of 400 devices; beyond either the oldest make room.
+# About two minutes of 400 devices. Beyond either limit the oldest are dropped.
 BUFFER = 300_000
 BUFFER_BYTES = 128 * 1024**2
-# Of one device so many wait at most, of one tenant so large a part of the buffer: more than any
-# sends in earnest, and what a flood costs its neighbours.
+# The most that the buffer holds of one device and of one tenant: more than either sends in normal
+# operation, and all that a flood can take from its neighbours.
 OF_ONE_DEVICE = 1_000
 OF_ONE_TENANT = BUFFER // 2
-# What a message takes besides its body: measured, with its subject.
+# What a message takes besides its body, its subject included (measured).
 _OVERHEAD = 600
 BATCH = 20_000
 
 
 class LiveIntake:
-    """One live subscription: a callback that only appends, and a flush every INTERVAL.
+    """Buffers the messages of one live subscription, and flushes them every INTERVAL.
 
-    It has a `connection` of its own, since the server drops one that a flood makes too slow.
+    It has a connection of its own, since the server drops one that a flood makes too slow.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LiveIntake:
         self._buffer: deque[RawMessage] = deque()
         self._buffered_bytes = 0
         self._quota = Quota(of_device=OF_ONE_DEVICE, of_tenant=OF_ONE_TENANT)
-        # The batch being handed over; it stays here while a server is away.
+        # The batch that is being handed over; it stays here while a server is away.
         self._held: list[RawMessage] = []
         self._bound: Client | None = None
         self._source: Subscription | None = None
@@ -69,7 +69,7 @@ class LiveIntake:
             await self._unsubscribe()
             await self._flush()
         finally:
-            # Else the broker would go on giving a share of the messages to nobody.
+            # Otherwise the broker would go on sending a share of the messages to this subscriber.
             await self._unsubscribe()
             await self._worker.close()
 

@@ -1,4 +1,4 @@
-"""How a subscriber runs what apps have registered as periodic work and as side tasks."""
+"""Run the periodic work and the side tasks that apps have registered."""
 
 import asyncio
 from contextlib import suppress
@@ -30,7 +30,7 @@ async def run_periodic(runtime: Runtime, job: Periodic) -> None:
 
 
 async def run_side_task(runtime: Runtime, task: SideTask) -> None:
-    """Run the task over its connection; without one it waits, but not when stopping."""
+    """Run the task over its connection, waiting for that until stopping."""
     worker = Worker(task.name)
     try:
         if task.login is None:

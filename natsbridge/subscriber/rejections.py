@@ -14,14 +14,14 @@ from natsbridge.registry import Rejection
 from natsbridge.rules.shares import Sender, Shares, sender_of
 from natsbridge.rules.slow_lane import SlowLane
 
-# What waits here; beyond it the surplus comes again.
+# The most that waits here; the surplus is put off, and comes again.
 WAITING = 20_000
 WAITING_BYTES = 32 * 1024 * 1024
 AT_ONCE = 100
-# Between some and the next ones: a flood of them takes no more than a part of the machine, and
-# while a flooder is known a smaller one.
+# The pause between two batches, so that a flood of rejections takes only a part of the machine, and
+# a smaller part while a flooder is known.
 PAUSE, FLOOD_PAUSE = 0.05, 0.2
-# When stopping, what waits has so long.
+# How long to go on publishing what waits when stopping.
 LAST_SECONDS = 5.0
 # A message whose dead letter could not be published comes again after this.
 UNPUBLISHED_SECONDS = 15.0
@@ -30,7 +30,10 @@ Rejected = tuple[Msg, Rejection]
 
 
 class Rejections:
-    """`remove` ends a message at the broker, `put_off` lets it come again after some seconds."""
+    """Rejections that wait to be published, fairly to all accounts.
+
+    `remove` deletes a message at the broker, `put_off` lets it come again after some seconds.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Rejections:
         self._attempts = attempts
         self._remove = remove
         self._put_off = put_off
-        # A line for each account and reason, as the queue has them.
+        # A line for each account and reason, as in the dead-letter queue.
         self._waiting: Shares[Rejected] = Shares(each=AT_ONCE // 2)
         self._in_hand: Sequence[Rejected] = ()
         self._came = asyncio.Event()
@@ -62,8 +65,10 @@ class Rejections:
         self._waiting.clear()
 
     async def add(self, rejected: Sequence[Rejected]) -> int:
-        """Returns how many were put off, as there is no room. In the queue one account's flood of
-        one reason displaces its own oldest; so it does here, before they cost anything."""
+        """Queue rejections, and return how many were put off for lack of room.
+
+        One account's flood of one reason displaces its own oldest, as in the dead-letter queue.
+        """
         put_off = 0
         for message, rejection in rejected:
             size = len(message.data)
@@ -89,7 +94,7 @@ class Rejections:
             await asyncio.sleep(FLOOD_PAUSE if in_use else PAUSE)
 
     async def publish_the_rest(self) -> None:
-        """As far as there is time for it."""
+        """Publish what still waits, for LAST_SECONDS at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 while self._waiting:

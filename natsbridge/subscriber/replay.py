@@ -1,4 +1,4 @@
-"""Hand dead letters to their handlers once more, when somebody asks for it."""
+"""Hand dead letters to their handlers again, when a person has requested it."""
 
 from typing import Any
 
@@ -16,18 +16,20 @@ AT_ONCE = 100
 
 
 def replay_requested(runtime: Runtime, registry: Registry) -> float | None:
-    """Replay some of what was asked for. Return 0 when there may be more, else None."""
+    """Replay some requested dead letters. Return 0 if there may be more, else None."""
     if not DATABASE.admits():
         return None
-    done = store.replay_some(handing_over(registry), most=AT_ONCE)
+    done = store.replay_some(replayer(registry), most=AT_ONCE)
     if done:
         runtime.counters["replays"] += done
     return 0.0 if done >= AT_ONCE else None
 
 
-def handing_over(registry: Registry) -> store.Replay:
-    """To the handler of the part that could not use it; where that part is not known, or is no
-    more, to the one that the subject belongs to."""
+def replayer(registry: Registry) -> store.Replay:
+    """Return a function that hands a dead letter to the handler of the part that rejected it.
+
+    Where that part is not known, the handler is found by the subject.
+    """
     to_devices = device_messages(registry)
 
     def replay(row: DeadLetter, raw: RawMessage) -> Rejection | None:

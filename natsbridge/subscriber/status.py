@@ -1,4 +1,4 @@
-"""What the subscribers say of themselves, for the web, which has no NATS connection."""
+"""Write and read the status of subscribers; the web, without NATS, learns from it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ SILENT_AFTER = timedelta(seconds=3 * BEAT_SECONDS)
 
 @dataclass(frozen=True)
 class ServiceState:
-    """`connected`: at least one running subscriber has its connection to the broker."""
+    """How many subscribers run, and whether at least one is connected to the broker."""
 
     running: int
     connected: bool
@@ -28,17 +28,17 @@ def service_state() -> ServiceState:
     return ServiceState(len(states), any(states))
 
 
-def stream_levels() -> dict[str, dict[str, Any]]:
-    """How full the platform's streams are, by name, as the subscriber says that beat last."""
-    said = SubscriberStatus.objects.filter(
+def stream_usage() -> dict[str, dict[str, Any]]:
+    """Return how full each of the platform's streams is, from the latest status that says so."""
+    statuses = SubscriberStatus.objects.filter(
         beat_at__gt=timezone.now() - SILENT_AFTER, details__has_key="streams"
     )
-    details = said.order_by("-beat_at").values_list("details", flat=True).first()
+    details = statuses.order_by("-beat_at").values_list("details", flat=True).first()
     return dict(details["streams"]) if details else {}
 
 
 def open_breakers() -> list[str]:
-    """The servers that some running subscriber finds away."""
+    """Return the servers that some running subscriber finds away."""
     running = SubscriberStatus.objects.filter(beat_at__gt=timezone.now() - SILENT_AFTER)
     found = running.values_list("details__breakers", flat=True)
     return sorted(
@@ -53,7 +53,7 @@ def open_breakers() -> list[str]:
 
 @transaction.atomic
 def beat(instance: str, *, started_at: datetime, connected: bool, details: dict[str, Any]) -> None:
-    """One sign of life; also keeps track of when nobody was listening to the broker."""
+    """Write the status of one subscriber, and the coverage if it is connected."""
     now = timezone.now()
     SubscriberStatus.objects.update_or_create(
         instance=instance,
@@ -73,7 +73,7 @@ def sign_off(instance: str) -> None:
 
 
 def _cover(now: datetime) -> None:
-    """In one statement, so that two subscribers cannot lose each other's gap."""
+    """Extend the coverage or record a gap, in one statement for concurrent subscribers."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

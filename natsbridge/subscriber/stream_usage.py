@@ -1,4 +1,4 @@
-"""How full the platform's streams are, and who fills them."""
+"""Measure how full the platform's streams are, and which devices fill them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,38 +12,38 @@ from natsbridge.jetstream.declarations import StreamDeclaration
 from natsbridge.protocol import subjects
 from natsbridge.runtime import Runtime
 
-# Of its own limit: then a device is named.
+# A device is named when it uses this part of its own limit.
 NEAR = 0.8
-# How many are named.
+# The most devices that are named.
 NAMED = 10
 
-Levels = dict[str, dict[str, Any]]
+Usage = dict[str, Any]
 
 
 async def measure(runtime: Runtime) -> None:
     """Ask the broker how full each stream is, for the service status."""
-    levels: Levels = {}
+    usage: dict[str, Usage] = {}
     for declaration in declaration_settings.all_streams():
         try:
-            levels[declaration.name] = await _level(runtime, declaration)
+            usage[declaration.name] = await _measure_stream(runtime, declaration)
         except NatsError as error:
-            levels[declaration.name] = {"error": str(error)[:200] or type(error).__name__}
-    runtime.gauges["streams"] = lambda: levels
+            usage[declaration.name] = {"error": str(error)[:200] or type(error).__name__}
+    runtime.gauges["streams"] = lambda: usage
 
 
-async def _level(runtime: Runtime, declaration: StreamDeclaration) -> dict[str, Any]:
+async def _measure_stream(runtime: Runtime, declaration: StreamDeclaration) -> Usage:
     jetstream = runtime.connection.client.jetstream()
     info = await jetstream.stream_info(declaration.name)
     limit = info.config.max_msgs_per_subject or 0
     refuses = bool(info.config.discard_new_per_subject)
-    # Only then can one subject be near its limit, and only then is the long answer asked for.
+    # Ask for the long answer, with all subjects, only where one may be near its limit.
     if refuses and limit > 0 and info.state.messages >= limit * NEAR:
         info = await jetstream.stream_info(declaration.name, subjects_filter=">")
-    return level(info)
+    return stream_usage(info)
 
 
-def level(info: StreamInfo) -> dict[str, Any]:
-    """Messages, bytes, how full in percent, and what is near its own limit."""
+def stream_usage(info: StreamInfo) -> Usage:
+    """Return the messages and bytes, the fill in percent, and the devices near their own limit."""
     config, state = info.config, info.state
     shares = [
         state.bytes / config.max_bytes if config.max_bytes and config.max_bytes > 0 else 0,
@@ -60,12 +60,12 @@ def level(info: StreamInfo) -> dict[str, Any]:
 def _near(counts: Mapping[str, int], limit: int) -> list[dict[str, Any]]:
     near = [(number, subject) for subject, number in counts.items() if number >= limit * NEAR]
     return [
-        {**_whose(subject), "messages": number, "limit": limit}
+        {**_sender(subject), "messages": number, "limit": limit}
         for number, subject in sorted(near, reverse=True)[:NAMED]
     ]
 
 
-def _whose(subject: str) -> dict[str, str]:
+def _sender(subject: str) -> dict[str, str]:
     try:
         parsed = subjects.parse_ingest(subject)
     except InvalidSubject:

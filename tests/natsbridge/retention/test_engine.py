@@ -148,7 +148,7 @@ def another_is_pruning(transactional_db: None) -> Iterator[None]:
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with retention._alone():
+        with retention._pruning_lock():
             held.set()
             release.wait(SAFETY_NET)
         connection.close()

@@ -2,7 +2,7 @@ from nats.js.api import StreamConfig, StreamInfo, StreamState
 
 from natsbridge.jetstream import declarations
 from natsbridge.jetstream.declarations import most_of_one_device, platform_streams
-from natsbridge.subscriber.stream_usage import level
+from natsbridge.subscriber.stream_usage import stream_usage
 
 ACCOUNT = "A" * 56
 TENANT = "5d6d6d3e-55cb-4b2d-8a58-35f4a7c44d7c"
@@ -22,13 +22,13 @@ def info(counts: dict[str, int], *, stored: int = 0, limit: int = 10) -> StreamI
     return StreamInfo(config=config, state=state)
 
 
-def test_the_fill_level_is_that_of_the_limit_that_is_nearest() -> None:
-    assert level(info({}, stored=825))["percent"] == 82.5
+def test_the_fill_is_that_of_the_limit_that_is_nearest() -> None:
+    assert stream_usage(info({}, stored=825))["percent"] == 82.5
 
 
 def test_who_is_near_its_own_limit_is_named() -> None:
     subject = f"ingest.{ACCOUNT}.tenant.{TENANT}.device.{DEVICE}"
-    near = level(info({f"{subject}.response": 8, f"{subject}.monitoring": 7}))["near_limit"]
+    near = stream_usage(info({f"{subject}.response": 8, f"{subject}.monitoring": 7}))["near_limit"]
     assert near == [
         {"tenant": TENANT, "device": DEVICE, "kind": "response", "messages": 8, "limit": 10}
     ]
