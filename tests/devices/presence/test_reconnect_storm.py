@@ -2,16 +2,21 @@
 subscriber that keeps count."""
 
 import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
 from django.db.models import Sum
 from django.utils import timezone
+from nats.aio.client import Client
+from nats.errors import OutboundBufferLimitError
 from pytest_django.fixtures import Settings
 
 from devices.models import BrokerSession, Connectivity, Presence, PresenceChange
+from devices.presence import connection_limit
 from devices.presence.events import connection_events
 from devices.presence.sessions import ENDED_KEPT
+from natsbridge.client import system_account
 from tenants.credentials.issue import issue_device_password
 from tenants.models import Action, AuditEntry, BrokerAccount, Group
 from tests.suites.attacks.wire import Credentials, HungUp, Wire
@@ -130,6 +135,37 @@ def test_a_password_opens_no_more_connections_of_a_device_than_a_jwt(
         assert number == len(wires)
     living = [system.thread.run(lives(wire)) for wire in wires]
     assert living == [False, True, True, True]
+    for wire in wires:
+        system.thread.run(wire.close())
+
+
+def test_what_was_ended_is_on_record_although_another_could_not_be_ended(
+    system: System, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surplus, kick = connection_limit.surplus, system_account.kick
+    all_open, failed = threading.Event(), threading.Event()
+
+    async def fail_once(system: Client, server: str, client: int) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise OutboundBufferLimitError
+        await kick(system, server, client)
+
+    monkeypatch.setattr(connection_limit, "surplus", lambda: all_open.is_set() and surplus())
+    monkeypatch.setattr(system_account, "kick", fail_once)
+    jwt = enrolled.jwt, enrolled.key.seed
+    wires = [system.thread.run(logged_in(system.port, jwt)) for _ in range(5)]
+    eventually(lambda: len(alive(enrolled)) == 5)
+    all_open.set()
+    eventually(lambda: alive(enrolled) == {wire.number for wire in wires[2:]})
+
+    def on_record() -> int:
+        connection_limit.limited_devices.flush(at_once=True)
+        limited = AuditEntry.objects.filter(action=Action.BROKER_LIMITED)
+        return sum(limited.values_list("count", flat=True))
+
+    eventually(lambda: on_record() == 2)
+    assert failed.is_set()
     for wire in wires:
         system.thread.run(wire.close())
 
