@@ -16,55 +16,15 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from devices.enrolment import credentials
-from devices.errors import DevicesError
+from devices.forms.confirmations import DELETE, REINSTATE, REVOKE, ROTATE
 from devices.models import Device
 from natsbridge.admin.base import label, moment
-from tenants.admin.asking import Question, ask, ask_of_many
+from tenants.admin.confirming import confirm, confirm_for_many
 from tenants.admin.credentials import credential_table
 from tenants.admin.writing import person_of
-from tenants.errors import TenantsError
-from tenants.forms.credentials import OverlapForm, ReasonForm
 
-REFUSALS = (DevicesError, TenantsError)
 CREDENTIALS_SHOWN = 5
 COMMANDED = 100
-
-REVOKE = Question(
-    "Revoke?",
-    "The connection ends within a second, and neither credentials nor the device token open "
-    "anything until the device is reinstated. What it has reported stays.",
-    "Revoke",
-    "Revoked.",
-    REFUSALS,
-    ReasonForm,
-)
-REINSTATE = Question(
-    "Reinstate?",
-    "The device token opens its endpoints again, so the agent fetches a new credential.",
-    "Reinstate",
-    "Reinstated.",
-    REFUSALS,
-    dangerous=False,
-)
-ROTATE = Question(
-    "Rotate the credential?",
-    "The agent is told to fetch a new credential, when it is online, and loses no message by it.",
-    "Rotate",
-    "The agent is told to fetch a new credential.",
-    REFUSALS,
-    OverlapForm,
-    dangerous=False,
-)
-
-DELETE = Question(
-    "Delete?",
-    "All that is known of them goes with them: commands, results, history. Their credentials are "
-    "void, and their agents have to enrol anew. This cannot be undone.",
-    "Delete",
-    "Deleted.",
-    REFUSALS,
-    ReasonForm,
-)
 
 
 class RevokedFilter(DropdownFilter):
@@ -102,7 +62,7 @@ class AccessAdmin(ModelAdmin):
     )
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         device = get_object_or_404(Device, pk=object_id)
-        return ask(self, request, device, REVOKE, lambda form: _revoke(request, device, form))
+        return confirm(self, request, device, REVOKE, lambda form: _revoke(request, device, form))
 
     @action(description="Reinstate", permissions=["control"], icon="undo")
     def reinstate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -111,7 +71,7 @@ class AccessAdmin(ModelAdmin):
         def act(form: forms.Form) -> None:
             credentials.reinstate_device(device, by=person_of(request))
 
-        return ask(self, request, device, REINSTATE, act)
+        return confirm(self, request, device, REINSTATE, act)
 
     @action(description="Rotate credential", permissions=["control"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -121,7 +81,7 @@ class AccessAdmin(ModelAdmin):
             overlap = form.cleaned_data["overlap"]
             credentials.rotate_device(device, by=person_of(request), overlap=overlap)
 
-        return ask(self, request, device, ROTATE, act)
+        return confirm(self, request, device, ROTATE, act)
 
     @action(description="Send a command to selected devices", permissions=["view"])
     def command_selected(
@@ -140,7 +100,7 @@ class AccessAdmin(ModelAdmin):
     def revoke_selected(
         self, request: HttpRequest, queryset: QuerySet[Device]
     ) -> HttpResponse | None:
-        return ask_of_many(
+        return confirm_for_many(
             self,
             request,
             queryset,
@@ -157,7 +117,7 @@ class AccessAdmin(ModelAdmin):
             reason = form.cleaned_data["reason"]
             credentials.delete_devices([device], by=person_of(request), reason=reason)
 
-        return ask_of_many(self, request, queryset, DELETE, act, action="delete_with_reason")
+        return confirm_for_many(self, request, queryset, DELETE, act, action="delete_with_reason")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         found: dict[str, Any] = super().get_actions(request)

@@ -21,11 +21,13 @@ from unfold.decorators import action
 from unfold.paginator import InfinitePaginator
 
 from devices.commands import issue as commands
-from devices.errors import CommandRefused, DevicesError
+from devices.errors import CommandRefused
+from devices.forms.confirmations import CANCEL, GIVE_UP, RETRY
 from devices.models import Command, CommandState
 from devices.presence.coverage import current_cutoffs
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
-from tenants.admin.asking import Question, admin_name, ask
+from natsbridge.confirmation import Confirmation
+from tenants.admin.confirming import admin_name, confirm
 from tenants.admin.writing import person_of
 from tenants.models import Role, User, has_role
 
@@ -38,31 +40,6 @@ STATE_KINDS = {
     CommandState.EXPIRED: "warning",
     CommandState.CANCELLED: "",
 }
-
-
-CANCEL = Question(
-    "Cancel?",
-    "It waits for its device, and will not be sent.",
-    "Cancel the command",
-    "Cancelled.",
-    (DevicesError,),
-)
-GIVE_UP = Question(
-    "Give up?",
-    "It was sent and cannot be called back. It counts as failed, until a late result says "
-    "otherwise.",
-    "Give the command up",
-    "Given up.",
-    (DevicesError,),
-)
-RETRY = Question(
-    "Retry?",
-    "A new command of the same content is issued, with as much time as this one had.",
-    "Retry the command",
-    "The command was issued again.",
-    (DevicesError,),
-    dangerous=False,
-)
 
 
 @admin.register(Command)
@@ -148,13 +125,15 @@ class CommandAdmin(ReadOnlyAdmin):
     def give_up(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._end(request, object_id, GIVE_UP)
 
-    def _end(self, request: HttpRequest, object_id: str, question: Question) -> HttpResponse:
+    def _end(
+        self, request: HttpRequest, object_id: str, confirmation: Confirmation
+    ) -> HttpResponse:
         command = get_object_or_404(Command.objects.select_related("device"), pk=object_id)
 
         def act(form: forms.Form) -> None:
             commands.cancel(command, by=_operator(request, command))
 
-        return ask(self, request, command, question, act)
+        return confirm(self, request, command, confirmation, act)
 
     @action(description="Retry", permissions=["view"], icon="replay")
     def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -164,7 +143,7 @@ class CommandAdmin(ReadOnlyAdmin):
             again = commands.retry(command, by=_operator(request, command))
             return redirect(admin_name(again, "change"), again.pk)
 
-        return ask(self, request, command, RETRY, act)
+        return confirm(self, request, command, RETRY, act)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
         # A result may be a megabyte, so a list of commands must not carry theirs.

@@ -10,42 +10,14 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from devices.enrolment import credentials
+from devices.forms.confirmations import DELETE, REINSTATE, REVOKE, ROTATE
 from devices.models import Device
 from devices.views.parts import find_device
-from tenants.forms.credentials import OverlapForm, ReasonForm
-from tenants.views.confirmation import Confirmation, confirm
+from natsbridge.confirmation import Confirmation
+from tenants.views.confirmation import confirm
 from tenants.views.page import PersonRequest, page, require_admin
 
 CREDENTIALS_SHOWN = 50
-
-
-REVOKE = Confirmation(
-    "Revoke {}",
-    "Its connection ends within a second, and its credentials and its token are invalid until it "
-    "is reinstated. Its data is kept.",
-    "Revoke the device",
-    ReasonForm,
-)
-REINSTATE = Confirmation(
-    "Reinstate {}",
-    "Its token is valid again, so its agent fetches a new credential and reconnects.",
-    "Reinstate the device",
-    dangerous=False,
-)
-ROTATE = Confirmation(
-    "Rotate the credential of {}",
-    "Its agent is told to fetch a new credential as soon as it is online. No message is lost.",
-    "Rotate the credential",
-    OverlapForm,
-    dangerous=False,
-)
-DELETE = Confirmation(
-    "Delete {}",
-    "Its commands, their results and its history are deleted with it. Its credentials become "
-    "invalid, and its agent has to enrol again. This cannot be undone.",
-    "Delete the device",
-    ReasonForm,
-)
 
 
 @page
@@ -113,10 +85,8 @@ def _asked(
 
     return confirm(
         request,
-        confirmation,
+        confirmation.about(device.name),
         do,
-        confirmation.form,
-        title=confirmation.title.format(device.name),
         back=back,
         crumbs=[(reverse("fleet"), "Fleet"), (back, device.name)],
     )

@@ -1,7 +1,8 @@
 """Show dead letters, and let people replay and discard them."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 from django import forms
 from django.contrib import admin, messages
@@ -18,6 +19,7 @@ from unfold.contrib.filters.admin import AllValuesCheckboxFilter
 from unfold.decorators import action
 
 from natsbridge.admin.base import ReadOnlyAdmin, label, preformatted, pretty_json
+from natsbridge.confirmation import Confirmation
 from natsbridge.dead_letters import store
 from natsbridge.models import DeadLetter
 from natsbridge.protocol.hexdump import readable
@@ -30,29 +32,23 @@ class Sized(Protocol):
     body_bytes: int
 
 
-class Question(NamedTuple):
-    title: str
-    text: str
-    button: str
-    dangerous: bool = False
-
-
-REPLAY = Question(
+REPLAY = Confirmation(
     "Replay this dead letter?",
     "A running subscriber passes the message to its handler again, with its original subject "
     "and time.",
     "Replay",
+    dangerous=False,
 )
-REPLAY_REASON = REPLAY._replace(
+REPLAY_REASON = replace(
+    REPLAY,
     title="Replay all dead letters with this reason?",
     text="A running subscriber passes each message to its handler again, with its original subject "
     "and time.",
 )
-DISCARD = Question(
+DISCARD = Confirmation(
     "Discard this dead letter?",
     "A discarded dead letter cannot be replayed.",
     "Discard",
-    dangerous=True,
 )
 
 
@@ -143,7 +139,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         self,
         request: HttpRequest,
         object_id: Any,
-        question: Question,
+        confirmation: Confirmation,
         act: Callable[[HttpRequest, QuerySet[DeadLetter]], None],
     ) -> HttpResponse:
         page = reverse("admin:natsbridge_deadletter_change", args=[object_id])
@@ -152,13 +148,13 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             act(request, rows)
             return redirect(page)
         context = self.admin_site.each_context(request) | {
-            "title": question.title,
-            "question": question,
+            "title": confirmation.title,
+            "confirmation": confirmation,
             "rows": rows.defer("body"),
             "form": forms.Form(),
             "back": page,
         }
-        return TemplateResponse(request, "admin/question.html", context)
+        return TemplateResponse(request, "admin/confirmation.html", context)
 
     @admin.display(description="State", ordering="state")
     def status(self, message: DeadLetter) -> SafeString:

@@ -21,65 +21,19 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 from natsbridge.admin.base import label, moment
 from tenants.actions.limits import LIMITS, UNLIMITED, check_limit, tenant_limits
 from tenants.actions.suspension import resume_tenant, suspend_tenant
-from tenants.admin.asking import Question, ask
+from tenants.admin.confirming import confirm
 from tenants.admin.credentials import credential_table
 from tenants.admin.issuing import SecretAdmin
 from tenants.admin.writing import person_of
 from tenants.credentials import rotate as rotation
 from tenants.credentials.issue import issue_tenant_credential
 from tenants.credentials.rotate import devices_not_renewing, rotate_all, rotate_tenant
-from tenants.errors import LimitRefused, TenantsError
-from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm
+from tenants.errors import LimitRefused
+from tenants.forms.confirmations import ISSUE, RESUME, ROTATE, ROTATE_KEYS, SUSPEND
+from tenants.forms.credentials import RotateForm
 from tenants.models import BrokerAccount, Credential, Tenant
 
 CREDENTIALS_SHOWN = 5
-REFUSALS = (TenantsError,)
-
-SUSPEND = Question(
-    "Suspend this tenant?",
-    "All its devices and its own credential are disconnected within a second and kept out, and "
-    "its devices' tokens open nothing, until it is resumed. Its people can still look.",
-    "Suspend",
-    "Suspended.",
-    REFUSALS,
-    ReasonForm,
-)
-RESUME = Question(
-    "Resume this tenant?",
-    "Its devices come back by themselves.",
-    "Resume",
-    "Resumed.",
-    REFUSALS,
-    dangerous=False,
-)
-ISSUE = Question(
-    "Issue one more credential of the tenant?",
-    "Those in use stay as they are. The next page shows the new one's secret once.",
-    "Make the new credential",
-    "Credential issued.",
-    REFUSALS,
-    IssueForm,
-    dangerous=False,
-)
-ROTATE = Question(
-    "Rotate the tenant's credential?",
-    "The next page shows the new credential once. The one in use until now ends after the overlap.",
-    "Make the new credential",
-    "Credential rotated.",
-    REFUSALS,
-    RotateForm,
-    dangerous=False,
-)
-ROTATE_KEYS = Question(
-    "Rotate the signing keys?",
-    "Everything that the keys have signed until now ends after the overlap: agents fetch new "
-    "credentials by themselves, and the tenant needs a new one of its own. With an overlap of 0 "
-    "every device is disconnected at once.",
-    "Rotate the keys",
-    "Signing keys rotated.",
-    REFUSALS,
-    OverlapForm,
-)
 
 STATE_KINDS = {
     "failed": "danger",
@@ -178,7 +132,7 @@ class BrokerAdmin(SecretAdmin):
             reason = form.cleaned_data["reason"]
             suspend_tenant(tenant, by=person_of(request), reason=reason)
 
-        return ask(self, request, tenant, SUSPEND, act)
+        return confirm(self, request, tenant, SUSPEND, act)
 
     @action(description="Resume", permissions=["control"], icon="play_arrow")
     def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -187,7 +141,7 @@ class BrokerAdmin(SecretAdmin):
         def act(form: forms.Form) -> None:
             resume_tenant(tenant, by=person_of(request))
 
-        return ask(self, request, tenant, RESUME, act)
+        return confirm(self, request, tenant, RESUME, act)
 
     @action(description="Issue credential", permissions=["control"], icon="add")
     def issue(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -198,7 +152,7 @@ class BrokerAdmin(SecretAdmin):
             issued = issue_tenant_credential(tenant, kind=kind, by=person_of(request))
             return self.to_secret(request, issued.credential, issued.secret)
 
-        return ask(self, request, tenant, ISSUE, act)
+        return confirm(self, request, tenant, ISSUE, act)
 
     @action(description="Rotate credential", permissions=["control"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -213,7 +167,7 @@ class BrokerAdmin(SecretAdmin):
 
         kept = len(devices_not_renewing(tenant))
         form = partial(RotateForm, initial={"seen": RotateForm.newest(tenant)}, kept=kept)
-        return ask(self, request, tenant, replace(ROTATE, form=form), act)
+        return confirm(self, request, tenant, replace(ROTATE, form=form), act)
 
     @action(description="Rotate signing keys", permissions=["control"], icon="key")
     def rotate_keys(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -223,7 +177,7 @@ class BrokerAdmin(SecretAdmin):
             overlap = form.cleaned_data["overlap"]
             rotation.rotate_keys(tenant, by=person_of(request), overlap=overlap)
 
-        return ask(self, request, tenant, ROTATE_KEYS, act)
+        return confirm(self, request, tenant, ROTATE_KEYS, act)
 
     def worth_copying(self, row: Credential) -> dict[str, str]:
         is_file = row.kind == Credential.Kind.JWT

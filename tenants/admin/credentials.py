@@ -22,11 +22,10 @@ from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from natsbridge.admin.base import ReadOnlyAdmin, label, moment
-from tenants.admin.asking import Question, ask, ask_of_many
+from tenants.admin.confirming import confirm, confirm_for_many
 from tenants.admin.writing import person_of
 from tenants.credentials.revocations import revoke_credential
-from tenants.errors import TenantsError
-from tenants.forms.credentials import ReasonForm
+from tenants.forms.confirmations import REVOKE_CREDENTIAL
 from tenants.models import Credential
 
 STATE_KINDS = {
@@ -38,16 +37,6 @@ STATE_KINDS = {
 }
 
 UNTIL_REVOKED = "until revoked"
-
-REVOKE = Question(
-    "Revoke this credential?",
-    "It is void at once: a connection that was opened with it ends within a second. A device "
-    "whose credential is revoked fetches a new one; revoke the device itself to keep it out.",
-    "Revoke",
-    "The credential is revoked.",
-    (TenantsError,),
-    ReasonForm,
-)
 
 
 class StateFilter(DropdownFilter):
@@ -145,17 +134,19 @@ class CredentialAdmin(ReadOnlyAdmin):
     )
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = get_object_or_404(Credential, pk=object_id)
-        return ask(self, request, row, REVOKE, lambda form: _revoke(request, row, form))
+        return confirm(
+            self, request, row, REVOKE_CREDENTIAL, lambda form: _revoke(request, row, form)
+        )
 
     @action(description="Revoke selected credentials", permissions=["revoke"])
     def revoke_selected(
         self, request: HttpRequest, queryset: QuerySet[Credential]
     ) -> HttpResponse | None:
-        return ask_of_many(
+        return confirm_for_many(
             self,
             request,
             queryset,
-            REVOKE,
+            REVOKE_CREDENTIAL,
             lambda row, form: _revoke(request, row, form),
             action="revoke_selected",
         )

@@ -48,10 +48,6 @@ class KindField(forms.ChoiceField):
         return Credential.Kind(super().clean(value))
 
 
-class ConfirmForm(forms.Form):
-    """Nothing to say but yes."""
-
-
 class ReasonForm(forms.Form):
     reason = forms.CharField(
         max_length=REASON_MAX, help_text="It is shown with the row and kept in the audit."

@@ -1,5 +1,6 @@
 """The page of one's own account, and of nobody else's: password, API tokens, sessions."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,15 +20,15 @@ from django.views.decorators.http import (
     require_safe,
 )
 
+from natsbridge.confirmation import Confirmation
 from tenants.actions import web_sessions
 from tenants.actions.keys import create_api_token, revoke_api_token
 from tenants.actions.one_time_secrets import reveal_secret, store_secret
 from tenants.actions.people import change_person
 from tenants.actions.web_sessions import end_other_sessions
 from tenants.forms.account import OwnPasswordForm, TokenForm
-from tenants.forms.credentials import ConfirmForm
 from tenants.models import ApiToken
-from tenants.views.confirmation import Confirmation, confirm
+from tenants.views.confirmation import confirm
 from tenants.views.one_time import secret_gone
 from tenants.views.page import PersonRequest, page
 
@@ -55,7 +56,6 @@ REVOKE_TOKEN = Confirmation(
     "Revoke the API token {}",
     "Scripts that use it are refused at once. This cannot be undone.",
     "Revoke the API token",
-    ConfirmForm,
 )
 
 
@@ -86,7 +86,8 @@ def password(request: PersonRequest) -> HttpResponse:
         update_session_auth_hash(request, person)
         return _done("password")
 
-    return _asked(request, PASSWORD, do, partial(OwnPasswordForm, request, request.user))
+    form = partial(OwnPasswordForm, request, request.user)
+    return confirm(request, replace(PASSWORD, form=form), do, **_way_back())
 
 
 @page
@@ -98,7 +99,8 @@ def new_token(request: PersonRequest) -> HttpResponse:
         made, plain = create_api_token(person, by=person, **form.options())
         return redirect("account-token", store_secret(plain, made, to=person))
 
-    return _asked(request, NEW_TOKEN, do, partial(TokenForm, request.user))
+    form = partial(TokenForm, request.user)
+    return confirm(request, replace(NEW_TOKEN, form=form), do, **_way_back())
 
 
 @page
@@ -122,7 +124,7 @@ def revoke_token(request: PersonRequest, digest: str) -> HttpResponse:
         revoke_api_token(own, by=request.user)
         return _done("token")
 
-    return _asked(request, REVOKE_TOKEN, do, ConfirmForm, own.name)
+    return confirm(request, REVOKE_TOKEN.about(own.name), do, **_way_back())
 
 
 @page
@@ -139,13 +141,6 @@ def end_others(request: PersonRequest) -> HttpResponse:
     key = request.session.session_key or ""
     end_other_sessions(request.user, keep=key, by=request.user)
     return _done("sessions")
-
-
-def _asked(
-    request: PersonRequest, confirmation: Confirmation, do: Any, make_form: Any, *named: str
-) -> HttpResponse:
-    title = confirmation.title.format(*named)
-    return confirm(request, confirmation, do, make_form, title=title, **_way_back())
 
 
 def _way_back() -> dict[str, Any]:

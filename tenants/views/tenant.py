@@ -1,5 +1,6 @@
 """A tenant's page, for its admins: its credentials, its keys, its account at the broker."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from django.utils.text import slugify
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
+from natsbridge.confirmation import Confirmation
 from natsbridge.identity.usernames import tenant_username
 from tenants.actions.limits import tenant_limits
 from tenants.actions.one_time_secrets import reveal_secret, store_secret
@@ -20,43 +22,15 @@ from tenants.credentials import rotate as rotation
 from tenants.credentials.issue import Issued, issue_tenant_credential
 from tenants.credentials.revocations import revoke_credential
 from tenants.credentials.rotate import devices_not_renewing, rotate_all, rotate_tenant
-from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm
+from tenants.forms.confirmations import ISSUE, REVOKE_CREDENTIAL, ROTATE, ROTATE_KEYS
+from tenants.forms.credentials import RotateForm
 from tenants.models import Credential, Tenant
-from tenants.views.confirmation import Confirmation, confirm
+from tenants.views.confirmation import confirm
 from tenants.views.one_time import secret_gone
 from tenants.views.page import PersonRequest, page, require_admin
 
 CREDENTIALS_SHOWN = 50
 NAMED = 10
-
-ISSUE = Confirmation(
-    "New credential of {}",
-    "This adds a credential; those in use stay valid. The next page shows its secret, once.",
-    "Create the credential",
-    IssueForm,
-    dangerous=False,
-)
-ROTATE = Confirmation(
-    "Rotate the credential of {}",
-    "The next page shows the new credential, once. The current one ends after the overlap.",
-    "Rotate the credential",
-    RotateForm,
-    dangerous=False,
-)
-ROTATE_KEYS = Confirmation(
-    "Rotate the signing keys of {}",
-    "Every credential signed with the current keys ends after the overlap. Agents fetch new ones "
-    "by themselves; the tenant's own credential has to be replaced. With an overlap of 0 every "
-    "device is disconnected at once.",
-    "Rotate the signing keys",
-    OverlapForm,
-)
-REVOKE = Confirmation(
-    "Revoke a credential of {}",
-    "It becomes invalid at once: connections that use it end within a second.",
-    "Revoke the credential",
-    ReasonForm,
-)
 
 
 @page
@@ -130,7 +104,7 @@ def rotate(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
         kept=len(kept),
         names=sorted(names),
     )
-    return _asked(request, found, ROTATE, do, make_form)
+    return _asked(request, found, replace(ROTATE, form=make_form), do)
 
 
 @page
@@ -158,7 +132,7 @@ def revoke(request: PersonRequest, tenant_uuid: UUID, credential_id: int) -> Htt
         revoke_credential(credential, by=request.user, reason=reason)
         return redirect("tenant", found.pk)
 
-    return _asked(request, found, REVOKE, do)
+    return _asked(request, found, REVOKE_CREDENTIAL, do)
 
 
 def _to_secret(request: PersonRequest, tenant: Tenant, issued: Issued) -> HttpResponseRedirect:
@@ -167,16 +141,9 @@ def _to_secret(request: PersonRequest, tenant: Tenant, issued: Issued) -> HttpRe
 
 
 def _asked(
-    request: PersonRequest, tenant: Tenant, confirmation: Confirmation, do: Any, form: Any = None
+    request: PersonRequest, tenant: Tenant, confirmation: Confirmation, do: Any
 ) -> HttpResponse:
-    return confirm(
-        request,
-        confirmation,
-        do,
-        form or confirmation.form,
-        title=confirmation.title.format(tenant.name),
-        **_way_back(tenant),
-    )
+    return confirm(request, confirmation.about(tenant.name), do, **_way_back(tenant))
 
 
 def _way_back(tenant: Tenant) -> dict[str, Any]:

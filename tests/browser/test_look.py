@@ -13,7 +13,7 @@ from devices.commands.issue import issue
 from devices.enrolment.credentials import reinstate_device, revoke_device
 from devices.models import Command, CommandState, Connectivity, Device
 from natsbridge.models import DeadLetter
-from tenants.admin.asking import admin_name
+from tenants.admin.confirming import admin_name
 from tenants.credentials.issue import issue_device_jwt, issue_tenant_credential
 from tenants.models import Credential, User
 from tests.browser.conftest import Backend, Open

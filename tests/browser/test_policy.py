@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 from devices.commands.issue import issue
 from devices.models import Connectivity, Device
 from natsbridge.models import DeadLetter
-from tenants.admin.asking import admin_name
+from tenants.admin.confirming import admin_name
 from tenants.models import User
 from tests.browser.conftest import Backend, Open
 

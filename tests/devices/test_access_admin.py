@@ -60,7 +60,7 @@ def test_a_device_is_revoked_with_a_reason_and_reinstated(
     revoke, reinstate = page_of(device_a, "revoke"), page_of(device_a, "reinstate")
     page = client.get(page_of(device_a)).content.decode()
     assert (revoke in page, reinstate in page) == (True, False)
-    assert "Revoke?" in client.get(revoke).content.decode()
+    assert "Revoke anna-laptop" in client.get(revoke).content.decode()
     assert client.post(revoke, {"reason": ""}).context["form"].errors.keys() == {"reason"}
     assert Device.objects.get().revoked_at is None
     answer = client.post(revoke, {"reason": "lost in <Bern>"})
@@ -85,7 +85,7 @@ def test_a_rotation_that_is_refused_shows_why(
     ends_at = Credential.objects.get(pk=issued.credential.pk).ends_at
     assert ends_at is not None
     assert ends_at > timezone.now()
-    assert "A rotation is under way" in client.post(rotate, {"overlap": "1h"}).content.decode()
+    assert "A rotation is running" in client.post(rotate, {"overlap": "1h"}).content.decode()
 
 
 def test_selected_devices_are_revoked_once_a_reason_is_given(

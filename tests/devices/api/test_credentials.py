@@ -80,7 +80,7 @@ def test_a_second_rotation_within_the_overlap_is_a_conflict(
     assert 7100 < (ends_at - timezone.now()).total_seconds() <= 7200
     answer = api.post(rotate, {"overlap": 60}, "json", **authorization(alice))
     assert answer.status_code == 409
-    assert "under way" in answer.json()["detail"]
+    assert "A rotation is running" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("overlap", ["1 fortnight", -1, "31d", "", True, None, [1]])

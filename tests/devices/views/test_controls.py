@@ -181,7 +181,7 @@ def test_a_rotation_that_is_refused_shows_why(as_alice: Client, device_a: Device
     assert ends_at > timezone.now()
     answer = as_alice.post(path(device_a, "rotate"), {"overlap": "1h"})
     assert answer.status_code == 409
-    assert b"A rotation is under way" in answer.content
+    assert b"A rotation is running" in answer.content
 
 
 def test_a_deleted_device_is_gone(as_alice: Client, device_a: Device) -> None:

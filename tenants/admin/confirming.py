@@ -1,7 +1,6 @@
 """Buttons that ask before they act: a page with what will happen and a form, then the deed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -15,79 +14,67 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from tenants.forms.credentials import ConfirmForm
+from natsbridge.confirmation import Confirmation
+from tenants.errors import TenantsError
 
 # Of many selected rows so many are named.
 NAMED = 20
 
 
-@dataclass(frozen=True)
-class Question:
-    """`refusals` are the errors whose words are shown in the form instead of what is done."""
-
-    title: str
-    text: str
-    button: str
-    done: str
-    refusals: tuple[type[Exception], ...]
-    form: Callable[..., forms.Form] = ConfirmForm
-    dangerous: bool = True
-
-
-def ask(
+def confirm(
     model_admin: ModelAdmin,
     request: HttpRequest,
     row: Model,
-    question: Question,
+    confirmation: Confirmation,
     act: Callable[[Any], HttpResponse | None],
 ) -> HttpResponse:
     """Of one row, for an action of its page. `act` gets the form, and may answer by itself."""
     page = reverse(admin_name(row, "change"), args=[row.pk])
-    form = question.form(request.POST) if request.method == "POST" else question.form()
+    form = confirmation.form(request.POST) if request.method == "POST" else confirmation.form()
     if form.is_bound and form.is_valid():
         try:
             answer = act(form)
-        except question.refusals as error:
+        except TenantsError as error:
             form.add_error(None, str(error))
         else:
-            model_admin.log_change(request, row, question.done)
+            model_admin.log_change(request, row, confirmation.done)
             if answer is None:
-                model_admin.message_user(request, question.done, messages.SUCCESS)
+                model_admin.message_user(request, confirmation.done, messages.SUCCESS)
             return answer or redirect(page)
-    return _render(model_admin, request, question, form, back=page, rows=[row])
+    return _render(model_admin, request, confirmation.about(str(row)), form, back=page, rows=[row])
 
 
-def ask_of_many(
+def confirm_for_many(
     model_admin: ModelAdmin,
     request: HttpRequest,
     rows: QuerySet[Any],
-    question: Question,
+    confirmation: Confirmation,
     act: Callable[[Any, Any], None],
     *,
     action: str,
 ) -> HttpResponse | None:
     """Of the rows selected in a list; `act` gets each with the form."""
     confirmed = "confirmed" in request.POST
-    form = question.form(request.POST) if confirmed else question.form()
+    form = confirmation.form(request.POST) if confirmed else confirmation.form()
     if form.is_bound and form.is_valid():
         done = 0
         for row in rows:
             try:
                 act(row, form)
-            except question.refusals as error:
+            except TenantsError as error:
                 model_admin.message_user(request, f"{row}: {error}", messages.ERROR)
             else:
-                model_admin.log_change(request, row, question.done)
+                model_admin.log_change(request, row, confirmation.done)
                 done += 1
         if done:
-            model_admin.message_user(request, f"{question.done} ({done})", messages.SUCCESS)
+            model_admin.message_user(request, f"{confirmation.done} ({done})", messages.SUCCESS)
         return None
     selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
     hidden = {"action": action, "select_across": request.POST.get("select_across", "0")}
     return _render(
         model_admin,
         request,
-        question,
+        confirmation.about(f"the selected {rows.model._meta.verbose_name_plural}"),
         form,
         back=request.get_full_path(),
         rows=list(rows[: NAMED + 1]),
@@ -100,7 +87,7 @@ def ask_of_many(
 def _render(
     model_admin: ModelAdmin,
     request: HttpRequest,
-    question: Question,
+    confirmation: Confirmation,
     form: forms.Form,
     *,
     back: str,
@@ -112,15 +99,15 @@ def _render(
     context = {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,
-        "title": question.title,
-        "question": question,
+        "title": confirmation.title,
+        "confirmation": confirmation,
         "form": form,
         "rows": rows[:NAMED],
         "count": len(rows),
         "back": back,
         **more,
     }
-    return TemplateResponse(request, "admin/question.html", context)
+    return TemplateResponse(request, "admin/confirmation.html", context)
 
 
 def _dress(field: forms.Field) -> None:
