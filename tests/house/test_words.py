@@ -9,10 +9,14 @@ from tests.house.words import KEPT, WORDS
 
 # Words that are still on their way out.
 NOT_YET = {
-    *("standing", "let in", "opens"),
-    *("alone", "end", "stand-in", "_told", "levels"),
-    *("repeat", "Repeat", "enrollment", "shall", "whoever", "is no", "to be had", "wants in"),
-    *("came of it", "no word", "to be pushed", "who says so"),
+    "standing",
+    "let in",
+    "shall",
+    "whoever",
+    "is no",
+    "came of it",
+    "to be pushed",
+    "who says so",
 }
 
 

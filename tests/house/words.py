@@ -97,6 +97,8 @@ WORDS: dict[str, Word] = {
     "offers": Word(
         "capabilities",
         names=r"_?offers(?:_\w+)?",
+        # What a login offers is another matter.
+        places=("devices/commands/", "devices/forms/", "devices/views/", "templates/", "x."),
         examples={"x.py": "offers_of(device)", "x.html": "{% for x in offers %}"},
     ),
     "watch": Word(
@@ -165,10 +167,10 @@ WORDS: dict[str, Word] = {
     ),
     "repeat": Word(
         "retry, retry_of",
-        names=part("repeat|repeats|repeated|repetitions?"),
+        names=part("repeats|repeated|repetitions?") + r"|\w+_repeat|repeat_\w+",
         places=("devices/", "templates/", "tests/devices/", "x."),
         suffixes=(".py", ".html"),
-        examples={"x.py": "command.repeats", "x.html": "{% url 'repeat' %}"},
+        examples={"x.py": "command.repeats", "x.html": "{% url 'command-repeat' %}"},
     ),
     "Repeat": Word(
         "Retry",
