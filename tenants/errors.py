@@ -1,4 +1,4 @@
-"""What the actions of this app raise; the message is fit to show to a person."""
+"""What the actions of this app raise. The messages are for people."""
 
 
 class TenantsError(Exception):
@@ -14,28 +14,28 @@ class EnrollmentRefused(TenantsError):
 
 
 class NotProvisioned(TenantsError):
-    """The broker keys asked for do not exist yet."""
+    """A broker key does not exist yet."""
 
 
 class StillInUse(TenantsError):
-    """What should go still holds devices, or messages."""
+    """What should be deleted still has devices, or messages."""
 
 
 class CredentialRefused(TenantsError):
-    """No credential for this one: its tenant is suspended, or the device is revoked."""
+    """No credential is issued: the tenant is suspended, or the device is revoked."""
 
 
 class RotationRefused(TenantsError):
-    """Another rotation was faster, or its overlap is still open."""
+    """Another rotation was faster, or its overlap is still running."""
 
 
 class LimitRefused(TenantsError):
-    """A limit that no tenant can have."""
+    """A limit has an unknown name, or a value out of range."""
 
 
 class PowerMissing(TenantsError):
-    """Somebody would give or take what he has not."""
+    """Somebody would give or take a right that they lack."""
 
 
 class NoSuchStream(TenantsError):
-    """No stream or consumer of that name is declared."""
+    """No stream or consumer has that name."""

@@ -1,4 +1,4 @@
-"""Says of each request where it comes from, for whoever records what it does."""
+"""Record where requests come from, and where sessions are used."""
 
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -12,6 +12,8 @@ from tenants.origin import Origin, acting
 
 
 class OriginMiddleware:
+    """Sets the origin of what a request does, for the audit."""
+
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
@@ -21,7 +23,10 @@ class OriginMiddleware:
 
 
 class WebSessionMiddleware:
-    """Notes where the sessions of people are used; a password change or login has its new key."""
+    """Records where the sessions of people are used.
+
+    It looks at the session after the request, since a login or a new password changes its key.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -29,7 +34,7 @@ class WebSessionMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
         session = request.session
-        # What has not asked who it is needs no database, and is to do without one.
+        # A request that did not ask who is logged in has to work without the database.
         if session.accessed and session.session_key and isinstance(request.user, User):
             place = {
                 "address": address_of(request),
@@ -40,8 +45,10 @@ class WebSessionMiddleware:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Of whoever called: the last in CLIENT_ADDRESS_HEADER, since the first ones may be the
-    caller's own invention, or the connection's."""
+    """Return the caller's address: the last of CLIENT_ADDRESS_HEADER, or else the connection's.
+
+    The caller may have invented the others of that header.
+    """
     if settings.CLIENT_ADDRESS_HEADER:
         named = request.headers.get(settings.CLIENT_ADDRESS_HEADER, "").rpartition(",")[2].strip()
         if _is_address(named):

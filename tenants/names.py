@@ -1,4 +1,4 @@
-"""What things may be called: text that reads as it is written."""
+"""Names that people give to things: one line of visible text."""
 
 import unicodedata
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models
 
-# Joiners: Persian words and many emoji are spelt with them.
+# Joiners, with which Persian words and many emoji are spelt.
 _ALLOWED = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-# Control characters, marks of direction and other formatting, halves of characters, line breaks.
+# Control characters, direction marks and other formatting, surrogates, line breaks.
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -23,7 +23,7 @@ def validate_name(name: str) -> None:
 
 
 class NameField(models.CharField):
-    """A CharField whose forms take visible characters only; the same column to the database."""
+    """A CharField whose forms accept visible characters only; in the database it is the same."""
 
     default_validators = [validate_name]
 

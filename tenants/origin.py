@@ -1,4 +1,4 @@
-"""Where what is done now comes from: set at the edge (a request, a command), read by the audit."""
+"""Where an action comes from: set by a request or a command, and read by the audit."""
 
 import getpass
 import os
@@ -11,8 +11,11 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 @dataclass(frozen=True)
 class Origin:
-    """`via` is one of api, admin, web, command line, subscriber; `name` is who acts when it is no
-    person with an account, such as the operating system's user; `address` is an IP address."""
+    """Where an action comes from.
+
+    `via` is one of api, admin, web, command line, subscriber. `name` is who acts without an account
+    here, such as the operating system's user. `address` is an IP address.
+    """
 
     via: str = ""
     name: str = ""
@@ -29,7 +32,7 @@ def current_origin() -> Origin:
 
 @contextmanager
 def acting(origin: Origin) -> Iterator[None]:
-    """What is recorded inside comes from `origin`."""
+    """Make `origin` the origin of everything that is recorded inside the block."""
     token = _current.set(origin)
     try:
         yield
@@ -38,7 +41,7 @@ def acting(origin: Origin) -> Iterator[None]:
 
 
 def network_of(address: str) -> IPv4Network | IPv6Network | None:
-    """Return the /24 of an IPv4 address and the /64 of an IPv6 one, which its holder has whole."""
+    """Return the /24 of an IPv4 address, or the /64 of an IPv6 one, all of which its holder has."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -52,7 +55,7 @@ def network_of(address: str) -> IPv4Network | IPv6Network | None:
 
 
 def command_line_origin() -> Origin:
-    """This process, as somebody's command: `name` is the operating system's user."""
+    """Return the origin of a management command: the operating system's user."""
     try:
         import pwd
     except ImportError:  # Windows

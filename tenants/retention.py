@@ -1,4 +1,4 @@
-"""How long this app's rows are kept, and those of the libraries by which people log in."""
+"""How long the rows of this app are kept, and those of the libraries for logging in."""
 
 from datetime import datetime, timedelta
 
@@ -60,7 +60,7 @@ def sessions(now: datetime) -> QuerySet[Session]:
 
 @retention.kind("places of sessions")
 def places_of_sessions(now: datetime) -> QuerySet[WebSession]:
-    """A day after it was used, in case its session is being saved just now."""
+    """Keep each for a day after its use, in case its session is just being saved."""
     alive = Session.objects.filter(expire_date__gt=now)
     old = WebSession.objects.filter(seen_at__lt=now - timedelta(days=1))
     return old.exclude(session_key__in=alive.values("session_key"))
@@ -68,7 +68,7 @@ def places_of_sessions(now: datetime) -> QuerySet[WebSession]:
 
 @retention.kind("sign-in attempts")
 def sign_in_attempts(now: datetime) -> QuerySet[AccessAttempt]:
-    """What is younger than AXES_COOLOFF_TIME locks a name."""
+    """Select old attempts; those younger than AXES_COOLOFF_TIME still lock a name."""
     return AccessAttempt.objects.filter(attempt_time__lt=_sign_ins_before(now))
 
 

@@ -1,4 +1,4 @@
-"""Whether people who are logged in may still do what they could: three queries for all of them."""
+"""Look up the rights of many logged-in people at once, in three queries."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tenants.models import Membership, User
 
 @dataclass(frozen=True)
 class Login:
-    """A session of a browser; `proof` changes with the password."""
+    """A session of a browser. Its `proof` changes with the password."""
 
     session_key: str
     person: int
@@ -22,7 +22,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Rights:
-    """What a person's rights follow from."""
+    """The facts from which a person's rights follow."""
 
     is_staff: bool
     is_superuser: bool
@@ -30,8 +30,10 @@ class Rights:
 
 
 def rights_of(logins: Collection[Login]) -> dict[Login, Rights]:
-    """Leave out each login that has ended: by logging out, by time, by a new password, or because
-    its person is deactivated."""
+    """Return the rights of each login that is still valid.
+
+    One ends when its person logs out, gets a new password or is deactivated, and when it expires.
+    """
     keys = {login.session_key for login in logins}
     alive = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
     open_keys = set(alive.values_list("session_key", flat=True))

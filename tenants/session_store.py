@@ -1,9 +1,9 @@
-"""Sessions in the database, as Django keeps them."""
+"""Django's sessions in the database; SESSION_ENGINE names this module, whatever its length."""
 
 from django.contrib.sessions.backends import db
 
 
 class SessionStore(db.SessionStore):
     def _validate_session_key(self, key: str | None) -> bool:
-        """A cookie may name anything, NUL too, which Postgres does not take in a query."""
+        """Accept plain keys only: a cookie may hold anything, even NUL, which Postgres refuses."""
         return bool(key and key.isascii() and key.isalnum() and len(key) <= 40)

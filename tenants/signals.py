@@ -1,4 +1,4 @@
-"""Django's signals of people's logins, handed to the audit."""
+"""Pass Django's signals of logins to the audit."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Events of the audit that come by the thousand: few rows with counts, and none left out."""
+"""Coalesce events that come by the thousand into a few audit rows with counts."""
 
 import time
 from collections.abc import Callable, Hashable, Iterable
@@ -15,9 +15,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class CoalescedEvents(Generic[Key]):
-    """The first event of a kind is written at once; those that follow are one row a minute, the
-    newest of them with their count. Call `flush` now and then, and at the end. Threads may share
-    it."""
+    """Writes the first event of a kind at once, and then one row a minute.
+
+    That row is the newest event with the count of all. Call `flush` now and then, and at the end.
+    Threads may share an instance.
+    """
 
     def __init__(self, *, others: Callable[[Key], Key]) -> None:
         self._coalescer = Coalescer(others=others)
@@ -25,14 +27,15 @@ class CoalescedEvents(Generic[Key]):
         self._lock = Lock()
 
     def record(self, events: Iterable[tuple[Key, AuditEvent]]) -> None:
-        """Write the first of each kind and count the rest, whatever becomes of the caller's
-        transaction."""
+        """Write the first of each kind, and count the rest even after a rollback."""
         self.stage(events)()
 
     def stage(self, events: Iterable[tuple[Key, AuditEvent]]) -> Callable[[], None]:
-        """Write the first of each kind in the caller's transaction. Return what counts the rest, to
-        be called once that is committed: a transaction that is rolled back and done again counts
-        nothing twice."""
+        """Write the first of each kind in the caller's transaction, and return a function.
+
+        Call it after the commit to count the rest: so a transaction that is rolled back and done
+        again counts nothing twice.
+        """
         found = list(events)
         keys = [key for key, _ in found]
         planned = self._coalescer.plan(keys)
@@ -57,13 +60,13 @@ class CoalescedEvents(Generic[Key]):
             record_events(replace(newest[kind], count=count) for kind, count in counted)
         with self._lock:
             for kind, event in newest.items():
-                # One that came meanwhile is of the next minute, or another thread has written it.
+                # A newer one belongs to the next minute, or another thread has written it.
                 if self._newest.get(kind) is event:
                     del self._newest[kind]
 
 
 class Connecting(NamedTuple):
-    """A kind of login or disconnection: whose, and with what from where."""
+    """A kind of login or disconnection: whose it is, from where, and by which credential."""
 
     action: Action
     tenant: UUID | None
@@ -73,5 +76,5 @@ class Connecting(NamedTuple):
 
 
 def others_of(kind: Connecting) -> Connecting:
-    """Those of the same actor that are too many to be told one by one."""
+    """Return what stands for an actor's further events, which are too many to list."""
     return kind._replace(address="", credential="")

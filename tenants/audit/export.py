@@ -1,4 +1,4 @@
-"""The audit's rows for other programs: CSV and JSON lines, a piece at a time."""
+"""Export the audit as CSV and JSON lines, a piece at a time."""
 
 import csv
 import io
@@ -21,13 +21,16 @@ COLUMNS = (
     *("target", "address", "via", "count", "detail", "sequence", "seal"),
 )
 ROWS_AT_A_TIME = 2000
-# What makes a spreadsheet take a cell for a formula, in full width too.
+# What a spreadsheet takes for the start of a formula, also in full width.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 
 
 def export(entries: QuerySet[AuditEntry], format: str) -> StreamingHttpResponse:
-    """A file of all that there is now, the oldest first. However many rows, only a few of them
-    are in memory; and each piece is a query of its own, so a slow reader holds nothing up."""
+    """Return a file of the entries there are now, the oldest first.
+
+    Only a few rows are in memory at a time, and each piece is a query of its own, so a slow reader
+    holds nothing up.
+    """
     answer = StreamingHttpResponse(_stream(entries, format), content_type=FORMATS[format])
     name = f"wegweiser-audit-{timezone.now():%Y%m%d-%H%M%S}.{format}"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -78,7 +81,7 @@ def _json_lines(rows: Iterable[tuple[Any, ...]]) -> bytes:
 
 
 class _Encoder(DjangoJSONEncoder):
-    """With the microseconds, which Django leaves out."""
+    """Keeps the microseconds, which Django leaves out."""
 
     def default(self, value: Any) -> Any:
         return value.isoformat() if hasattr(value, "isoformat") else super().default(value)

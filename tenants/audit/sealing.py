@@ -1,6 +1,7 @@
-"""Gives the audit's rows their place in the chain, and says now and then where the chain stands.
+"""Seal the audit's rows, which adds them to its hash chain, and anchor the chain now and then.
 
-One process at a time does this, held to it by an advisory lock of the database.
+A seal is an HMAC over the row and the seal before it. An anchor is a signed checkpoint of that
+chain. One process at a time does this, under an advisory lock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,9 +25,9 @@ log = structlog.get_logger(__name__)
 BATCH_ROWS = 1000
 ANCHOR_ROWS = 1000
 ANCHOR_AFTER = timedelta(minutes=1)
-# So many of the newest rows are asked whether we sealed them.
+# How many of the newest rows are checked for our own seal.
 LOOK_BACK = 100
-# Numbers that no chain of ours reaches, and the least that there is.
+# A sequence that our chain never reaches, and the smallest there is.
 UNLIKELY = 2**62
 LOWEST = -(2**63)
 
@@ -56,7 +57,7 @@ SEALED_FROM = f"""
 
 @transaction.atomic
 def seal_batch() -> int:
-    """How many rows were sealed: none when there are none, or while another process seals."""
+    """Seal a batch, and return the number of rows: 0 while another process seals, too."""
     with connection.cursor() as cursor:
         if not locks.try_lock(Lock.AUDIT_CHAIN):
             return 0
@@ -70,7 +71,7 @@ def seal_batch() -> int:
         for _, *fields in rows:
             sequence += 1
             while sequence in taken:
-                # Somebody's: the chain goes on behind it, and a verification names it.
+                # An inserted row: the chain goes on after it, and a verification names it.
                 seal = taken[sequence]
                 sequence += 1
             row = Row(sequence, *fields)
@@ -81,8 +82,10 @@ def seal_batch() -> int:
 
 
 def anchor_head(*, at_once: bool = False) -> str | None:
-    """Makes an anchor when one is due, else None; why it could not be written to the file, empty
-    when it could."""
+    """Make an anchor if one is due, and write it to the file.
+
+    Return None if none was due, an empty string if it was written, or else the file's problem.
+    """
     with transaction.atomic():
         anchor = _head_anchor(at_once) if locks.try_lock(Lock.AUDIT_CHAIN) else None
     return write_to_file(anchor) if anchor else None
@@ -90,34 +93,36 @@ def anchor_head(*, at_once: bool = False) -> str | None:
 
 @contextmanager
 def holding_still() -> Iterator[None]:
-    """Inside, in a transaction, nobody seals, anchors or prunes."""
+    """Let nobody seal, anchor or prune inside the block, which runs in a transaction."""
     # A savepoint: after an error inside, the transaction can still unlock.
     with locks.held(Lock.AUDIT_CHAIN), transaction.atomic():
         yield
 
 
 def prune_batch(before: datetime) -> tuple[int, Anchor | None]:
-    """Removes the oldest rows while they are older than `before`, a batch at a time, and leaves
-    an anchor of where it stopped. Sealed rows only, and none behind one that stays."""
+    """Delete a batch of the oldest rows that are older than `before`, and anchor where it stopped.
+
+    Delete sealed rows only, and none after one that stays.
+    """
     with transaction.atomic():
         locks.lock(Lock.AUDIT_CHAIN)
         last = _last_to_prune(before)
         if last is None:
             return 0, None
         anchor = _save_anchor(AuditAnchor.Kind.PRUNED, *last)
-        # Of no use any more: there are no rows to hold them against.
+        # Of no use any more, since the rows they cover are gone.
         AuditAnchor.objects.filter(sequence__lte=anchor.sequence).exclude(mac=anchor.mac).delete()
         removed, _ = AuditEntry.objects.filter(sequence__lte=anchor.sequence).delete()
     return removed, anchor
 
 
 def write_to_file(anchor: Anchor) -> str:
-    """Why it could not be written, if it could not: the table has it all the same."""
+    """Return why the anchor could not be written, or an empty string. The table has it anyway."""
     path = settings.AUDIT_ANCHORS_FILE
     try:
         checkpoints.append(path, anchor)
     except OSError as error:
-        log.warning("cannot write the audit's anchors", file=str(path), error=str(error))
+        log.warning("cannot write the file of anchors", file=str(path), error=str(error))
         return f"{path}: {error.strerror or error}"
     AuditAnchor.objects.filter(mac=anchor.mac).update(in_file=True)
     return ""
@@ -133,23 +138,25 @@ def anchors_in_table() -> list[Anchor]:
 
 
 def macs_written_to_file() -> set[str]:
-    """Of the table's anchors, those that the file must have."""
+    """Return the MACs of the table's anchors that the file must have."""
     return set(AuditAnchor.objects.filter(in_file=True).values_list("mac", flat=True))
 
 
 def newest_sequence() -> int:
-    """Where the chain ends, by its rows and anchors; 0 before the first."""
+    """Return where the chain ends, by its rows and anchors; 0 before the first."""
     return _head()[0]
 
 
 def sealed_row(fields: Sequence[Any]) -> Sealed:
-    """One row that SEALED_FROM selected."""
+    """Return a row that SEALED_FROM has selected."""
     return Sealed(Row(*fields[:-1]), fields[-1])
 
 
 def _head() -> tuple[int, str]:
-    """The newest sequence and its seal: of a row, or where rows are gone, of an anchor. So a tail
-    that was cut leaves a gap for ever."""
+    """Return the newest sequence and its seal, from a row, or from an anchor where rows are gone.
+
+    So an end that was cut off leaves a gap for ever.
+    """
     sequence, seal = _newest_row() or (0, GENESIS)
     anchor = _newest_anchor()
     if anchor and anchor.sequence > sequence:
@@ -158,9 +165,12 @@ def _head() -> tuple[int, str]:
 
 
 def _newest_row() -> tuple[int, str] | None:
-    """The newest that we sealed. One that somebody put further on leads nobody astray: the chain
-    would go on behind it, or find no number left. Where none of the newest is ours, which a new
-    AUDIT_KEY does too, it is the newest whose number could be ours."""
+    """Return the newest row with our own seal.
+
+    An inserted row with a higher sequence is passed over: otherwise the chain would go on after it,
+    or run out of numbers. Where none of the newest has our seal, as with a new AUDIT_KEY, return
+    the newest whose sequence could be ours.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_NEWEST, [LOOK_BACK])
         newest = [sealed_row(fields) for fields in cursor.fetchall()]
@@ -190,8 +200,7 @@ def _around(sequence: int) -> tuple[int, ...]:
 
 
 def _seals_from(cursor: Any, sequence: int) -> dict[int, str]:
-    """Of rows that stand where the chain would go on: fewer than LOOK_BACK, but for those beyond
-    its reach."""
+    """Return the seals of inserted rows whose sequences the chain would reach next."""
     cursor.execute(
         "SELECT sequence, seal FROM tenants_auditentry WHERE sequence >= %s "
         "ORDER BY sequence LIMIT %s",
@@ -201,7 +210,7 @@ def _seals_from(cursor: Any, sequence: int) -> dict[int, str]:
 
 
 def _newest_anchor() -> Anchor | None:
-    """A forged one leads nobody astray."""
+    """Return the newest genuine anchor; forged ones are passed over."""
     newest = AuditAnchor.objects.order_by("-sequence").iterator(chunk_size=10)
     return next((a for a in map(_as_anchor, newest) if a.is_genuine(settings.AUDIT_KEY)), None)
 

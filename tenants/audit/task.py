@@ -1,11 +1,11 @@
-"""The audit's rows are sealed, and now and then it is said where their chain stands."""
+"""Seal the audit's rows, and anchor their hash chain, as periodic work of the subscriber."""
 
 from natsbridge.runtime import Runtime
 from tenants.audit import sealing
 
 
 def seal_all(runtime: Runtime) -> None:
-    """Seal the rows there are. When stopping, seal one batch and say where the chain stands."""
+    """Seal the rows there are, and anchor them. When stopping, seal one batch only."""
     while sealed := sealing.seal_batch():
         runtime.counters["audit.sealed"] += sealed
         if runtime.stopping.is_set():

@@ -1,4 +1,4 @@
-"""Reads the whole audit, and says what is wrong with it."""
+"""Verify the whole audit: its hash chain, and the anchors that are checkpoints of the chain."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,26 +25,28 @@ UNANCHORED_AFTER = timedelta(minutes=10)
 
 @dataclass
 class Report:
-    """`problems` is to be walked first: it is what counts `rows`."""
+    """What a verification found. Walk `problems` first, which counts `rows`."""
 
     problems: Iterator[Problem]
     anchors: int
-    # Anchors of the table that no file has had: it could not be written.
+    # Anchors of the table that could not be written to a file.
     never_in_file: int
     rows: int = 0
 
 
 @contextmanager
 def audit_report(start: int = 1, *, files: Sequence[Path] = ()) -> Iterator[Report]:
-    """Of the rows from sequence `start` on; the row before it is taken as it stands. Sealing goes
-    on meanwhile, and what comes in is no part of the report. `files` are those of other computers,
-    read besides this one's. Raises OSError for a file."""
+    """Verify the rows from sequence `start` on; the row before it is trusted.
+
+    Sealing goes on meanwhile, and newer rows are not part of the report. `files` are the files of
+    anchors of other computers, read beside this one's. Raises OSError for a file.
+    """
     own = settings.AUDIT_ANCHORS_FILE
     with transaction.atomic(), connection.chunked_cursor() as cursor:
         with sealing.holding_still():
             in_file, problems = checkpoints.read(own)
             in_table, written = sealing.anchors_in_table(), sealing.macs_written_to_file()
-            # From the least that there is, so that none put before our first is overlooked.
+            # From the lowest number, so that a row inserted before our first is found.
             cursor.execute(sealing.SEALED_FROM, [start - 1 if start > 1 else sealing.LOWEST])
         for path in files:
             path.stat()
@@ -73,7 +75,7 @@ def _all(
     rows = _sealed_rows(cursor)
     basis = next(rows, None) if start > 1 else None
     if basis and basis.row.sequence >= start:
-        # The row before is gone, which the walk shall say.
+        # The row before is gone, which the walk has to report.
         rows, basis = _chained(basis, rows), None
     yield from chain.verify(_counted(report, rows), anchors, settings.AUDIT_KEY, basis=basis)
     yield from _long_unsealed()
@@ -84,12 +86,12 @@ def _lost(path: Path, lost: Sequence[Anchor]) -> Iterator[Problem]:
         yield Problem(
             f"{path} {checkpoints.what_happened_to(path)}: {len(lost)} anchors that were written "
             f"are missing, of the sequences {lost[0].sequence} to {lost[-1].sequence}. If another "
-            "computer wrote them, give a copy of its file with --anchors"
+            "computer wrote them, add --anchors with a copy of its file"
         )
 
 
 def _unanchored() -> Iterator[Problem]:
-    """A subscriber anchors its first rows as it seals them."""
+    """Report that no anchor is left, since a subscriber anchors its first rows as it seals them."""
     sealed = AuditEntry.objects.exclude(sequence=None)
     if sealed.filter(at__lt=timezone.now() - UNANCHORED_AFTER).exists():
         yield Problem("no anchor is left, neither in the table nor in the file: they were removed")

@@ -1,4 +1,4 @@
-"""The only writer of the audit: what happened, by whom, to what. No secret ever stands in it."""
+"""Write the audit: what happened, by whom, to what. Secrets are never part of it."""
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from tenants.audit import sealing
 from tenants.models import Action, ActorKind, AuditEntry, User
 from tenants.origin import current_origin
 
-# The channel on which a sealer hears of new rows.
+# Notified when there are new rows to seal.
 AUDIT_CHANNEL = "wegweiser_audit"
 
 DeviceNames = Callable[[Collection[UUID]], Mapping[UUID, str]]
@@ -23,7 +23,7 @@ DeviceNames = Callable[[Collection[UUID]], Mapping[UUID, str]]
 
 @dataclass(frozen=True)
 class Actor:
-    """Who did it, by value; `identity` is a person's primary key or a device's uuid."""
+    """Who did it, by name; `identity` is a person's primary key or a device's UUID."""
 
     kind: ActorKind
     name: str
@@ -35,8 +35,10 @@ PLATFORM = Actor(ActorKind.PLATFORM, "")
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """What `record_many` writes; see AuditEntry for the fields. Where `target` is empty or the
-    device's username, it becomes "device anna-laptop"."""
+    """A row to write; see AuditEntry for the fields.
+
+    A `target` that is empty, or the device's username, becomes "device anna-laptop".
+    """
 
     action: Action
     tenant: UUID | None
@@ -59,7 +61,7 @@ def record_action(
     target: str = "",
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """One row in the caller's transaction; see `event`."""
+    """Write one row in the caller's transaction; see `audit_event`."""
     record_events(
         [audit_event(action, tenant=tenant, by=by, device=device, target=target, detail=detail)]
     )
@@ -74,8 +76,10 @@ def audit_event(
     target: str = "",
     detail: dict[str, Any] | None = None,
 ) -> AuditEvent:
-    """For `record_many`. `by=None` is whoever the origin names: a command line's user, else the
-    platform itself."""
+    """Return an event with the current origin, for `record_events`.
+
+    Without `by` the actor is the user of the command line, or else the platform itself.
+    """
     now = current_origin()
     return AuditEvent(
         action,
@@ -90,12 +94,12 @@ def audit_event(
 
 
 def actor_name(by: "User | Actor | None") -> str:
-    """Who the audit says it was, for the row that it was done to; empty: the platform."""
+    """Return the actor's name as the audit has it; empty for the platform."""
     return _actor(by).name[:200]
 
 
 def record_events(events: Iterable[AuditEvent]) -> None:
-    """Rows in the caller's transaction, sealed soon after it."""
+    """Write rows in the caller's transaction. A subscriber seals them soon after it."""
     found = list(events)
     if not found:
         return
@@ -106,8 +110,10 @@ def record_events(events: Iterable[AuditEvent]) -> None:
 
 
 def prune_audit(before: datetime) -> Generator[int, None, None]:
-    """Removes what is older, in batches of a transaction each, and says of each how many rows it
-    had. Each leaves an anchor, which makes their absence legitimate."""
+    """Delete older rows in batches of a transaction each, and yield the size of each batch.
+
+    Each batch leaves an anchor, by which a verification knows that the rows were pruned.
+    """
     total = up_to = 0
     try:
         while True:
@@ -124,14 +130,16 @@ def prune_audit(before: datetime) -> Generator[int, None, None]:
 
 
 def record_export(tenant: UUID | None, *, by: User, format: str, wanted: dict[str, Any]) -> None:
-    """That somebody took the audit of a tenant (None: of all) with them: recorded on a GET, since
-    what a browser fetches ahead has left too."""
+    """Record an export of a tenant's audit, or of all of it.
+
+    This happens on a GET, since what a browser fetches ahead has left the server as well.
+    """
     detail = {"format": format, "filters": wanted}
     record_action(Action.AUDIT_EXPORTED, tenant=tenant, by=by, detail=detail)
 
 
 def register_device_names(names: DeviceNames) -> None:
-    """What devices are called: said once, by the app that has them."""
+    """Register the function that names devices; the app that has them calls this once."""
     _namers[:] = [names]
 
 

@@ -1,4 +1,4 @@
-"""The keys that the broker trusts, and what is to be pushed to it."""
+"""Tenants' accounts at the broker, and the keys that it trusts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -15,7 +15,7 @@ from tenants.errors import NotProvisioned
 from tenants.models import BrokerAccount, BrokerKey, Tenant
 from tenants.rules import secrets
 
-# The channel on which a subscriber hears that an account's claims want pushing.
+# Notified when a change of an account is pending.
 ACCOUNTS_CHANNEL = "wegweiser_accounts"
 
 Purpose = BrokerKey.Purpose
@@ -35,7 +35,7 @@ PLATFORM_KEYS = (
 
 @transaction.atomic
 def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
-    """The tenant's account with its identity key and both scoped keys; what is missing is made."""
+    """Return the tenant's account; create it, its identity key or its scoped keys if missing."""
     for purpose in (Purpose.ACCOUNT, *SCOPED):
         ensure_broker_key(purpose, tenant)
     identity = BrokerKey.objects.get(purpose=Purpose.ACCOUNT, tenant=tenant)
@@ -83,20 +83,21 @@ def _new_pair(purpose: Purpose) -> KeyPair:
 
 
 def ensure_platform_keys() -> dict[Purpose, BrokerKey]:
-    """The operator's keys, those of the platform's own accounts, and the auth callout's."""
+    """Return the keys of the operator, the platform's own accounts and the auth callout."""
     return {purpose: ensure_broker_key(purpose) for purpose in PLATFORM_KEYS}
 
 
 def announce_account(tenant: Tenant) -> None:
-    """What the rows say of the tenant's account has changed: marks it as wanting to be pushed,
-    and wakes the subscribers once the caller's transaction is committed."""
+    """Mark a change of the account as pending, and wake the subscribers after the commit."""
     BrokerAccount.objects.filter(tenant=tenant).update(wanted_at=timezone.now())
     notify(ACCOUNTS_CHANNEL, str(tenant.pk))
 
 
 def record_provisioned(tenant: Tenant, as_of: datetime) -> None:
-    """The broker has what the rows said at `as_of`; who says so of an earlier moment than somebody
-    else before is late."""
+    """Record that the broker has what the rows said at `as_of`.
+
+    Ignore a report older than the stored one.
+    """
     on_time = Q(provisioned_at=None) | Q(provisioned_at__lt=as_of)
     account = BrokerAccount.objects.filter(on_time, tenant=tenant)
     account.update(provisioned_at=as_of, last_error="")

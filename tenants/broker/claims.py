@@ -1,4 +1,4 @@
-"""What the rows say of a tenant's account at the broker: its keys, limits and revocations.
+"""Read a tenant's claims from the rows: its keys, limits and revocations.
 
 Nothing here writes; what is missing raises NotProvisioned.
 """
@@ -15,22 +15,22 @@ from natsbridge.identity import claims
 from tenants.broker.accounts import Purpose, key_pair
 from tenants.models import BrokerAccount, BrokerKey, Credential, FloodBlock
 
-# Claims that have grown beyond the server's `max_payload` could not be pushed any more, and nobody
-# of the tenant could be revoked. Each takes some 100 bytes of it.
+# Claims that outgrow the server's `max_payload` cannot be pushed, and then nobody of the tenant can
+# be revoked. Each revocation takes some 100 bytes.
 MOST_REVOCATIONS = 5_000
-# Of those that are shut out for a while; the others are disconnected whenever they flood.
-MOST_SHUT_OUT = 500
-# Between the clocks of those who make keys and issue JWTs.
+# Flooders beyond this number are not blocked, but are disconnected whenever they flood.
+MOST_BLOCKED = 500
+# How far apart the clocks of processes may be that create keys and issue JWTs.
 CLOCKS_APART = timedelta(minutes=5)
 
 
 def tenant_account(tenant: UUID) -> claims.TenantAccount:
-    """All that the rows say of the tenant's account."""
+    """Return what the claims of the tenant's account should say."""
     account = BrokerAccount.objects.select_related("tenant").get(tenant=tenant)
     limits = account_limits(account)
     revocations: dict[str, int] = {}
     if account.tenant.suspended_at:
-        # Nobody is let in anyway, and however much is revoked, this has to get through.
+        # No login is allowed anyway, and this push has to succeed however much is revoked.
         limits = replace(limits, connections=0)
     else:
         revocations = revocations_of(tenant)
@@ -48,7 +48,7 @@ def tenant_account(tenant: UUID) -> claims.TenantAccount:
 
 
 def account_limits(account: BrokerAccount) -> claims.AccountLimits:
-    """The tenant's own, and where it has none those of the settings."""
+    """Return the tenant's own limits, and those of the settings where it has none."""
 
     def own(value: int | None, default: int) -> int:
         return default if value is None else value
@@ -62,26 +62,28 @@ def account_limits(account: BrokerAccount) -> claims.AccountLimits:
 
 
 def stream_bytes(storage: int) -> int:
-    """How much of a tenant's storage its stream takes: the server reserves it, and wants room."""
+    """Return the size of a tenant's stream: less than its storage, since the server needs room."""
     return (storage if storage > 0 else settings.TENANT_STORAGE_BYTES) * 3 // 4
 
 
 def revocations_of(tenant: UUID) -> dict[str, int]:
-    """For each user's key the newest of its JWTs that has ended; it and all before it are void."""
+    """Return for each public key the `iat` up to which its JWTs are revoked."""
     newest = _voided(tenant).order_by().values_list("public_key").annotate(Max("issued_at"))
     found = {key: int(issued_at.timestamp()) for key, issued_at in newest}
     if len(found) > MOST_REVOCATIONS:
-        # Of all users, the tenant's own among them: only when `actions.rotation.make_room` could
-        # not help, as so much was revoked within minutes of a new key.
+        # All users, also of the tenant's own credential. This happens only where a new signing key
+        # did not help, since so much was revoked within minutes of it.
         found = {"*": max(found.values())}
-    # Not among what "*" may stand for: these times are to come, and the others are not to blame.
-    return found | _shut_out(tenant)
+    # Not part of "*": these moments are in the future, and would block all others until then.
+    return found | _blocked(tenant)
 
 
-def _shut_out(tenant: UUID) -> dict[str, int]:
-    """The users' keys of those that have sent too much. The server compares with a JWT's `iat`, so
-    what they might have issued meanwhile is refused as well."""
-    blocks = FloodBlock.objects.filter(tenant=tenant).in_force()[:MOST_SHUT_OUT]
+def _blocked(tenant: UUID) -> dict[str, int]:
+    """Return the public keys of blocked flooders, with the end of each block.
+
+    The server compares that moment with the `iat` of a JWT, so newer JWTs are refused too.
+    """
+    blocks = FloodBlock.objects.filter(tenant=tenant).in_force()[:MOST_BLOCKED]
     until = {block.device_uuid: int(block.until.timestamp()) for block in blocks if block.until}
     devices = [device for device in until if device]
     jwts = Credential.objects.filter(tenant=tenant, kind=Credential.Kind.JWT, ended_at=None)
@@ -95,8 +97,7 @@ def _shut_out(tenant: UUID) -> dict[str, int]:
 
 
 def has_too_many_revocations(tenant: UUID) -> bool:
-    """Whether claims would have more revocations than there is room for, and a new signing key for
-    the devices makes some."""
+    """Return whether the claims lack room for the revocations, and a new signing key would help."""
     of_devices = _voided(tenant).exclude(device_uuid=None)
     if of_devices.values("public_key").distinct().count() <= MOST_REVOCATIONS:
         return False
@@ -106,8 +107,10 @@ def has_too_many_revocations(tenant: UUID) -> bool:
 
 
 def _voided(tenant: UUID) -> QuerySet[Credential]:
-    """JWTs that have ended and would open the broker all the same: by their own `exp`, and as the
-    key that signed them is one of the account's."""
+    """Return the ended JWTs that would still be valid without a revocation.
+
+    They have not expired, and one of the account's keys has signed them.
+    """
     now = timezone.now()
     keys = BrokerKey.objects.filter(Q(retires_at=None) | Q(retires_at__gt=now), tenant=tenant)
     signed = Q(pk__in=())

@@ -1,4 +1,4 @@
-"""Senders that were disconnected for sending too much: told, and shut out if they do it again."""
+"""Record senders that flood the broker, and block those that do it again."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,19 +16,21 @@ from tenants.audit.writer import Actor, AuditEvent, device_actor, record_events
 from tenants.broker.accounts import announce_account
 from tenants.models import Action, ActorKind, BrokerAccount, FloodBlock, Tenant
 
-# A flood after a longer peace counts as the first.
+# After a longer time without a flood, the next one counts as the first.
 FORGIVEN_AFTER = timedelta(hours=1)
 MOST_DOUBLINGS = 5
-# Two subscribers that see one flood do so within this time; one of them ends its connections, and
-# the other, which finds them gone, may have been held up by the flood itself.
+# Two subscribers see one flood within JUST_NOW. One of them ends its connections; the other, which
+# finds them gone, may have been delayed by the flood itself, up to OF_LATE.
 JUST_NOW = timedelta(seconds=0.3)
 OF_LATE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Who is behind a connection. Of a tenant credential many machines may make use, so there each
-    connection stands for itself: `connection` names it."""
+    """Who is behind a connection.
+
+    Many machines may use one tenant credential, so there each `connection` is a sender of its own.
+    """
 
     tenant: UUID
     device: UUID | None = None
@@ -42,7 +44,7 @@ class Sender:
 
 
 def tenants_by_account(accounts: Collection[str]) -> dict[str, UUID]:
-    """The tenants by the public keys of their accounts; the platform's accounts have none."""
+    """Return the tenants by the public keys of their accounts, without the platform's accounts."""
     rows = BrokerAccount.objects.filter(public_key__in=set(accounts))
     return dict(rows.values_list("public_key", "tenant"))
 
@@ -51,11 +53,14 @@ def tenants_by_account(accounts: Collection[str]) -> dict[str, UUID]:
 def record_flood(
     sender: Sender, excess: Excess, *, seen_at: datetime | None = None, were_gone: bool = False
 ) -> FloodBlock | None:
-    """Put down that its connections were ended, or `were_gone` already. The second time it is shut
-    out as well, each further time for twice as long. None: somebody else has put this one down."""
+    """Record that the sender's connections were ended, or `were_gone` already.
+
+    The second flood blocks the sender, and each further one for twice as long. Return None if
+    another subscriber has recorded this flood.
+    """
     now = timezone.now()
     seen_at = seen_at or now
-    # In the order of a lock, so that two subscribers count one flood once.
+    # The tenant's row is locked, so that two subscribers count one flood once.
     tenant = Tenant.objects.select_for_update(no_key=True).get(pk=sender.tenant)
     of_sender: dict[str, Any] = {
         "tenant": tenant,
@@ -86,7 +91,7 @@ def record_flood(
 
 @transaction.atomic
 def lift_due_blocks() -> int:
-    """Let in again whose time is up; how many those were. Several may do it at once."""
+    """End the blocks whose time is up, and return their number. Several may do this at once."""
     rows = list(FloodBlock.objects.select_for_update(skip_locked=True).over()[:100])
     FloodBlock.objects.filter(pk__in=[row.pk for row in rows]).update(lifted_at=timezone.now())
     for tenant in sorted({row.tenant_id for row in rows}):

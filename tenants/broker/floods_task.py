@@ -1,8 +1,8 @@
-"""The side task that ends connections which send more than they may.
+"""Disconnect senders that flood the broker.
 
-The broker knows no limit of a sender's rate: a device that sends 100,000 messages a second takes
-what its neighbours need, so it must be found and disconnected within seconds. It has its own
-connection, to the system account, since the others are busy then.
+The broker has no limit on a sender's rate. A device that sends 100,000 messages a second takes what
+its neighbours need, so it has to be found and disconnected within seconds. This task has a
+connection of its own, to the system account, since the others are busy then.
 """
 
 import asyncio
@@ -31,17 +31,19 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.2
 RECORD_SECONDS = 0.2
-# Of busy connections so many are asked for their owner at a time.
+# How many busy connections are identified at a time.
 ASKED_AT_ONCE = 100
-# The status names the last ones.
+# How many of the last floods the status names.
 NAMED = 10
-# Tenant credentials, and where they were used, whose next connections are looked at closely.
+# How many flooders with a tenant credential are remembered: their next connections are suspects.
 SUSPECTS = 100
 
 
 class FloodWatch:
-    """Asks the servers five times a second how much they received, and from whom, if that could be
-    too much of one sender."""
+    """Asks the servers five times a second how much they received.
+
+    If one sender could have sent too much of that, it asks which connections sent it.
+    """
 
     def __init__(self, part: Part) -> None:
         self._part = part
@@ -56,19 +58,19 @@ class FloodWatch:
         self._meter: Meter[Sender] = Meter(self._allowance)
         # By server: messages, bytes, and when that was.
         self._received: dict[str, tuple[int, int, float]] = {}
-        # Ended, and not on record yet.
+        # Floods that were ended, but are not recorded yet.
         self._unrecorded: deque[Callable[[], object]] = deque()
         self._ended: deque[dict[str, object]] = deque(maxlen=NAMED)
         self._suspects: deque[Sender] = deque(maxlen=SUSPECTS)
-        # The broker's accounts by their tenants.
+        # The public keys of accounts, by tenant.
         self._accounts: dict[UUID, str] = {}
         part.runtime.gauges["floods"] = lambda: list(self._ended)
 
     async def run(self) -> None:
-        """Until stopping; what is not on record then is recorded, if the database answers."""
+        """Watch until stopping, and then record what is left, if the database answers."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._part.repeat(self._look, every=POLL_SECONDS))
-            # Beside it, so that nobody floods for as long as the database takes.
+            # Beside it, so that a slow database prolongs no flood.
             tasks.create_task(self._part.repeat(self._record, every=RECORD_SECONDS))
         await self._record()
 
@@ -82,7 +84,7 @@ class FloodWatch:
             await self._end(system, sender, excess)
 
     async def _may_be_flooded(self, system: Client) -> bool:
-        """Whether a server received more than one sender may send: the short question."""
+        """Return whether a server received more than one sender may send: a cheap filter first."""
         before, now = self._received, time.monotonic()
         self._received = {
             server: (*counted, now)
@@ -112,14 +114,14 @@ class FloodWatch:
         for key, connection in connections.items():
             sender = connection and _sender(key, connection, tenants)
             self._meter.identify(key, sender)
-            # Each connection of a tenant credential stands for itself, but comes from somewhere.
+            # Each connection of a tenant credential is a sender, but flooders come back.
             if sender and replace(sender, connection=None) in self._suspects:
                 self._meter.suspect(sender, time.monotonic())
 
     async def _end(self, system: Client, sender: Sender, excess: Excess) -> None:
         seen_at, were_gone = datetime.now(UTC), True
         for server, number in excess.connections:
-            # It may have left by itself, or another subscriber was quicker.
+            # It may have gone by itself, or another subscriber was faster.
             with suppress(ClaimsRefused):
                 await system_account.kick(system, server, number)
                 were_gone = False
@@ -151,7 +153,7 @@ class FloodWatch:
 def _sender(
     key: ConnectionKey, connection: BrokerConnection, tenants: Mapping[str, UUID]
 ) -> Sender | None:
-    """None: one of the platform's own."""
+    """Return the sender, or None for one of the platform's own users."""
     user = connection.user
     tenant = tenants.get(user.account)
     if tenant is None:

@@ -1,4 +1,4 @@
-"""All streams and consumers in use, the platform's and every tenant's, against what is declared."""
+"""Compare the streams and consumers of the platform and of every tenant with their declarations."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -40,14 +40,14 @@ class TenantStream:
 
 @dataclass(frozen=True)
 class Undeclared:
-    """What nobody declared, in the platform's account or in a tenant's."""
+    """A stream or consumer that is not declared, in the platform's account or in a tenant's."""
 
     found: Found
     tenant: Tenant | None = None
 
     @property
     def name(self) -> str:
-        """What `remove` knows it by."""
+        """The name under which `remove` finds it."""
         return f"{self.tenant.pk}:{self.found.path}" if self.tenant else self.found.path
 
     def __str__(self) -> str:
@@ -56,8 +56,10 @@ class Undeclared:
 
 
 def verify() -> list[str]:
-    """How the server differs from the declarations, fit to be printed. Changes nothing. Raises
-    one of REFUSALS."""
+    """Return how the server differs from the declarations, as lines to print.
+
+    Raises one of REFUSALS.
+    """
     return [
         *_run(inspector_login(), lambda client: _platform_differences(client.jetstream())),
         *(text for _, found in _tenants_differences(tenant_streams()) for text in found),
@@ -65,7 +67,7 @@ def verify() -> list[str]:
 
 
 def undeclared() -> list[Undeclared]:
-    """What the server has besides. Raises one of REFUSALS."""
+    """Return what the server has besides. Raises one of REFUSALS."""
 
     async def of_platform(client: Client) -> list[Found]:
         return await streams.undeclared(client.jetstream(), declaration_settings.all_streams())
@@ -75,8 +77,10 @@ def undeclared() -> list[Undeclared]:
 
 
 def init(say: Say) -> list[str]:
-    """Makes the server's as declared, and says what changed. One that is refused holds up no
-    other: returns the reasons of those that were. Raises BrokerUnavailable."""
+    """Create and update what is declared, and `say` what changed.
+
+    A refusal holds up nothing else; return the reasons of all refusals. Raises BrokerUnavailable.
+    """
     refused: list[str] = []
 
     async def ensure_platform(client: Client) -> None:
@@ -102,18 +106,21 @@ def init(say: Say) -> list[str]:
 
 
 def remove(name: str, *, with_messages: bool = False) -> str:
-    """Deletes what nobody declared, by the name that `undeclared` gives it; what was done. Raises
-    NoSuchStream, StillInUse where it holds messages unless `with_messages`, and one of REFUSALS."""
+    """Delete an undeclared stream or consumer by the name of `undeclared`; return what was done.
+
+    Raises NoSuchStream, StillInUse where it holds messages (unless `with_messages`), and one of
+    REFUSALS.
+    """
     each = next((each for each in undeclared() if each.name == name), None)
     if each is None:
         raise NoSuchStream(
-            f"There is nothing undeclared called {name}: jetstream_verify names what there is. "
-            "What is declared is never removed."
+            f'Unknown undeclared stream or consumer "{name}". jetstream_verify lists them. What is '
+            "declared is never removed."
         )
     found = each.found
     if found.messages and not with_messages:
         raise StillInUse(
-            f"{each} holds {found.messages} messages. --with-messages removes them with it."
+            f"{each} holds {found.messages} messages. Add --with-messages to remove them with it."
         )
     tenant = each.tenant.pk if each.tenant else None
     login = recreating_login(found.stream, found.consumer, tenant)
@@ -122,8 +129,10 @@ def remove(name: str, *, with_messages: bool = False) -> str:
 
 
 def recreate(name: str) -> list[str]:
-    """Deletes the declared stream or consumer of this name, with all it holds, and makes it anew;
-    what was done. Raises NoSuchStream, and one of REFUSALS."""
+    """Delete the declared stream or consumer with all it holds, and create it again.
+
+    Return what was done. Raises NoSuchStream, and one of REFUSALS.
+    """
     for declaration in declaration_settings.all_streams():
         if declaration.name == name:
             return _recreate(declaration, None)
@@ -133,7 +142,7 @@ def recreate(name: str) -> list[str]:
     for each in tenant_streams():
         if each.declaration.name == name:
             return _recreate(each.declaration, None, each.tenant)
-    raise NoSuchStream(f"No stream or consumer {name} is declared.")
+    raise NoSuchStream(f'There is no declared stream or consumer "{name}".')
 
 
 def tenant_streams() -> list[TenantStream]:

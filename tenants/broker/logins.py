@@ -1,4 +1,4 @@
-"""The broker's view of the rows here: claims and credentials, signed with the stored keys.
+"""JWTs and logins for the broker, signed with the stored keys.
 
 Nothing here writes; what is missing raises NotProvisioned.
 """
@@ -29,7 +29,7 @@ from tenants.models import BrokerAccount, BrokerKey, Tenant
 
 @dataclass(frozen=True)
 class UserSigner:
-    """A scoped key of an account: users it signs have the permissions that go with it."""
+    """A scoped key of an account: the users it signs have the permissions of its scope."""
 
     account: str
     key: KeyPair
@@ -38,8 +38,10 @@ class UserSigner:
 def device_jwt(
     tenant: UUID, device: UUID, nkey_public: str, *, issued_at: int, expires_at: int
 ) -> str:
-    """What lets the holder of the device's own private key log in. It is issued, and recorded, by
-    `actions.credentials`."""
+    """Return a JWT for the holder of the device's private key.
+
+    It is issued, and recorded, by `tenants.credentials.issue`.
+    """
     return claims.device_user_jwt(
         key_pair(Purpose.DEVICE, tenant),
         account=_account_key(tenant),
@@ -51,8 +53,10 @@ def device_jwt(
 
 
 def tenant_credentials(tenant: Tenant, user: KeyPair, *, issued_at: int) -> str:
-    """The `.creds` file of the tenant's own `user`; it holds a secret. It is issued, and recorded,
-    by `actions.credentials`."""
+    """Return the text of a `.creds` file for the tenant's own `user`; it holds a secret.
+
+    It is issued, and recorded, by `tenants.credentials.issue`.
+    """
     jwt = claims.tenant_user_jwt(
         key_pair(Purpose.TENANT, tenant.pk),
         account=_account_key(tenant.pk),
@@ -64,44 +68,46 @@ def tenant_credentials(tenant: Tenant, user: KeyPair, *, issued_at: int) -> str:
 
 
 def platform_login() -> Login:
-    """For the subscriber, in the platform account."""
+    """Return the subscriber's login to the platform account."""
     return _login(Purpose.PLATFORM, None, "subscriber", SUBSCRIBER_PERMISSIONS)
 
 
 def system_login() -> Login:
-    """For pushing claims, in the system account."""
+    """Return a login to the system account that may push claims."""
     return _login(Purpose.SYSTEM, None, "subscriber", SYSTEM_PERMISSIONS)
 
 
 def provisioner_login(tenant: Tenant) -> Login:
-    """For a moment's work on the tenant's stream, in the tenant's own account."""
+    """Return a login to the tenant's account that may create and update its stream."""
     return _login(Purpose.ACCOUNT, tenant.pk, "provisioner", PROVISIONER_PERMISSIONS)
 
 
 def inspector_login() -> Login:
-    """For comparing the platform's streams with what is declared."""
+    """Return a login to the platform account that may read the configurations of streams."""
     return _login(Purpose.PLATFORM, None, "inspector", INSPECTOR_PERMISSIONS)
 
 
 def stream_maker_login() -> Login:
-    """For making the platform's streams, without a right to any message."""
+    """Return a login to the platform account that may create streams, but read no message."""
     return _login(Purpose.PLATFORM, None, "stream maker", PROVISIONER_PERMISSIONS)
 
 
 def recreating_login(stream: str, consumer: str | None, tenant: UUID | None = None) -> Login:
-    """For deleting this one stream, or this one consumer of it, and making it anew; in the
-    tenant's account, or the platform's."""
+    """Return a login that may delete and recreate this stream, or this consumer of it.
+
+    It is a login to the tenant's account, or without a tenant to the platform's.
+    """
     purpose = Purpose.PLATFORM if tenant is None else Purpose.ACCOUNT
     return _login(purpose, tenant, "recreating", recreating_permissions(stream, consumer))
 
 
 def callout_authority() -> Authority:
-    """What the auth callout answers with."""
+    """Return the keys with which the auth callout signs and decrypts."""
     return Authority(key_pair(Purpose.CALLOUT), key_pair(Purpose.CALLOUT_XKEY))
 
 
 def callout_login() -> Login:
-    """For the auth callout, as the one user of its account about whom the servers do not ask."""
+    """Return the login of the auth callout: the one user about whom the servers do not ask it."""
     user = key_pair(Purpose.CALLOUT_USER)
     jwt = claims.account_user_jwt(
         key_pair(Purpose.CALLOUT),
@@ -114,7 +120,7 @@ def callout_login() -> Login:
 
 
 def user_signers(tenants: Collection[UUID]) -> dict[tuple[UUID, Purpose], UserSigner]:
-    """The scoped keys of these tenants, DEVICE and TENANT, as far as they have been made."""
+    """Return the existing scoped keys of these tenants, by tenant and purpose."""
     accounts = dict(
         BrokerAccount.objects.filter(tenant__in=tenants).values_list("tenant", "public_key")
     )
@@ -131,7 +137,7 @@ def user_signers(tenants: Collection[UUID]) -> dict[tuple[UUID, Purpose], UserSi
 
 
 def server_list_login() -> Login:
-    """For asking which servers there are, in the system account."""
+    """Return a login to the system account that may only list the servers."""
     return _login(Purpose.SYSTEM, None, "callout", SERVER_LIST_PERMISSIONS)
 
 

@@ -1,4 +1,4 @@
-"""How a nats-server of this installation is configured: it trusts the stored operator."""
+"""Configure a nats-server that trusts this installation's operator."""
 
 import hmac
 import time
@@ -13,7 +13,7 @@ from tenants.broker.accounts import Purpose, key_pair
 def server_config(
     *, server_name: str, port: int, monitor_port: int, directory: Path
 ) -> ServerConfig:
-    """One nats-server that trusts the stored operator; its data lives below `directory`."""
+    """Return the configuration of one server, whose data is stored below `directory`."""
     operator = key_pair(Purpose.OPERATOR)
     system = key_pair(Purpose.SYSTEM).public
     now = int(time.time())
@@ -33,8 +33,11 @@ def server_config(
 
 
 def route_secret() -> str:
-    """By which the servers of a cluster know each other; whoever has it can join and sees every
-    account. It follows from the operator's key, so that each server's file has the same."""
+    """Return the secret that the servers of a cluster share.
+
+    A server that has it can join and sees every account. It is derived from the operator's key, so
+    that the file of each server has the same.
+    """
     seed = key_pair(Purpose.OPERATOR).seed
     return hmac.digest(seed.encode(), b"routes of the cluster", "sha256").hex()
 

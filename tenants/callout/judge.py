@@ -1,7 +1,7 @@
-"""Who may log in to the broker by password, and as whom; and what is kept of it in the audit.
+"""Decide about logins to the broker by password, and record them in the audit.
 
-Usernames are `tenant_{uuid}` and `device_{uuid}`. Any other name is an attacker's choice, or a
-password typed into the wrong field: it is written down nowhere.
+A name that is not a tenant's or a device's is an attacker's choice, or a password that was typed
+into the wrong field, and is stored nowhere.
 """
 
 import hmac
@@ -29,25 +29,24 @@ WRONG = "wrong username or password"
 
 
 class Gatekeeper:
-    """The auth callout's judge; it belongs to one thread."""
+    """Judges the logins of the auth callout. It belongs to one thread."""
 
     def __init__(self) -> None:
         self._refusals = RefusedLogins()
         self._logins = CoalescedEvents(others=others_of)
 
     def judge(self, logins: Sequence[Login]) -> list[Verdict]:
-        """One verdict for each; who is let in is on record, or counted, before anybody hears of
-        it."""
+        """Return a verdict for each login, all recorded or counted before they are answered."""
         credentials = _credentials_of(logins)
         signers = user_signers({each.tenant_id for each in credentials.values()})
-        shut_out = _shut_out({each.tenant_id for each in credentials.values()})
+        blocked = _blocked({each.tenant_id for each in credentials.values()})
         verdicts: list[Verdict] = []
         admitted: list[tuple[Login, Credential]] = []
         refused: list[tuple[Login, str]] = []
         for login in logins:
             credential = credentials.get(login.password)
             signer = signers.get(_role(credential)) if credential else None
-            objection = _objection(login, credential, shut_out)
+            objection = _objection(login, credential, blocked)
             if credential is None or signer is None or objection:
                 reason = objection or "the tenant has no account at the broker yet"
                 verdicts.append(Refused(reason))
@@ -64,26 +63,26 @@ class Gatekeeper:
         return verdicts
 
     def record_rejections(self, reasons: Sequence[str]) -> None:
-        """Questions that no server of ours has asked."""
+        """Record requests that did not come from one of our servers."""
         self._refusals.record(
             [Refusal(SERVER, reason[:100], "", rejected=True) for reason in reasons]
         )
 
     def flush(self, *, at_once: bool = False) -> None:
-        """Writes what has been counted, when it is time."""
+        """Write what has been counted, when it is time."""
         self._logins.flush(at_once=at_once)
         self._refusals.flush(at_once=at_once)
 
 
 def _credentials_of(logins: Iterable[Login]) -> dict[str, Credential]:
-    """Whatever has one of these passwords, good or not, by password."""
+    """Return by password the credential that has it, valid or not."""
     passwords = {hash_token(login.password): login.password for login in logins if login.password}
     rows = Credential.objects.filter(kind=Credential.Kind.PASSWORD, digest__in=passwords)
     return {passwords[row.digest or ""]: row for row in rows.select_related("tenant")}
 
 
-def _shut_out(tenants: Collection[UUID]) -> set[tuple[str, str]]:
-    """Usernames of those that have sent too much; a tenant's with the address that did."""
+def _blocked(tenants: Collection[UUID]) -> set[tuple[str, str]]:
+    """Return the usernames of blocked flooders, a tenant's with the address that flooded."""
     blocks = FloodBlock.objects.filter(tenant__in=tenants, public_key="").in_force()
     return {
         (
@@ -95,9 +94,12 @@ def _shut_out(tenants: Collection[UUID]) -> set[tuple[str, str]]:
 
 
 def _objection(
-    login: Login, credential: Credential | None, shut_out: Collection[tuple[str, str]]
+    login: Login, credential: Credential | None, blocked: Collection[tuple[str, str]]
 ) -> str:
-    """Why not, or nothing. Only who has the right password causes more than one answer."""
+    """Return why the login is refused, or an empty string.
+
+    Only with the right password does the reason tell more than that something is wrong.
+    """
     if not login.username:
         return "neither a JWT nor a username"
     name = login.username.encode()
@@ -107,10 +109,10 @@ def _objection(
         return "the password has ended"
     if credential.tenant.suspended_at:
         return "the tenant is suspended"
-    if {(login.username, ""), (login.username, login.address)}.intersection(shut_out):
-        return "it has sent too much, and is shut out for a while"
+    if {(login.username, ""), (login.username, login.address)}.intersection(blocked):
+        return "it has sent too much, and is blocked for a while"
     if not login.is_by_a_client:
-        return "a password opens the listeners for clients only"
+        return "a password is accepted from clients only"
     return ""
 
 
@@ -120,7 +122,7 @@ def _role(credential: Credential) -> tuple[UUID, Purpose]:
 
 
 def _user_jwt(login: Login, credential: Credential, signer: UserSigner) -> str:
-    """Of a user with the scoped key's permissions and none of its own, for this one login."""
+    """Return the JWT for this one login, whose user has the permissions of the scoped key only."""
     now, tags = int(time.time()), [f"credential:{credential.pk}"]
     if credential.device_uuid:
         return claims.device_user_jwt(
@@ -151,7 +153,7 @@ def _kind_and_entry(login: Login, credential: Credential) -> tuple[Connecting, A
 
 
 def _entry(login: Login, credential: Credential) -> AuditEvent:
-    """`server` and `client` name the connection as the broker's events do."""
+    """Return the audit event; its detail names the connection as the broker's events do."""
     device = credential.device_uuid
     name = credential.username
     return AuditEvent(
@@ -172,7 +174,7 @@ def _entry(login: Login, credential: Credential) -> AuditEvent:
 
 
 def _described(refused: Sequence[tuple[Login, str]]) -> list[Refusal]:
-    """With the tenant and device of each name that is one of ours."""
+    """Add the tenant and device to each refusal whose name is one of ours."""
     names = {login.username: parse_username(login.username) for login, _ in refused}
     named = [each for each in names.values() if each]
     wanted = {each.tenant for each in named if each.tenant}

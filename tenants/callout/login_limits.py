@@ -1,4 +1,4 @@
-"""How often somebody may try to log in."""
+"""Limit failed logins to the web, by name and by address."""
 
 from ipaddress import IPv6Network, ip_address
 from typing import Any
@@ -16,9 +16,10 @@ from tenants.origin import network_of
 
 
 class LoginHandler(AxesDatabaseHandler):
-    """Beside a name from one address, which axes locks by itself, an address is locked from which
-    failures under many names come. Not this computer's own, which may stand for a proxy, and so
-    for everybody."""
+    """Also locks an address that fails under many names; axes locks one name from one address.
+
+    A loopback address is never locked, since it may be a proxy's, and so everybody's.
+    """
 
     def user_login_failed(
         self,
@@ -27,8 +28,10 @@ class LoginHandler(AxesDatabaseHandler):
         request: HttpRequest | None = None,
         **kwargs: Any,
     ) -> None:
-        """Also fill the admin's list of failed sign-ins: one row for each password that was
-        looked at. Who is locked is not listed again with each attempt; the audit counts those."""
+        """Also add a row to the admin's list of failed sign-ins for each checked password.
+
+        An attempt during a lock is not listed; the audit counts those.
+        """
         refused_unseen = request is None or self.is_locked(request, credentials)
         super().user_login_failed(sender, credentials, request, **kwargs)
         if not refused_unseen:
@@ -46,7 +49,7 @@ class LoginHandler(AxesDatabaseHandler):
         if not address or ip_address(address).is_loopback:
             return 0
         first = last = address
-        # Of IPv6 addresses whoever has one has its whole network; of IPv4 one may be an office's.
+        # Who has an IPv6 address has its whole network; an IPv4 network may be many people's.
         if isinstance(network := network_of(address), IPv6Network):
             first, last = str(network[0]), str(network[-1])
         attempts = AccessAttempt.objects.filter(

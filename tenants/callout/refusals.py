@@ -1,4 +1,4 @@
-"""Logins that the broker refused, in the audit: thousands of them are a few rows with counts."""
+"""Record logins that the broker refused: thousands of them become a few rows with counts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,20 +12,21 @@ VIA = "broker"
 
 
 class RefusedLogins:
-    """What one process knows of them; somebody must call `flush` now and then, and at the end."""
+    """Coalesces the refused logins of one process. Call `flush` now and then, and at the end."""
 
     def __init__(self) -> None:
         self._coalescer = Coalescer(others=others_of)
         self.total = 0
 
     def record(self, refusals: Sequence[Refusal]) -> None:
-        """Write the first of each kind and count the rest, whatever becomes of the caller's
-        transaction."""
+        """Write the first of each kind, and count the rest even after a rollback."""
         self.stage(refusals)()
 
     def stage(self, refusals: Sequence[Refusal]) -> Callable[[], None]:
-        """Write the first of each kind in the caller's transaction. Return what counts the rest, to
-        be called once that is committed."""
+        """Write the first of each kind in the caller's transaction, and return a function.
+
+        Call it after the commit to count the rest.
+        """
         planned = self._coalescer.plan(refusals)
         record_events(
             _event(each, 1) for each, kind in zip(refusals, planned, strict=True) if kind is None
@@ -38,7 +39,7 @@ class RefusedLogins:
         return count
 
     def flush(self, *, at_once: bool = False) -> None:
-        """Writes what has been counted, when it is time."""
+        """Write what has been counted, when it is time."""
         with self._coalescer.due(time.monotonic(), at_once=at_once) as counted:
             record_events(_event(refusal, count) for refusal, count in counted)
 
@@ -58,7 +59,7 @@ def _event(refusal: Refusal, count: int) -> AuditEvent:
 
 
 def _actor(refusal: Refusal) -> Actor:
-    """Who has not shown to be the one that it names is unknown."""
+    """Return who was refused: unknown, unless the server has verified the name."""
     if not refusal.proven:
         return Actor(ActorKind.UNKNOWN, refusal.name)
     if refusal.device:

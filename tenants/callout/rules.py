@@ -1,12 +1,15 @@
-"""Pure: a login to the broker that was refused, as far as it is told."""
+"""What is recorded of a login that the broker refused."""
 
 from typing import NamedTuple
 from uuid import UUID
 
 
 class Refusal(NamedTuple):
-    """`name` is safe to show; `tenant` is known where the name is one of ours, and `proven` where
-    the server had made sure of it. `rejected`: no server of ours has asked."""
+    """A refused login. `name` is safe to show.
+
+    `tenant` is set where the name is one of ours, and `proven` where the server has verified it.
+    `rejected` means that the request did not come from one of our servers.
+    """
 
     name: str
     reason: str
@@ -18,6 +21,6 @@ class Refusal(NamedTuple):
 
 
 def others_of(refusal: Refusal) -> Refusal:
-    """Those of the same tenant, or of nobody, that are too many to be told one by one."""
+    """Return what stands for a tenant's further refusals, which are too many to list."""
     reason = "too many different ones in one minute"
     return Refusal("others", reason, "", refusal.tenant, rejected=refusal.rejected)

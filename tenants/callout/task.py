@@ -1,4 +1,4 @@
-"""The side task that lets in those who bring a password to the broker."""
+"""Answer the broker's requests about logins by password."""
 
 import asyncio
 from functools import partial
@@ -14,8 +14,10 @@ FLUSH_SECONDS = 15.0
 
 
 async def answer_logins(part: Part) -> None:
-    """Until stopping, over connections of its own: one in the callout's account, and one in the
-    system account that asks which servers there are."""
+    """Answer logins until stopping, over two connections of its own.
+
+    One is in the callout's account, and one in the system account, to ask which servers there are.
+    """
     runtime, worker = part.runtime, part.worker
     gatekeeper = Gatekeeper()
     authority = await worker.run(callout_authority)
@@ -39,7 +41,7 @@ async def answer_logins(part: Part) -> None:
             list_servers=lambda: system_account.server_ids(system.client),
         )
         async with asyncio.TaskGroup() as tasks:
-            # What has been counted is written although nobody is refused any more.
+            # Counts are written even when no further login is refused.
             flush = part.repeat(partial(worker.run, gatekeeper.flush), every=FLUSH_SECONDS)
             tasks.create_task(flush)
             tasks.create_task(callout.run())

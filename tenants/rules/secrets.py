@@ -1,4 +1,4 @@
-"""Pure: secrets at rest. What cannot be guessed is hashed, what must be read back is encrypted."""
+"""Secrets at rest: hashed where they only have to be recognised, encrypted where they are read."""
 
 import hashlib
 import hmac
@@ -11,17 +11,17 @@ from tenants.errors import EncryptionKeyMissing
 
 
 def new_token(prefix: str) -> str:
-    """A token of 256 random bits; the prefix says to a person (or a scanner) what it is."""
+    """Return a token of 256 random bits, with a prefix that tells people and scanners its kind."""
     return f"{prefix}_{secrets.token_urlsafe(32)}"
 
 
 def digest(token: str, key: str) -> str:
-    """A keyed hash of a random token, 64 hex digits. Fast, which is right only for random ones."""
+    """Return a keyed hash of 64 hex digits. It is fast, so use it for random tokens only."""
     return hmac.new(key.encode(), token.encode(), hashlib.sha256).hexdigest()
 
 
 def encrypt(plain: str, keys: Sequence[str]) -> str:
-    """Encrypted under the first of `keys` (Fernet, url-safe base64 of 32 bytes)."""
+    """Encrypt with the first of `keys` (Fernet; URL-safe base64 of 32 bytes)."""
     return _cipher(keys).encrypt(plain.encode()).decode()
 
 
@@ -30,11 +30,11 @@ def decrypt(encrypted: str, keys: Sequence[str]) -> str:
         return _cipher(keys).decrypt(encrypted.encode()).decode()
     except InvalidToken as error:
         raise EncryptionKeyMissing(
-            "FIELD_ENCRYPTION_KEY is not the key that encrypted the stored broker keys."
+            "FIELD_ENCRYPTION_KEY is not the key with which the stored broker keys were encrypted."
         ) from error
 
 
 def _cipher(keys: Sequence[str]) -> MultiFernet:
     if not keys:
-        raise EncryptionKeyMissing("FIELD_ENCRYPTION_KEY is not set; broker keys need it.")
+        raise EncryptionKeyMissing("FIELD_ENCRYPTION_KEY is not set. Broker keys need it.")
     return MultiFernet([Fernet(key) for key in keys])

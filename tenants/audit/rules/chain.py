@@ -1,9 +1,9 @@
-"""Pure: the seals that chain the audit's rows, the anchors that say where the chain stood, and
-what is wrong with a chain.
+"""The audit's hash chain: its seals, its anchors, and what is wrong with a chain.
 
-A seal is an HMAC over the seal before it and every field of its row, so that nobody without the
-key can change, insert, swap or remove a sealed row unseen. What seals cannot show: what happened
-to a row before it was sealed, and what somebody did who has the key.
+A seal is an HMAC over the seal before it and every field of its row, so nobody without the key can
+change, insert, swap or remove a sealed row unnoticed. An anchor is a signed checkpoint that says
+where the chain stood. Neither shows what happened to a row before it was sealed, nor what somebody
+did who has the key.
 """
 
 import hmac
@@ -13,17 +13,19 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, Self
 
-# Part of what is sealed; another canonical form is another version.
+# Part of what is sealed. Another canonical form would be another version.
 ROW_VERSION = "wegweiser audit row 1"
 ANCHOR_VERSION = "wegweiser audit anchor 1"
-# What the first row's seal follows.
+# The seal before the first row.
 GENESIS = "0" * 64
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row as Postgres prints it, so that reading it again gives the same: `at` in ISO 8601 and
-    UTC with its microseconds, `detail` as the text of a jsonb value."""
+    """A row as Postgres prints it, so that reading it again gives the same text.
+
+    `at` is in ISO 8601 and UTC with microseconds, `detail` the text of a jsonb value.
+    """
 
     sequence: int
     id: int
@@ -41,7 +43,7 @@ class Row:
     detail: str
 
     def canonical(self, previous: str) -> bytes:
-        """What is sealed. A JSON array, whose strings are quoted: no two rows have the same."""
+        """Return what is sealed: a JSON array, which differs for any two rows."""
         return _encoded([ROW_VERSION, previous, *(getattr(self, name) for name in _FIELDS)])
 
 
@@ -56,8 +58,10 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where the chain stood (`kind` head), or up to where it was pruned; `made_at` in ISO 8601
-    and UTC, to the second."""
+    """A signed checkpoint: where the chain stood (`kind` head), or up to where it was pruned.
+
+    `made_at` is in ISO 8601 and UTC, to the second.
+    """
 
     kind: str
     sequence: int
@@ -76,7 +80,7 @@ class Anchor:
 
     @classmethod
     def from_line(cls, line: str) -> Self:
-        """Raises ValueError."""
+        """Parse a line of the file. Raises ValueError."""
         content = json.loads(line)
         if not isinstance(content, dict) or content.keys() != cls.__dataclass_fields__.keys():
             raise ValueError("not an anchor")
@@ -98,7 +102,7 @@ def seal_of(row: Row, previous: str, key: str) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong; of a row that is gone, only the sequence is known."""
+    """One thing that is wrong. Of a missing row only the sequence is known."""
 
     what: str
     sequence: int | None = None
@@ -116,7 +120,7 @@ class Problem:
 
 
 def genuine(anchors: Iterable[Anchor], key: str, place: str) -> tuple[list[Anchor], list[Problem]]:
-    """Those that we made, and a problem for each that we did not."""
+    """Return the genuine anchors, and a problem for each forged one."""
     good: list[Anchor] = []
     bad: list[Problem] = []
     for anchor in anchors:
@@ -128,7 +132,7 @@ def genuine(anchors: Iterable[Anchor], key: str, place: str) -> tuple[list[Ancho
 
 
 def removed(table: Collection[Anchor], file: Collection[Anchor]) -> list[Problem]:
-    """Anchors of the file that the table lacks, but for those that went with pruned rows."""
+    """Return a problem for each anchor of the file that the table lacks and pruning left."""
     start = pruned_up_to([*table, *file])
     boundary = start.sequence if start else 0
     known = {anchor.mac for anchor in table}
@@ -143,7 +147,7 @@ def removed(table: Collection[Anchor], file: Collection[Anchor]) -> list[Problem
 def lost_from_file(
     table: Collection[Anchor], file: Collection[Anchor], written: Collection[str]
 ) -> list[Anchor]:
-    """Anchors of the table that the file has had (`written` are their MACs) and has no more."""
+    """Return the anchors that the file had (`written` are their MACs) and has no longer."""
     kept = {anchor.mac for anchor in file}
     lost = [anchor for anchor in table if anchor.mac in written and anchor.mac not in kept]
     return sorted(lost, key=lambda anchor: anchor.sequence)
@@ -160,8 +164,10 @@ def pruned_up_to(anchors: Iterable[Anchor]) -> Anchor | None:
 def verify(
     rows: Iterable[Sealed], anchors: Collection[Anchor], key: str, *, basis: Sealed | None = None
 ) -> Iterator[Problem]:
-    """Walks the rows in the order of their sequences. `anchors` are genuine ones; `basis` is a
-    row that is taken as it stands, to begin after it."""
+    """Walk the rows in the order of their sequences, and yield what is wrong.
+
+    `anchors` are genuine ones. `basis` is a trusted row, after which the walk begins.
+    """
     return _Walk(anchors, key, basis).problems(rows)
 
 
@@ -175,7 +181,7 @@ class _Walk:
         start = pruned_up_to(anchors)
         self._pruned = start.sequence if start else 0
         self._last = self._pruned
-        # The seals that the next row may follow: none when that cannot be known.
+        # The seals that the next row may follow; empty when that cannot be known.
         self._previous: set[str] = {start.seal if start else GENESIS}
         if basis and basis.row.sequence > self._last:
             self._last = basis.row.sequence
@@ -185,13 +191,14 @@ class _Walk:
         for sealed in rows:
             yield from self._step(sealed)
         if self._newest > self._last:
-            what = f"missing from the end, {_span(self._last + 1, self._newest)}: an anchor saw it"
+            span = _span(self._last + 1, self._newest)
+            what = f"missing from the end, {span}: an anchor recorded it"
             yield Problem(what, self._last + 1)
 
     def _step(self, sealed: Sealed) -> Iterator[Problem]:
         row = sealed.row
         if row.sequence <= self._pruned:
-            yield _of(row, "stands before where the chain begins, and was put there")
+            yield _of(row, "precedes the beginning of the chain, so it was inserted")
             return
         if row.sequence > self._last + 1:
             yield Problem(f"missing, {_span(self._last + 1, row.sequence - 1)}", self._last + 1)
@@ -199,11 +206,11 @@ class _Walk:
         expected = {seal_of(row, previous, self._key) for previous in self._previous}
         anchored = self._anchors_at(row.sequence)
         if not expected:
-            yield _of(row, "cannot be checked, since what it follows is gone")
+            yield _of(row, "cannot be checked, since the row before it is gone")
         elif sealed.seal not in expected:
-            yield _of(row, "changed, or not sealed by us, or behind a row of which this is so")
+            yield _of(row, "changed, or not sealed by us, or after a row of which this is true")
         if anchored - {sealed.seal}:
-            yield _of(row, "not the row that an anchor saw here")
+            yield _of(row, "not the row that an anchor recorded here")
         self._last = row.sequence
         # Where only the seal was changed, the next row still follows the right one.
         self._previous = {sealed.seal, *expected, *anchored}

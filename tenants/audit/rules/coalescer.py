@@ -1,9 +1,8 @@
-"""Pure: what happens by the thousand, told in few words and counted in full.
+"""Coalesce repeated events: log the first at once, then one count a minute.
 
-The first of its kind is told at once; what equals it within a minute is told together, with a
-count, when the minute is over, and so on each minute until there was none. Kinds have a budget for
-each group, so that a flood of invented ones does not push out those of another group; what is
-beyond it is counted as the group's others.
+The counts go on each minute until there was no event. Each group has a budget of kinds, so that a
+flood of invented ones does not push out those of another group; kinds beyond it are counted as the
+group's others.
 """
 
 from collections import Counter
@@ -19,8 +18,11 @@ KINDS_OF_EACH = 25
 
 
 class Coalescer(Generic[Key]):
-    """`others` gives the kind under which the surplus of a kind's group is counted; kinds with the
-    same one are a group. `now` is any clock that only goes forward. Threads may share it."""
+    """Counts events by kind. Threads may share an instance.
+
+    `others` returns the kind under which the surplus of a group is counted; kinds with the same one
+    are a group. `now` is any clock that only goes forward.
+    """
 
     def __init__(self, *, others: Callable[[Key], Key]) -> None:
         self._others = others
@@ -31,11 +33,14 @@ class Coalescer(Generic[Key]):
         self._lock = RLock()
 
     def admit(self, key: Key, now: float) -> bool:
-        """Whether it is to be told at once; else it is counted."""
+        """Return whether to log the event at once; otherwise count it."""
         return self.count_under(key, now) is None
 
     def count_under(self, key: Key, now: float) -> Key | None:
-        """The kind under which it is counted: its own, or its group's. None: tell it at once."""
+        """Return the kind under which the event was counted, or None to log it at once.
+
+        That is its own kind, or its group's others.
+        """
         with self._lock:
             kinds = self.plan([key])
             self.count([key], kinds, now)
@@ -71,8 +76,10 @@ class Coalescer(Generic[Key]):
 
     @contextmanager
     def due(self, now: float, *, at_once: bool = False) -> Iterator[list[tuple[Key, int]]]:
-        """What has been counted, once the minute is over. It is told inside: an error there leaves
-        it to be told later."""
+        """Give what has been counted, once the minute is over, to be logged inside the block.
+
+        After an error in the block the counts are kept for later.
+        """
         with self._lock:
             counted = Counter[Key]()
             if at_once or now - self._began >= WINDOW_SECONDS:

@@ -1,4 +1,4 @@
-"""Pure: what stands in an audit entry's detail, in words."""
+"""The detail of an audit entry in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def in_words(value: Any) -> str:
-    """One line: "Desks → Benches" for what changed."""
+    """Return the value as one line, such as "Desks → Benches" for a change."""
     match value:
         case {"from": before, "to": after} if len(value) == 2:
             return f"{in_words(before)} → {in_words(after)}"

@@ -165,13 +165,13 @@ def test_a_cut_tail_shows_by_the_file_when_the_tables_anchors_are_cut_too(
         seal()
     removed, tail = problems()
     assert removed == "sequence 5: the head anchor is in the file but not in the table"
-    assert "anchor saw" in tail
+    assert "anchor recorded" in tail
 
 
 def test_an_empty_table_is_not_a_clean_one(sealed: list[AuditEntry]) -> None:
     AuditEntry.objects.all().delete()
     AuditAnchor.objects.all().delete()
-    assert "sequence 1: missing from the end, 5 rows, up to sequence 5: an anchor saw it" in (
+    assert "sequence 1: missing from the end, 5 rows, up to sequence 5: an anchor recorded it" in (
         problems()
     )
 

@@ -124,8 +124,8 @@ def test_each_refusal_has_its_reason_in_the_audit(
         login(good.username, other.secret): "wrong",
         login(good.username.upper(), good.password): "wrong",
         login(f"tenant_{tenant_a.pk}", good.password): "wrong",
-        by(device_password, kind="Leafnode"): "listeners",
-        by(device_password, listener="mqtt"): "listeners",
+        by(device_password, kind="Leafnode"): "clients only",
+        by(device_password, listener="mqtt"): "clients only",
     }
     for attempt, reason in attempts.items():
         assert reason in reason_of(gatekeeper, attempt)
