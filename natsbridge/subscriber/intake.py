@@ -1,10 +1,9 @@
-"""Durable messages: pulled in batches, dispatched, acknowledged after the commit."""
+"""Pull durable messages in batches, dispatch them, and acknowledge them after the commit."""
 
 import asyncio
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import structlog
@@ -20,43 +19,30 @@ from natsbridge.jetstream import declaration_settings, declarations, streams
 from natsbridge.jetstream.declarations import ACK_WAIT, TRIES
 from natsbridge.protocol.envelope import RawMessage
 from natsbridge.registry import Registry, Rejection, StreamSubscription
-from natsbridge.rules.shares import Sender, Shares, sender_of
 from natsbridge.runtime import DATABASE_AWAY, Runtime, Worker
 from natsbridge.subscriber.breaker import DATABASE
 from natsbridge.subscriber.dispatch import Dispatcher, Reader, Verdict, all_to, device_messages
+from natsbridge.subscriber.read_ahead import ReadAhead
 from natsbridge.subscriber.rejections import Rejections
 
 log = structlog.get_logger(__name__)
 
-# The parts that read what devices report, by their streams and consumers.
+# The parts that read devices' messages, with their streams and consumers.
 DEVICE_STREAMS = {
     "ingest": (declarations.INGEST, declarations.INGEST_WRITER),
     "latest": (declarations.LATEST, declarations.LATEST_WRITER),
 }
-# A database that takes longer for a batch is as good as away.
+# A database that needs longer for a batch counts as away.
 SLOW_SECONDS = 5.0
 _ENSURE_AGAIN_SECONDS = 5.0
-# A batch that is smaller was no flood.
+# A batch of fewer messages is not large: the next one does not gather.
 _GATHER_FROM = 20
-# So much is read ahead, to find those who have little to say behind those who have much; not more,
-# since on a slow machine it would come again before it is handled. What is beyond it of one that
-# has more than all others is put off: for as long as it will take to come to it, and no more than
-# the broker lets be on its way (`max_ack_pending`).
-HELD = 1_000
-HELD_BYTES = 32 * 1024 * 1024
-MOST_PUT_OFF = 60_000
-PUT_OFF_SECONDS = (5.0, 30.0)
-HANDLED_A_SECOND = 2_000
-# After so many answers the other tasks have their turn: publishing alone gives them none.
+# After so many answers other tasks get their turn: publishing alone does not give them one.
 BREATH = 100
-# A tenant is alone when no other has been heard for so long: then nobody waits behind it.
-HEARD_SECONDS = 300.0
-# Of one device in a batch: a part of it, so that nobody waits long for a flooder's.
-OF_ONE_DEVICE = 200
 
 
 class DurableIntake:
-    """One stream through its durable consumer; a subscriber has as many as there are such."""
+    """Reads one stream through its durable consumer; a subscriber has one for each stream."""
 
     def __init__(
         self,
@@ -90,22 +76,21 @@ class DurableIntake:
         self._pull = PullConsumer(
             stream, consumer, batch=settings.INGEST_BATCH, on_missing=self._ensure_stream
         )
-        # Read ahead, and being handled.
-        self._shares: Shares[Msg] = Shares(each=OF_ONE_DEVICE)
+        self._ahead = ReadAhead(
+            name, self._pull, runtime.counters, runtime.slow_lane, put_off=self._put_off
+        )
+        # The messages that are being handled.
         self._in_hand: Sequence[Msg] = ()
         self._answers = 0
-        # When so many come again that were put off; by tenant, when it was last heard.
-        self._put_off_until: deque[tuple[float, int]] = deque()
-        self._heard: dict[Hashable, float] = {}
         self._bound: Client | None = None
-        # When the stream is to be seen to again, since it could not be made as it is declared.
+        # When to try again to create the stream, or to change it to what is declared.
         self._ensure_at: float | None = None
 
     @classmethod
     def of_devices(
         cls, runtime: Runtime, name: str, registry: Registry, *, on_reading: Callable[[], None]
     ) -> Self:
-        """What devices report; `name` is one of DEVICE_STREAMS."""
+        """Return the intake of devices' messages that `name`, one of DEVICE_STREAMS, stands for."""
         stream, consumer = DEVICE_STREAMS[name]
         return cls(
             runtime,
@@ -147,7 +132,7 @@ class DurableIntake:
 
     @property
     def is_reading(self) -> bool:
-        """Whether what is sent now would be taken from the broker and stored."""
+        """Whether a message that is sent now would be taken from the broker and stored."""
         return self._carrying_on and self._pull.is_served
 
     def _state(self) -> dict[str, object]:
@@ -162,67 +147,20 @@ class DurableIntake:
             client = self._runtime.connection.client
             if client is not self._bound:
                 await self._ensure_stream()
-                # What an older client had brought comes again.
-                self._shares.clear()
+                # The server sends again what an older client had brought.
+                self._ahead.clear()
                 self._rejections.clear()
                 await self._pull.bind(client)
                 self._bound = client
             elif self._ensure_at is not None and time.monotonic() > self._ensure_at:
                 await self._ensure_stream()
-            await self._read_ahead()
-            if messages := self._shares.take(settings.INGEST_BATCH):
+            await self._ahead.read()
+            if messages := self._ahead.take(settings.INGEST_BATCH):
                 await self._process(messages)
             self._carry_on()
-            # A batch that is full has enough waiting behind it.
-            if self._gather and len(messages) >= _GATHER_FROM and not self._shares:
+            # After a large batch, let the next one gather.
+            if self._gather and len(messages) >= _GATHER_FROM and not self._ahead:
                 await self._runtime.pause(self._gather)
-
-    async def _read_ahead(self) -> None:
-        """Until a full house has been read; of a flooder's more than that, but not kept."""
-        if self._is_full() and not await self._make_room():
-            return
-        now = time.monotonic()
-        for message in await self._pull.batch(0.0 if self._shares else 1.0):
-            sender = sender_of(message.subject)
-            self._heard[sender.tenant] = now
-            if not await self._slow_down(sender, message, now):
-                self._shares.add(sender, message, len(message.data))
-
-    async def _slow_down(self, sender: Sender, message: Msg, now: float) -> bool:
-        lane = self._runtime.slow_lane
-        if sender not in lane or message.metadata.num_delivered != 1:
-            return False
-        seconds = lane.delay(sender, now)
-        if not seconds:
-            return False
-        self._runtime.counters[f"{self._name}.slowed_down"] += 1
-        await self._put_off(message, seconds)
-        return True
-
-    def _is_full(self) -> bool:
-        return len(self._shares) >= HELD or self._shares.bytes >= HELD_BYTES
-
-    async def _make_room(self) -> bool:
-        """Puts off what a flooder has too much of. Whether there was such a one."""
-        now = time.monotonic()
-        while self._put_off_until and self._put_off_until[0][0] < now:
-            self._put_off_until.popleft()
-        away = sum(number for _, number in self._put_off_until)
-        if away >= MOST_PUT_OFF:
-            return False
-        self._heard = {name: at for name, at in self._heard.items() if at > now - HEARD_SECONDS}
-        by_bytes = self._shares.bytes >= HELD_BYTES
-        number = len(self._shares) - (len(self._shares) if by_bytes else HELD) // 2
-        shed = self._shares.shed(number, by_bytes=by_bytes, of_tenant=len(self._heard) > 1)
-        if not shed:
-            return False
-        least, most = PUT_OFF_SECONDS
-        seconds = min(max(least, away / HANDLED_A_SECOND), most)
-        self._put_off_until.append((now + seconds, len(shed)))
-        self._runtime.counters[f"{self._name}.put_off"] += len(shed)
-        for message in shed:
-            await self._put_off(message, seconds)
-        return True
 
     async def _hurry_when_stopping(self) -> None:
         await self._runtime.stopping.wait()
@@ -235,7 +173,7 @@ class DurableIntake:
             self._on_reading()
 
     async def _ensure_stream(self) -> None:
-        """A stream that is missing is made; one that cannot be is said and tried again."""
+        """Create the stream if it is missing; if that fails, log it and try again later."""
         self._ensure_at = None
         try:
             jetstream = self._runtime.connection.client.jetstream()
@@ -261,13 +199,13 @@ class DurableIntake:
             self._carrying_on = False
             await self._runtime.pause(0.5)
         self._runtime.counters[f"{self._name}.messages"] += len(raws)
-        await self._settle(messages, raws, *dispatched)
+        await self._answer_batch(messages, raws, *dispatched)
         self._in_hand = ()
 
     async def _dispatch(
         self, raws: Sequence[RawMessage]
     ) -> tuple[list[Verdict], list[Rejection]] | None:
-        """None while a server is away that is needed: then nothing was decided."""
+        """Return verdicts and rejections, or None while a server that is needed is away."""
         if not DATABASE.admits():
             return None
         slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._note_slow)
@@ -289,7 +227,7 @@ class DurableIntake:
         for _ in range(2):
             DATABASE.failed(f"no answer to a batch within {SLOW_SECONDS:.0f} s")
 
-    async def _settle(
+    async def _answer_batch(
         self,
         messages: Sequence[Msg],
         raws: Sequence[RawMessage],
@@ -306,7 +244,7 @@ class DurableIntake:
         put_off = await self._rejections.add(
             [(by_raw[id(rejection.message)], rejection) for rejection in rejections]
         )
-        # They come again, and are counted then.
+        # These come again, and are counted then.
         self._runtime.counters[f"{self._name}.messages"] -= put_off
 
     async def _remove(self, rejected: tuple[Msg, Rejection]) -> None:
@@ -318,24 +256,24 @@ class DurableIntake:
         await self._answer(message, b"-NAK " + json.dumps({"delay": int(seconds * 1e9)}).encode())
 
     def _ours(self) -> list[Msg]:
-        """What was taken from the broker and is not answered yet."""
+        """Return the messages that were taken from the broker and are not answered yet."""
         rejected = self._rejections.messages
-        return [*self._in_hand, *self._shares, *self._pull.waiting, *rejected]
+        return [*self._in_hand, *self._ahead, *self._pull.waiting, *rejected]
 
     async def _keep_ours(self) -> None:
-        """Keeps the server from giving them to somebody else, who would wait as well."""
+        """Keep the server from giving them to another subscriber, which would wait as well."""
         while True:
             await asyncio.sleep(ACK_WAIT / 3)
             for message in self._ours():
                 await self._answer(message, b"+WPI")
 
     async def _hand_back(self, messages: Sequence[Msg]) -> None:
-        """What was not decided is somebody else's at once, and not after `ack_wait`."""
+        """Let another subscriber have what was not decided at once, not only after `ack_wait`."""
         for message in messages:
             await self._answer(message, b"-NAK")
 
     async def _answer(self, message: Msg, answer: bytes) -> None:
-        """An answer that does not get through costs a redelivery, which the writes allow."""
+        """Answer a message; a lost answer leads to a redelivery, which the writes allow."""
         self._answers += 1
         if self._answers % BREATH == 0:
             await asyncio.sleep(0)
