@@ -1,4 +1,4 @@
-"""A device's access to the broker, on its page and in its list: revoked, given back, renewed."""
+"""Revoke, reinstate and rotate a device's access, from its page and from the list."""
 
 from typing import Any
 
@@ -50,11 +50,11 @@ class AccessAdmin(ModelAdmin):
         return request.user.has_perm("devices.change_device")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Without what makes no sense for this device just now."""
+        """Return the actions that apply to the device in its present state."""
         offered = super().get_actions_detail(request, object_id)
         revoked = Device.objects.filter(pk=object_id).exclude(revoked_at=None).exists()
-        senseless = ("revoke", "rotate") if revoked else ("reinstate",)
-        names = {f"devices_device_{name}" for name in senseless}
+        inapplicable = ("revoke", "rotate") if revoked else ("reinstate",)
+        names = {f"devices_device_{name}" for name in inapplicable}
         return [each for each in offered if each.action_name not in names]
 
     @action(
@@ -87,7 +87,7 @@ class AccessAdmin(ModelAdmin):
     def command_selected(
         self, request: HttpRequest, queryset: QuerySet[Device]
     ) -> HttpResponse | None:
-        """On the page for that, with its deadline and its preview; as far as an address goes."""
+        """Open the page for bulk commands with these devices, as many as fit into its URL."""
         chosen = [str(each) for each in queryset.values_list("pk", flat=True)[: COMMANDED + 1]]
         if len(chosen) > COMMANDED:
             self.message_user(
@@ -121,7 +121,7 @@ class AccessAdmin(ModelAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         found: dict[str, Any] = super().get_actions(request)
-        # Ours asks for a reason.
+        # `delete_with_reason` replaces it.
         found.pop("delete_selected", None)
         return found
 
@@ -130,7 +130,7 @@ class AccessAdmin(ModelAdmin):
 
     @admin.display(description="Access")
     def access(self, device: Device) -> SafeString:
-        """The word alone, for a list."""
+        """Return the state of access as a label, for the list."""
         if device.revoked_at is not None:
             return label("Revoked", "danger")
         return label("Suspended", "danger") if device.tenant.suspended_at else label("Open", "")

@@ -1,4 +1,4 @@
-"""A device that something else has registered is put on record; all others enrol by themselves."""
+"""Record a device that was registered by other means; all others enrol by themselves."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -23,7 +23,7 @@ class RecordForm(forms.ModelForm):
     device_uuid = forms.UUIDField(
         label="UUID",
         required=False,
-        help_text="The one that its agent has in its configuration. Empty: a new one.",
+        help_text="The UUID in the agent's configuration. Leave it empty for a new one.",
         widget=UnfoldAdminTextInputWidget,
     )
     connection_type = forms.CharField(
@@ -48,7 +48,7 @@ class RecordForm(forms.ModelForm):
     def clean_device_uuid(self) -> UUID | None:
         wanted: UUID | None = self.cleaned_data["device_uuid"]
         if wanted and Device.objects.filter(pk=wanted).exists():
-            raise forms.ValidationError("There is a device with this UUID already.")
+            raise forms.ValidationError("A device with this UUID exists already.")
         return wanted
 
 

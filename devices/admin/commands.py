@@ -1,4 +1,4 @@
-"""What devices were told to do, and what came of it."""
+"""Commands and their results, with the actions to cancel, give up and retry them."""
 
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,7 @@ STATE_KINDS = {
 
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
-    """The table grows without end, so nothing here counts or sorts the whole of it."""
+    """The admin of commands; the table is large, so nothing here counts or sorts all of it."""
 
     list_display = ("command", "state_label", "device", "tenant", "author", "created_at")
     list_select_related = ("device__tenant", "created_by")
@@ -107,14 +107,14 @@ class CommandAdmin(ReadOnlyAdmin):
     actions_detail = ("cancel", "give_up", "retry")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Without what makes no sense for this command just now."""
+        """Return the actions that apply to the command in its present state."""
         offered = super().get_actions_detail(request, object_id)
         rows = Command.objects.select_related("device__tenant").defer("result")
         command = rows.filter(pk=object_id).first()
-        sensible = {"retry"} if command and _may_be_retried(command) else set()
+        applicable = {"retry"} if command and _may_be_retried(command) else set()
         if command and command.is_open:
-            sensible.add("give_up" if command.is_handed_over else "cancel")
-        names = {f"devices_command_{name}" for name in sensible}
+            applicable.add("give_up" if command.is_handed_over else "cancel")
+        names = {f"devices_command_{name}" for name in applicable}
         return [each for each in offered if each.action_name in names]
 
     @action(description="Cancel", permissions=["view"], icon="block")
@@ -146,7 +146,7 @@ class CommandAdmin(ReadOnlyAdmin):
         return confirm(self, request, command, RETRY, act)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
-        # A result may be a megabyte, so a list of commands must not carry theirs.
+        # A result may be a megabyte, so the list must not load them.
         return Command.objects.defer("parameters", "result", "error")
 
     def get_search_results(
@@ -200,7 +200,7 @@ def _may_be_retried(command: Command) -> bool:
 
 
 def _operator(request: HttpRequest, command: Command) -> User:
-    """Staff command devices as members of the tenant do; it is asked again when it is sent."""
+    """Return the person, who needs the same role as a member; sending checks it again."""
     person = person_of(request)
     if not has_role(person, command.device.tenant_id, Role.OPERATOR):
         raise CommandRefused("This needs the role operator in the device's tenant.")

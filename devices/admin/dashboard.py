@@ -1,4 +1,4 @@
-"""The admin's first page: how things stand, each number leading to its list."""
+"""The overview page of the admin; each number is a link to its list."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +20,7 @@ from natsbridge.retention.engine import last_run
 from natsbridge.subscriber.status import open_breakers, service_state, stream_usage
 
 DAY = timedelta(hours=24)
-# Percent of a stream's room, from which somebody should look.
+# How full a stream is, in percent, when somebody should look at it.
 NEARLY_FULL = 80
 
 
@@ -85,7 +85,7 @@ def subscribers() -> list[Figure]:
 
 
 def streams() -> list[Figure]:
-    """How full each is, and how many devices are refused soon because they alone send so much."""
+    """Return how full each stream is, and how many devices are close to their own limit."""
     link = linked("natsbridge.subscriberstatus")
     usage = stream_usage()
     figures = [
@@ -118,7 +118,7 @@ def dead_letters() -> list[Figure]:
 
 
 def pruned() -> list[Figure]:
-    """By the last run, which is once a day while there is a subscriber."""
+    """Return what the last run deleted; there is one a day while a subscriber runs."""
     link, last = linked("natsbridge.pruning"), last_run()
     if last is None:
         return [Figure("Never yet", 0, link)]

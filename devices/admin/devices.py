@@ -1,4 +1,4 @@
-"""Devices: what is known of each, and its group, which is all that is decided here."""
+"""The admin of devices: all that is stored about each; only its group can be changed here."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -41,7 +41,7 @@ STATUS_KINDS = {
 }
 
 
-# What the filter by tenant is called in an address.
+# The name of the filter by tenant in a query string.
 CHOSEN_TENANT = "tenant__uuid__exact"
 
 
@@ -66,7 +66,7 @@ class GroupFilter(DropdownFilter):
     parameter_name = "group"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        """Those of the chosen tenant, and the chosen one, whose it is stands before its name."""
+        """Return the groups of the chosen tenant and the chosen group, each with its full name."""
         chosen = request.GET.get(self.parameter_name, "")
         tenant = request.GET.get(CHOSEN_TENANT, "")
         return [
@@ -184,7 +184,7 @@ class DeviceAdmin(AddingAdmin, AccessAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """In numbers, since a device may have many thousands of commands."""
+        """Return numbers instead of a list, since a device may have thousands of commands."""
         devices = list(objs)
         commands = Command.objects.filter(device__in=devices).count()
         numbers = {"devices": len(devices), "commands": commands}
@@ -231,7 +231,7 @@ class DeviceAdmin(AddingAdmin, AccessAdmin):
 
 
 def _contradiction(request: HttpRequest) -> str:
-    """Why no device can be of the chosen tenant and in the chosen group; empty if one can."""
+    """Return why no device can match the chosen tenant and group, or an empty text."""
     try:
         group = UUID(request.GET.get(GroupFilter.parameter_name, ""))
         tenant = UUID(request.GET.get(CHOSEN_TENANT, ""))
@@ -242,7 +242,7 @@ def _contradiction(request: HttpRequest) -> str:
 
 
 def status_column() -> Callable[[Device], SafeString]:
-    """A column that asks who was listening once for the whole list, when its first row is drawn."""
+    """A column that reads the coverage once for the whole list, when its first row is shown."""
     cutoffs = cache(current_cutoffs)
 
     @admin.display(description="Status", ordering="connectivity__last_seen_online")

@@ -1,4 +1,4 @@
-"""The latest message of each kind from a device: their list on its page, and each on its own."""
+"""The latest message of each kind from a device, as a list on its page and one by one."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from natsbridge.admin.base import ReadOnlyAdmin, pretty_json
 
 
 class RealtimeDataInline(PartOfDevice, TabularInline):
-    """Without the data: a device may have a hundred kinds of it, each up to a megabyte."""
+    """List the messages without their data: there may be a hundred, each up to a megabyte."""
 
     model = RealtimeData
     fields = ("kind", "received_at", "data_page")
@@ -40,7 +40,7 @@ class RealtimeDataInline(PartOfDevice, TabularInline):
 
 @admin.register(RealtimeData)
 class RealtimeDataAdmin(ReadOnlyAdmin):
-    """Reached from the device's page."""
+    """One message; its page is linked from the device's."""
 
     list_display = ("device", "kind", "received_at")
     list_select_related = ("device",)

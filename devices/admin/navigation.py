@@ -1,4 +1,4 @@
-"""The admin's side bar: what the person may see, grouped by what it is about."""
+"""The admin's side bar, with the models that the person may see."""
 
 from typing import Any
 

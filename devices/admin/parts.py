@@ -1,4 +1,4 @@
-"""What the inlines of a device's page have in common."""
+"""What all inlines of a device's page share."""
 
 from django.db.models import Model
 from django.http import HttpRequest

@@ -30,7 +30,7 @@ def test_a_device_is_rotated_revoked_and_reinstated(group_a: Group) -> None:
     assert "ending" in rotated
     with pytest.raises(CommandError, match="running until"):
         run("device_credentials", name, "--rotate")
-    with pytest.raises(CommandError, match="Say why"):
+    with pytest.raises(CommandError, match="--reason is required"):
         run("device_credentials", name, "--revoke")
     revoke = ("device_credentials", name, "--revoke", "--reason", "stolen")
     did, device, *_ = run(*revoke).splitlines()

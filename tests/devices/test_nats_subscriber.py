@@ -206,8 +206,8 @@ def test_only_some_parts_run_when_told_so(
     assert end_process(process) == 0
 
 
-def test_a_part_that_there_is_not_is_named_beside_those_that_there_are() -> None:
-    with pytest.raises(CommandError, match=r"no part authentication; there are: .*\bauth\b"):
+def test_an_unknown_part_is_named_beside_those_to_choose_from() -> None:
+    with pytest.raises(CommandError, match=r"part: authentication. Choose from: .*\bauth\b"):
         call_command("nats_subscriber", only=["auth", "authentication"])
 
 

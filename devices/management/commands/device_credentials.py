@@ -1,4 +1,4 @@
-"""What one device holds: listed, renewed, revoked, given back."""
+"""List, rotate, revoke and reinstate the credentials of a device."""
 
 from argparse import ArgumentParser
 from datetime import timedelta
@@ -17,13 +17,13 @@ from tenants.rules.durations import USUAL_OVERLAP
 
 class Command(PlainCommand):
     help = (
-        "Lists a device's credentials for the broker. --rotate has its agent fetch a new one, "
-        "--revoke ends them all and its token with them, --reinstate undoes that. A running "
-        "subscriber tells the broker within a second."
+        "List a device's credentials for the broker. --rotate tells its agent to fetch a new one, "
+        "--revoke revokes all of them and its token, and --reinstate undoes that. A running "
+        "subscriber informs the broker within a second."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("device", type=UUID, help="the device's uuid")
+        parser.add_argument("device", type=UUID, help="the UUID of the device")
         one_of = parser.add_mutually_exclusive_group()
         for name in ("--rotate", "--revoke", "--reinstate"):
             one_of.add_argument(name, action="store_true")
@@ -36,7 +36,7 @@ class Command(PlainCommand):
         if device is None:
             raise CommandError(f"There is no device {options['device']}.")
         if options["revoke"] and not options["reason"]:
-            raise CommandError("Say why, with --reason; it is kept.")
+            raise CommandError("--reason is required; it is stored in the audit log.")
         was = device.revoked_at
         if options["revoke"]:
             credentials.revoke_device(device, by=None, reason=options["reason"])
@@ -66,7 +66,9 @@ class Command(PlainCommand):
             self.stdout.write(f"{device}: not revoked")
         if device.tenant.suspended_at:
             since = f"{device.tenant.suspended_at:%F %T}"
-            self.stdout.write(f"{device.tenant} is suspended since {since}: nobody of it gets in")
+            self.stdout.write(
+                f"{device.tenant} is suspended since {since}: none of its devices can connect"
+            )
         rows = device.tenant.credentials.filter(device_uuid=device.pk)
         for row in rows:
             self.stdout.write(arguments.line_of(row))

@@ -1,4 +1,4 @@
-"""The process between the broker and everything else."""
+"""Run the subscriber: the process between the broker and everything else."""
 
 import asyncio
 import logging
@@ -38,8 +38,8 @@ log = structlog.get_logger(__name__)
 
 class Command(PlainCommand):
     help = (
-        "Consumes NATS: writes the database and the ring buffers, feeds the live pages, sends "
-        "commands. Several may run at once. SIGTERM and SIGINT let it finish what it has begun."
+        "Receive messages over NATS, store them, update the live pages and send commands. Several "
+        "may run at once. On SIGTERM and SIGINT it finishes what it has begun."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -49,8 +49,8 @@ class Command(PlainCommand):
             action="extend",
             default=[],
             metavar="PART",
-            help="run these parts alone, such as `auth`, which lets in who brings a password; what "
-            "has to run in the same process comes along, as `heard` does with `metrics`",
+            help="run only these parts, such as `auth`, which checks passwords; parts that have to "
+            "run in the same process are added, as `heard` is to `metrics`",
         )
 
     def handle(self, *args: Any, only: list[str], **options: Any) -> None:
@@ -78,7 +78,7 @@ def _check_parts(only: list[str]) -> None:
     known = part_names(registry)
     unknown = ", ".join(sorted(set(only) - set(known)))
     if unknown:
-        raise CommandError(f"There is no part {unknown}; there are: {', '.join(known)}.")
+        raise CommandError(f"Unknown part: {unknown}. Choose from: {', '.join(known)}.")
 
 
 def _wait_for_database() -> None:
@@ -100,7 +100,7 @@ def _warn_without_redis() -> None:
 
 
 def _leave_hanging(threads: set[threading.Thread]) -> None:
-    """Ends the process if one of them hangs, since Python's own exit would wait for it."""
+    """Exit at once if one of the threads hangs, since Python's own exit would wait for it."""
     for thread in threads:
         thread.join(0.5)
     hanging = [thread.name for thread in threads if thread.is_alive() and not thread.daemon]
