@@ -1,4 +1,4 @@
-"""What the commands about credentials share: reading their arguments, writing their secrets."""
+"""Arguments and output that the commands about tenants and credentials share."""
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError
@@ -17,14 +17,14 @@ from tenants.rules.durations import parse_overlap
 
 
 def tenant_named(text: str) -> Tenant:
-    """By uuid or name. Raises CommandError."""
+    """Return the tenant with this UUID or name. Raises CommandError."""
     by_name = Q(name=text)
     try:
         tenant = Tenant.objects.filter(by_name | Q(pk=UUID(text))).first()
     except (ValueError, ValidationError):
         tenant = Tenant.objects.filter(by_name).first()
     if tenant is None:
-        raise CommandError(f"There is no tenant {text!r}.")
+        raise CommandError(f"There is no tenant {text!r}. Give its UUID or its exact name.")
     return tenant
 
 
@@ -32,19 +32,19 @@ def overlap(text: str) -> timedelta:
     try:
         return parse_overlap(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no overlap. {error}") from error
+        raise ArgumentTypeError(f"{text!r} is not a valid overlap. {error}") from error
 
 
 def add_secret(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help="write the credential there (mode 0600) instead of to standard output",
+        help="write the credential to this file (mode 0600) instead of standard output",
     )
     parser.add_argument(
         "--password",
         action="store_true",
-        help="a username and a password instead of a .creds file",
+        help="issue a username and a password instead of a .creds file",
     )
 
 
@@ -53,34 +53,38 @@ def add_overlap(parser: ArgumentParser) -> None:
         "--overlap",
         type=overlap,
         metavar="LENGTH",
-        help="rotating: how long older ones work on, such as 30m, 24h (the default), 7d or 0; "
-        "they end earlier once the new one has been used",
+        help="how long older credentials stay valid during a rotation, such as 30m, 24h (the "
+        "default), 7d or 0; they end earlier once the new one has been used",
     )
 
 
 def add_reason(parser: ArgumentParser, *, required: bool = False) -> None:
-    text = "why; it is kept" if required else "--revoke: why; it is kept"
+    text = "the reason, which is stored in the audit log"
+    if not required:
+        text = f"with --revoke: {text}"
     parser.add_argument("--reason", type=reason, required=required, help=text)
 
 
 def reason(text: str) -> str:
     if not text.strip():
-        raise ArgumentTypeError("Say why; it is kept.")
+        raise ArgumentTypeError("it must not be empty; it is stored in the audit log")
     return text.strip()
 
 
 def refuse_idle(options: dict[str, Any], goes_with: dict[str, tuple[str, ...]]) -> None:
-    """By option: those of which one has to be given with it. Raises CommandError for
-    one that would do nothing."""
+    """Raise CommandError for an option that would do nothing.
+
+    `goes_with` has by option those others of which one has to be given too.
+    """
     given = {name for name, value in options.items() if value is not None and value is not False}
     for name, others in goes_with.items():
         if name in given and not given & set(others):
             named = " or ".join(f"--{other.replace('_', '-')}" for other in others)
-            raise CommandError(f"--{name} goes with {named}.")
+            raise CommandError(f"--{name} has an effect only with {named}.")
 
 
 class SecretOutput:
-    """Where a credential is written: found good before it is issued, as that may end older ones."""
+    """Writes a credential. The file is checked before the issue, which may end older ones."""
 
     def __init__(self, command: BaseCommand, path: Path | None) -> None:
         self._command = command
@@ -88,7 +92,7 @@ class SecretOutput:
         self._temporary: Path | None = None
 
     def __enter__(self) -> Self:
-        """Raises CommandError."""
+        """Create a temporary file beside the path. Raises CommandError."""
         path = self._path
         if path is None:
             return self
@@ -107,8 +111,10 @@ class SecretOutput:
             self._temporary.unlink(missing_ok=True)
 
     def put(self, issued: Issued) -> None:
-        """Never readable to others, not even for a moment, and whole or not at all. Raises
-        CommandError, the credential being on standard output then."""
+        """Write the credential as a whole, and never readable to others.
+
+        If that fails, write it to standard output and raise CommandError.
+        """
         text = issued.secret
         if issued.credential.kind == Credential.Kind.PASSWORD:
             text = f"{issued.username}\n{issued.secret}"
@@ -128,7 +134,7 @@ class SecretOutput:
 
 
 def line_of(row: Credential) -> str:
-    """One credential as a line of a list; no secret is in it."""
+    """Return a credential as one line of a list, without any secret."""
     parts = [f"{row.pk:>6}", f"{row.kind:8}", f"{row.state:9}", f"issued {row.issued_at:%F %T}"]
     if row.last_used_at:
         parts.append(f"last used {row.last_used_at:%F %T}")

@@ -1,4 +1,4 @@
-"""What `provision_tenant_creds` does with a tenant's own credentials."""
+"""The work of `provision_tenant_creds` on a tenant's own credentials."""
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -26,7 +26,7 @@ NAMED = 10
 
 
 def provision(tenant: Tenant, say: Say) -> None:
-    """Raises CommandError."""
+    """Provision the tenant and `say` what changed. Raises CommandError."""
     try:
         changes = provisioning.provision(tenant)
     except provisioning.REFUSALS as error:
@@ -46,8 +46,10 @@ def issue(
     with_devices: bool = False,
     keys: bool = False,
 ) -> Issued:
-    """A new credential, in the place of older ones if it is a rotation. Raises CommandError, and
-    has done nothing then."""
+    """Issue a new credential, which replaces older ones in a rotation.
+
+    Raises CommandError, and has changed nothing then.
+    """
     overlap = USUAL_OVERLAP if overlap is None else overlap
     try:
         with transaction.atomic():
@@ -63,28 +65,28 @@ def issue(
 
 
 def say_who_keeps_theirs(tenant: Tenant, say: Say) -> None:
-    """After a rotation of all."""
+    """Say which devices keep their credentials in a rotation of all."""
     kept = devices_not_renewing(tenant)
     if kept:
         named = ", ".join(map(str, kept[:NAMED])) + (", …" if len(kept) > NAMED else "")
         say(
-            f"{len(kept)} of the devices are not told, as their agents have not said that they "
-            f"fetch a new one, and keep theirs until they have used a newer one: {named}"
+            f"The agents of {len(kept)} devices do not fetch a new credential when told to, so "
+            f"these devices keep theirs until they have used a newer one: {named}"
         )
 
 
 def revoke(tenant: Tenant, credential: int, *, reason: str | None) -> None:
-    """Raises CommandError."""
+    """End one of the tenant's credentials. Raises CommandError."""
     row = tenant.credentials.filter(pk=credential).first()
     if row is None:
-        raise CommandError(f"{tenant} has no credential {credential}; see --list.")
+        raise CommandError(f"{tenant} has no credential {credential}. --list shows those it has.")
     if not reason:
-        raise CommandError("Say why, with --reason; it is kept.")
+        raise CommandError("--reason is required; it is stored in the audit log.")
     revoke_credential(row, by=None, reason=reason)
 
 
 def check(tenants: Iterable[Tenant], say: Say) -> None:
-    """Raises CommandError when one differs."""
+    """Say whether broker and database agree. Raises CommandError if any tenant differs."""
     checked = differing = 0
     for tenant in tenants:
         try:

@@ -46,14 +46,14 @@ def test_a_device_is_rotated_revoked_and_reinstated(group_a: Group) -> None:
     assert again.startswith("anna-laptop was not revoked\n")
     assert Device.objects.get().revoked_at is None
     for idle in (["--reason", "stolen"], ["--overlap", "1h"]):
-        with pytest.raises(CommandError, match="goes with"):
+        with pytest.raises(CommandError, match="an effect only with"):
             run("device_credentials", name, *idle)
     with pytest.raises(CommandError, match="There is no device"):
         run("device_credentials", str(uuid4()))
 
 
 def test_a_tenant_is_suspended_and_resumed(tenant_a: Tenant) -> None:
-    with pytest.raises(CommandError, match="Say why"):
+    with pytest.raises(CommandError, match=r"--reason is required|must not be empty"):
         run("suspend_tenant", "Acme", "--reason", "")
     run("suspend_tenant", "Acme", "--reason", "unpaid")
     assert Tenant.objects.get().suspended_reason == "unpaid"

@@ -67,10 +67,10 @@ class Command(PlainCommand):
         if device.tenant.suspended_at:
             since = f"{device.tenant.suspended_at:%F %T}"
             self.stdout.write(
-                f"{device.tenant} is suspended since {since}: none of its devices can connect"
+                f"{device.tenant} has been suspended since {since}: none of its devices can connect"
             )
         rows = device.tenant.credentials.filter(device_uuid=device.pk)
         for row in rows:
             self.stdout.write(arguments.line_of(row))
         if not rows:
-            self.stderr.write(f"{device} has no credential on record")
+            self.stderr.write(f"{device} has no credential")

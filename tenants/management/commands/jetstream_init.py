@@ -1,4 +1,4 @@
-"""Makes the streams and consumers at the broker as they are declared."""
+"""Create and update the streams and consumers at the broker."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -13,9 +13,9 @@ from tenants.errors import TenantsError
 
 class Command(PlainCommand):
     help = (
-        "Creates and updates all streams and consumers in use, the platform's and every tenant's, "
-        "and says what changed. May be repeated. A change that would lose messages is refused; "
-        "what nobody declared is named, and removed only on request."
+        "Create and update all streams and consumers, the platform's and every tenant's, and "
+        "print what changed. It is safe to repeat. A change that would lose messages is refused; "
+        "undeclared streams and consumers are listed, and removed only on request."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,18 +24,18 @@ class Command(PlainCommand):
             metavar="NAME",
             action="append",
             default=[],
-            help="delete this stream with all its messages, or this consumer, and make it anew",
+            help="delete this stream with all its messages, or this consumer, and create it again",
         )
         parser.add_argument(
             "--remove",
             metavar="NAME",
             action="append",
             default=[],
-            help="delete what nobody declared, by the name that jetstream_verify gives it; refused "
-            "when it holds messages",
+            help="delete this undeclared stream or consumer (jetstream_verify shows the names); "
+            "refused if it holds messages",
         )
         parser.add_argument(
-            "--with-messages", action="store_true", help="--remove deletes the messages as well"
+            "--with-messages", action="store_true", help="let --remove delete the messages too"
         )
 
     def handle(self, *args: Any, recreate: list[str], remove: list[str], **options: Any) -> None:
@@ -59,7 +59,9 @@ class Command(PlainCommand):
         for reason in refused:
             self.stderr.write(f"refused: {reason}")
         if refused:
-            raise CommandError("Not all is as declared. --recreate NAME loses what NAME holds.")
+            raise CommandError(
+                "Not all is as declared. --recreate NAME forces it, and deletes all NAME holds."
+            )
         for each in left:
-            self.stderr.write(f"not declared, and left as it is: {each} (--remove {each.name})")
-        self.stderr.write("All as declared." if said else "All was as declared.")
+            self.stderr.write(f"not declared, and left alone: {each} (--remove {each.name})")
+        self.stderr.write("All is as declared now." if said else "All was as declared already.")

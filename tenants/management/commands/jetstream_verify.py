@@ -1,4 +1,4 @@
-"""Whether the streams and consumers at the broker are as they are declared."""
+"""Compare the streams and consumers at the broker with their declarations."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tenants.errors import TenantsError
 
 class Command(PlainCommand):
     help = (
-        "Compares all streams and consumers, the platform's and every tenant's, with what is "
-        "declared: names what is missing, changed or not declared, and then exits with 1."
+        "Compare all streams and consumers, the platform's and every tenant's, with their "
+        "declarations. List what is missing, different or undeclared, and exit with 1 if any."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -28,16 +28,16 @@ class Command(PlainCommand):
             self.stdout.write(f"{each} is not declared: {_how_to_remove(each)}")
         cures = []
         if found:
-            cures.append(f"{len(found)} differences: manage.py jetstream_init mends them.")
+            cures.append(f"{len(found)} differences: manage.py jetstream_init corrects them.")
         if besides:
-            cures.append(f"{len(besides)} not declared: remove them as said above.")
+            cures.append(f"{len(besides)} not declared: see above how to remove them.")
         if cures:
             raise CommandError(" ".join(cures))
-        self.stderr.write("All as declared.")
+        self.stderr.write("All is as declared.")
 
 
 def _how_to_remove(each: jetstream.Undeclared) -> str:
-    """What to type, and what it costs."""
+    """Return the command to run, and what it deletes."""
     order = f"manage.py jetstream_init --remove {each.name}"
     if each.found.messages:
         return f"{order} --with-messages (it holds {each.found.messages} messages)"

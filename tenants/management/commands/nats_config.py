@@ -1,4 +1,4 @@
-"""The nats-server configuration that trusts this installation's operator."""
+"""Print the configuration of a nats-server that trusts this installation's operator."""
 
 import dataclasses
 import re
@@ -24,22 +24,28 @@ _UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 
 class Command(PlainCommand):
     help = (
-        "Prints a nats-server configuration, making the platform's keys when there are none. "
-        "Whatever is reached from other computers needs a certificate."
+        "Print a nats-server configuration, and create the platform's keys if there are none. "
+        "Every listener that other computers can reach needs a certificate."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--production",
             action="store_true",
-            help="listen on all addresses with TLS, for websockets too, and log to a file",
+            help="listen on all addresses with TLS, also for websockets, and log to a file",
         )
-        parser.add_argument("--server-name", help="default: wegweiser; in a cluster each its own")
+        parser.add_argument(
+            "--server-name", help="default: wegweiser; in a cluster each server has its own"
+        )
         parser.add_argument("--host", help=f"default: {_LOOPBACK}, in production 0.0.0.0")
-        parser.add_argument("--port", type=_port, default=4222, help="may be 443")
-        parser.add_argument("--monitor-port", type=_port, default=8222, help="on loopback always")
-        parser.add_argument("--certificate", type=_file, metavar="FILE", help="chain, in PEM")
-        parser.add_argument("--key", type=_file, metavar="FILE", help="its private key, in PEM")
+        parser.add_argument(
+            "--port", type=_port, default=4222, help="the port for clients; may be 443"
+        )
+        parser.add_argument("--monitor-port", type=_port, default=8222, help="always on loopback")
+        parser.add_argument(
+            "--certificate", type=_file, metavar="FILE", help="the certificate chain in PEM"
+        )
+        parser.add_argument("--key", type=_file, metavar="FILE", help="its private key in PEM")
         websocket = parser.add_argument_group("websocket listener")
         websocket.add_argument(
             "--websocket-port",
@@ -48,21 +54,21 @@ class Command(PlainCommand):
         )
         websocket.add_argument(
             "--websocket-host",
-            help=f"default: that of --host; {_LOOPBACK} for a proxy that ends TLS",
+            help=f"default: that of --host; use {_LOOPBACK} behind a proxy that terminates TLS",
         )
         parser.add_argument(
             "--directory",
             "--store",
             type=_file,
-            help="where the server keeps its streams and accounts; default: nats, in a cluster "
-            "nats-SERVER_NAME, in WEGWEISER_HOME",
+            help="where the server stores its streams and accounts; default: WEGWEISER_HOME/nats, "
+            "in a cluster WEGWEISER_HOME/nats-SERVER_NAME",
         )
         parser.add_argument("--max-file-store", type=_size, metavar="SIZE", help="such as 200GB")
         parser.add_argument(
             "--sync-interval",
             type=_interval,
             default="1s",
-            help="how much a power cut may cost; `always`, as in a cluster in any case, costs one "
+            help="how much a power cut may lose; `always`, which a cluster always uses, costs one "
             "fsync a message on a single server",
         )
         parser.add_argument(
@@ -72,13 +78,16 @@ class Command(PlainCommand):
             "standard error",
         )
         parser.add_argument(
-            "--log-size-limit", type=_size, metavar="SIZE", help="of each log file; default: 256MB"
+            "--log-size-limit",
+            type=_size,
+            metavar="SIZE",
+            help="the size of each log file; default: 256MB",
         )
         parser.add_argument(
             "--log-files",
             type=_count,
             metavar="NUMBER",
-            help="how many log files are kept, the current one among them; default: 16",
+            help="how many log files are kept, with the current one; default: 16",
         )
         parser.add_argument("--out", type=_file, metavar="FILE", help="default: standard output")
         _add_cluster_arguments(parser)
@@ -101,24 +110,31 @@ class Command(PlainCommand):
 
 def _add_cluster_arguments(parser: ArgumentParser) -> None:
     cluster = parser.add_argument_group(
-        "cluster", "One server of several, three as a rule; render the file of each one."
+        "cluster", "One of several servers, usually three. Render a file for each of them."
     )
-    cluster.add_argument("--cluster-name", default="wegweiser", help="the same for all")
-    cluster.add_argument("--cluster-listen", metavar="HOST:PORT", help="for the other servers")
+    cluster.add_argument("--cluster-name", default="wegweiser", help="the same for all servers")
     cluster.add_argument(
-        "--routes", metavar="HOST:PORT,...", help="the others' --cluster-listen, as reached"
+        "--cluster-listen", metavar="HOST:PORT", help="where the other servers connect"
+    )
+    cluster.add_argument(
+        "--routes",
+        metavar="HOST:PORT,...",
+        help="the --cluster-listen of the others, as reached from here",
     )
     cluster.add_argument(
         "--cluster-certificate", type=_file, metavar="FILE", help="default: --certificate"
     )
     cluster.add_argument("--cluster-key", type=_file, metavar="FILE", help="default: --key")
     cluster.add_argument(
-        "--cluster-ca", type=_file, metavar="FILE", help="the CA that signed those of all servers"
+        "--cluster-ca",
+        type=_file,
+        metavar="FILE",
+        help="the CA that signed the certificates of all servers",
     )
     cluster.add_argument(
         "--advertise",
         metavar="HOST:PORT",
-        help="where clients reach this server, for them to be told; default: they are not",
+        help="the address of this server that clients are told; default: none",
     )
 
 
@@ -152,29 +168,29 @@ def _config(
 
 
 def _tls(options: dict[str, Any]) -> ServerTLS | None:
-    """Raises CommandError or BridgeError."""
+    """Return the certificate of the listeners, if any. Raises CommandError or BridgeError."""
     certificate, key = options["certificate"], options["key"]
     if certificate is None and key is None and not options["production"]:
         return None
     if certificate is None or key is None:
-        raise CommandError("Give both --certificate and --key.")
+        raise CommandError("--certificate and --key are both required.")
     check_pair(certificate, key)
     return ServerTLS(certificate, key)
 
 
 def _cluster(options: dict[str, Any], tls: ServerTLS | None) -> ClusterConfig | None:
-    """Without its secret. Raises CommandError or BridgeError."""
+    """Return the cluster, if any, without its secret. Raises CommandError or BridgeError."""
     listen, routes = options["cluster_listen"], options["routes"]
     if listen is None and routes is None:
         return None
     if not (listen and routes and options["server_name"]):
-        raise CommandError("A cluster wants --cluster-listen, --routes and a --server-name.")
+        raise CommandError("A cluster needs --cluster-listen, --routes and --server-name.")
     certificate, key = options["cluster_certificate"], options["cluster_key"]
     if certificate is not None and key is not None:
         check_pair(certificate, key)
         tls = ServerTLS(certificate, key)
     elif certificate is not None or key is not None:
-        raise CommandError("Give both --cluster-certificate and --cluster-key.")
+        raise CommandError("--cluster-certificate and --cluster-key need each other.")
     if options["cluster_ca"] is not None:
         check_ca(options["cluster_ca"])
     host, _, port = listen.rpartition(":")
@@ -194,7 +210,7 @@ def _cluster(options: dict[str, Any], tls: ServerTLS | None) -> ClusterConfig | 
 
 
 def _write(file: Path, text: str, *, mode: int) -> None:
-    """All or nothing, since a server may reload it at any time."""
+    """Replace the file as a whole, since a server may reload it at any time."""
     new = file.with_name(file.name + ".new")
     try:
         new.touch(mode=mode)
@@ -211,24 +227,24 @@ def _file(text: str) -> Path:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65_536:
-        raise ArgumentTypeError(f"{text!r} is no port")
+        raise ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
     return int(text)
 
 
 def _size(text: str) -> int:
     parts = re.fullmatch(r"(\d+)\s*([KMGT]B|)", text.strip().upper())
     if parts is None or not int(parts[1]):
-        raise ArgumentTypeError(f"{text!r} is no size: give 64MB or 200GB, say")
+        raise ArgumentTypeError(f"{text!r} is not a size such as 64MB or 200GB")
     return int(parts[1]) * _UNITS[parts[2]]
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def _interval(text: str) -> str:
     if text != "always" and not re.fullmatch(r"[1-9]\d*(ms|s|m)", text):
-        raise ArgumentTypeError(f"{text!r} is neither `always` nor a time such as 1s")
+        raise ArgumentTypeError(f"{text!r} is neither `always` nor an interval such as 1s")
     return text

@@ -1,4 +1,4 @@
-"""Lets a suspended tenant in again."""
+"""Resume a suspended tenant."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -9,10 +9,10 @@ from tenants.management import arguments
 
 
 class Command(PlainCommand):
-    help = "Resumes a suspended tenant: what it holds opens the broker again."
+    help = "Resume a suspended tenant: its credentials are valid at the broker again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("tenant", help="the tenant's uuid or name")
+        parser.add_argument("tenant", help="the tenant's UUID or name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = arguments.tenant_named(options["tenant"])

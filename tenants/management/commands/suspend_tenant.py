@@ -1,4 +1,4 @@
-"""Keeps a whole tenant out of the broker."""
+"""Suspend a tenant."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -10,12 +10,12 @@ from tenants.management import arguments
 
 class Command(PlainCommand):
     help = (
-        "Suspends a tenant: its connections end, nobody of it gets in. A running subscriber tells "
-        "the broker within a second. resume_tenant undoes it."
+        "Suspend a tenant: its connections end, and all its logins are refused. A running "
+        "subscriber tells the broker within a second. resume_tenant undoes it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("tenant", help="the tenant's uuid or name")
+        parser.add_argument("tenant", help="the tenant's UUID or name")
         arguments.add_reason(parser, required=True)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Whether the audit is as it was written."""
+"""Verify that the audit is as it was written."""
 
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
@@ -15,12 +15,12 @@ from tenants.models import AuditEntry
 
 class Command(PlainCommand):
     help = (
-        "Walks the audit's chain of seals and names every row that was changed, put in or removed, "
-        "and every anchor (a signed checkpoint of the chain) that was; and whether the file of "
-        "anchors was emptied, cut, replaced or removed. It cannot show what happened to a row "
-        "before it was sealed, which takes a running subscriber less than a second, nor what was "
-        "done with AUDIT_KEY in hand, nor a cut end of which neither table nor file has an anchor. "
-        "Exits with 1 when something is wrong."
+        "Verify the audit's hash chain: list every row, and every anchor (a signed checkpoint of "
+        "the chain), that was changed, inserted or removed, and say whether the file of anchors "
+        "was emptied, cut, replaced or removed. It cannot show what happened to a row before it "
+        "was sealed, which takes a running subscriber less than a second, nor what somebody did "
+        "who has AUDIT_KEY, nor a cut end without an anchor in table or file. Exit with 1 when "
+        "something is wrong."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,7 +30,7 @@ class Command(PlainCommand):
             type=_sequence,
             default=1,
             metavar="SEQUENCE",
-            help="begin there, taking the row before as it stands (default: the beginning)",
+            help="begin there and trust the row before (default: the beginning)",
         )
         parser.add_argument(
             "--anchors",
@@ -39,13 +39,13 @@ class Command(PlainCommand):
             action="append",
             default=[],
             metavar="FILE",
-            help="a copy of AUDIT_ANCHORS_FILE of another computer on which a subscriber runs",
+            help="a copy of AUDIT_ANCHORS_FILE from another computer that runs a subscriber",
         )
 
     def handle(self, *args: Any, start: int, files: list[Path], **options: Any) -> None:
         newest = sealing.newest_sequence()
         if start > max(newest, 1):
-            raise CommandError(f"There is no sequence {start}: the newest is {newest}.")
+            raise CommandError(f"There is no sequence {start}. The newest is {newest}.")
         number = 0
         try:
             with audit_report(start, files=files) as report:
@@ -62,14 +62,16 @@ class Command(PlainCommand):
         if not report.anchors and not number:
             self.stderr.write(
                 f"There is no anchor yet, neither in the database nor in "
-                f"{settings.AUDIT_ANCHORS_FILE}: a subscriber makes the first with the first rows."
+                f"{settings.AUDIT_ANCHORS_FILE}. A subscriber writes one when it seals rows."
             )
         if number:
-            raise CommandError(f"The audit is not as it was written: problems above, {number}.")
+            raise CommandError(
+                f"The audit is not as it was written. Problems listed above: {number}."
+            )
         self.stderr.write("The audit is as it was written.")
 
 
 def _sequence(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**63:
-        raise ArgumentTypeError("a sequence is a number from 1 on")
+        raise ArgumentTypeError(f"{text!r} is not a sequence: a whole number of at least 1")
     return int(text)

@@ -150,7 +150,7 @@ def test_init_says_what_nobody_declared(system: System) -> None:
     by_hand(system, make_it)
     said = io.StringIO()
     call_command("jetstream_init", stdout=io.StringIO(), stderr=said)
-    assert "not declared, and left as it is: stream EXTRA (--remove EXTRA)" in said.getvalue()
+    assert "not declared, and left alone: stream EXTRA (--remove EXTRA)" in said.getvalue()
 
 
 def test_a_change_that_would_lose_messages_is_refused_unless_told_to_recreate(

@@ -246,16 +246,19 @@ def test_signing_keys_rotate_and_the_old_ones_go_after_the_overlap(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["Acme", "--rotate", "--overlap", "1 day"], "is no overlap"),
+        (["Acme", "--rotate", "--overlap", "1 day"], "is not a valid overlap"),
         (["Acme", "--rotate", "--overlap", "-1"], "overlap"),
-        (["Acme", "--all"], "goes with --rotate"),
-        (["Acme", "--overlap", "1h"], "--overlap goes with --rotate or --rotate-keys"),
-        (["Acme", "--list", "--reason", "x"], "--reason goes with --revoke"),
+        (["Acme", "--all"], "an effect only with --rotate"),
+        (
+            ["Acme", "--overlap", "1h"],
+            "--overlap has an effect only with --rotate or --rotate-keys",
+        ),
+        (["Acme", "--list", "--reason", "x"], "--reason has an effect only with --revoke"),
         (["Acme", "--list", "--password"], "issues no credential"),
         (["Acme", "--check", "--out", "x"], "issues no credential"),
-        (["Acme", "--revoke", "5", "--reason", " "], "Say why"),
+        (["Acme", "--revoke", "5", "--reason", " "], "must not be empty"),
         (["Acme", "--revoke", "5"], "no credential 5"),
-        ([], "Name a tenant"),
+        ([], "TENANT is required"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_in_words(
@@ -268,7 +271,7 @@ def test_what_makes_no_sense_is_an_error_in_words(
 def test_one_credential_is_revoked_with_a_reason(system: System, tenant_a: Tenant) -> None:
     provision(tenant_a)
     number = str(tenant_a.credentials.get().pk)
-    with pytest.raises(CommandError, match="Say why"):
+    with pytest.raises(CommandError, match="--reason is required"):
         provision(tenant_a, "--revoke", number)
     provision(tenant_a, "--revoke", number, "--reason", "leaked")
     assert "leaked" in provision(tenant_a, "--list")[0]
