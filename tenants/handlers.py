@@ -7,13 +7,22 @@ from tenants.audit import task as audit_task
 from tenants.audit.writer import AUDIT_CHANNEL
 from tenants.broker import floods_task, provisioning_task
 from tenants.broker.accounts import ACCOUNTS_CHANNEL
+from tenants.broker.floods import lift_due_blocks
 from tenants.broker.logins import system_login
 from tenants.callout import task as callout_task
+from tenants.credentials.revocations import end_due_credentials
 
 
 @registry.side_task("accounts", login=system_login, wakes_on=ACCOUNTS_CHANNEL)
 async def accounts(part: Part) -> None:
     await provisioning_task.keep_provisioned(part)
+
+
+# What it ends or lifts is announced to the accounts.
+@registry.periodic("due endings", every=1.0, beside=("accounts",))
+def due_endings(runtime: Runtime) -> None:
+    end_due_credentials()
+    lift_due_blocks()
 
 
 @registry.periodic("audit", every=10.0, wakes_on=AUDIT_CHANNEL, least=0.2, last=1.0)

@@ -13,10 +13,8 @@ from nats.aio.client import Client
 
 from natsbridge.runtime import Part, Worker
 from tenants.broker.accounts import ACCOUNTS_CHANNEL
-from tenants.broker.floods import lift_due_blocks
 from tenants.broker.plans import RECONNECTING, Plan
 from tenants.broker.provisioning import REFUSALS, Provisioner
-from tenants.credentials.revocations import end_due_credentials
 from tenants.models import BrokerAccount, Credential, Tenant
 
 log = structlog.get_logger(__name__)
@@ -26,8 +24,8 @@ POLL_SECONDS = 15.0
 # All tenants are reviewed after each new connection, since the server may have lost its accounts,
 # and this often in any case.
 REVIEW_SECONDS = 600.0
-# How often credentials are ended whose overlap is over, a batch at a time.
-ENDING_SECONDS = 1.0
+# How soon a new connection is noticed.
+LOOK_SECONDS = 1.0
 # When to try again after another process, which may have read older rows.
 BUSY_SECONDS = 0.2
 # Between two tenants whose clients all have to log in again, as after a new version changes their
@@ -75,7 +73,6 @@ class _Keeper:
         self._stream_waits = asyncio.Event()
         self._reviewed: tuple[Client | None, float] = (None, 0.0)
         self._next_poll = 0.0
-        self._next_ending = 0.0
 
     async def run(self) -> None:
         halves = [asyncio.ensure_future(half) for half in (self._push_all(), self._ensure_all())]
@@ -93,8 +90,8 @@ class _Keeper:
             await self._look_around()
             tenant = self._next()
             if tenant is None:
-                due = min(self._next_poll, self._next_ending, self._next_busy)
-                await self._pause(due - time.monotonic())
+                due = min(self._next_poll, self._next_busy) - time.monotonic()
+                await self._pause(min(due, LOOK_SECONDS))
             else:
                 await self._push(tenant)
 
@@ -110,10 +107,6 @@ class _Keeper:
                 self._tried.pop(busy, None)
             self._busy.clear()
             self._look = True
-        if now >= self._next_ending:
-            self._next_ending = now + ENDING_SECONDS
-            await self._worker.run(end_due_credentials)
-            await self._worker.run(lift_due_blocks)
         client = self._system.client
         if client is not self._reviewed[0] or now - self._reviewed[1] > REVIEW_SECONDS:
             self._reviewed = (client, now)

@@ -202,7 +202,7 @@ def test_only_some_parts_run_when_told_so(
     assert system.lets_in_by_password(issued.username, issued.secret)
     assert not system.lets_in_by_password(issued.username, "wrong")
     assert not system.ingest_exists()
-    assert "parts=['accounts', 'auth']" in (tmp_path / "log").read_text()
+    assert "parts=['accounts', 'auth', 'due endings']" in (tmp_path / "log").read_text()
     assert end_process(process) == 0
 
 

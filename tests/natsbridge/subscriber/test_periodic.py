@@ -214,6 +214,7 @@ async def test_a_connection_that_is_cancelled_while_it_is_awaited_is_not_left_be
         ("presence", {"refused logins"}),
         ("connection limit", {"refused logins"}),
         ("commands", {"command deadlines"}),
+        ("accounts", {"due endings"}),
         ("auth", set()),
         ("floods", set()),
     ],
