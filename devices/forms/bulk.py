@@ -28,7 +28,7 @@ class TargetsForm(forms.Form):
     TARGETS = (
         ("group", "A group"),
         ("organisation", "An organisation"),
-        ("filter", "What a filter finds"),
+        ("filter", "Devices that match a filter"),
         ("devices", "Single devices"),
     )
 

@@ -1,4 +1,4 @@
-// A bulk command's page: asks every second while something of it is open, and only when looked at.
+// The page of a bulk command: refreshes every second while commands are open and the page is visible.
 const box = document.getElementById("bulk");
 const freshness = document.getElementById("freshness");
 

@@ -1,5 +1,5 @@
-// One small line chart for each metric; all show the same window, which moves with the device's
-// clock and widens with what there is to show, to ten minutes.
+// A small line chart for each metric. All show the same window, which follows the device's clock and
+// grows with the points to ten minutes.
 import { FORMATS } from "./quantities.js";
 import { spell } from "./times.js";
 
@@ -10,9 +10,9 @@ const WINDOWS = [
   [600_000, 120_000],
 ];
 const MOST_POINTS = 300;
-// Agents send every two seconds; a pause this long is worth a word.
+// Agents send every two seconds; after a pause this long the chart says so.
 const SILENT_AFTER = 10_000;
-// Points this many times further apart than usual have a gap between them, and no line.
+// No line joins points that are this many times further apart than usual.
 const GAP = 4;
 
 Chart.defaults.font.family = "Inter, system-ui, sans-serif";
@@ -20,7 +20,7 @@ Chart.defaults.font.family = "Inter, system-ui, sans-serif";
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const clockWithSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
-// The narrowest that shows all from `first` to `edge`.
+// The narrowest window that shows everything from `first` to `edge`.
 export function windowFor(first, edge) {
   return WINDOWS.find(([width]) => edge - first <= width) ?? WINDOWS.at(-1);
 }
@@ -31,7 +31,7 @@ function longestStep(points) {
   return steps.length ? GAP * steps[Math.floor(steps.length / 2)] : false;
 }
 
-// Long values close together would all read the same.
+// Labels of close values would be equal, so a repeated one is left empty.
 function tickLabel(format) {
   const label = (value) => format(value).replace(".0 ", " ");
   return (value, index, ticks) =>
@@ -98,7 +98,7 @@ export class MetricChart {
     };
   }
 
-  // Chart.js paints on a canvas, so the stylesheet's colours have to be asked for.
+  // Chart.js paints on a canvas, so the colours have to be read from the stylesheet.
   paint() {
     const { color, outlineColor, borderTopColor } = getComputedStyle(this.figure.querySelector("canvas"));
     const [dataset] = this.chart.data.datasets;
@@ -110,7 +110,7 @@ export class MetricChart {
     this.chart.update();
   }
 
-  // points: [{timestamp, value}, ...]; age: how many milliseconds ago the newest of them was new.
+  // points: [{timestamp, value}, ...]; age: milliseconds since the newest of them.
   replace(points, age) {
     const newest = this.newest;
     this.points.length = 0;
@@ -140,12 +140,12 @@ export class MetricChart {
     else this.points.splice(index, 0, point);
   }
 
-  // The device's own clock, as far as its points tell.
+  // The device's clock now, estimated from its newest point.
   get edge() {
     return this.points.length ? this.newest + (Date.now() - this.arrived) : Date.now();
   }
 
-  // A point to which no line leads is a dot.
+  // A point that no line joins is drawn as a dot.
   breakAtGaps() {
     const { points } = this;
     const [dataset] = this.chart.data.datasets;
@@ -157,7 +157,7 @@ export class MetricChart {
 
   draw(edge, [width, tick]) {
     const { x, y } = this.chart.options.scales;
-    // Of nothing there is no scale: its figures would be made up.
+    // Without points there are no scales, since their figures would be made up.
     x.display = y.display = this.points.length > 0;
     this.breakAtGaps();
     this.tick = tick;

@@ -47,7 +47,7 @@ let known = readStatus();
 function followStatus() {
   const before = known;
   known = readStatus();
-  // The rows of commands that were sent say whether their device is gone.
+  // The rows of open commands say whether the device is offline.
   if (known.status !== before.status) history.markOpen();
   // A person who looks at another range or page of the history keeps it.
   const first = !presence.querySelector("[rel=prev]") && presence.querySelector("#range-1[aria-current]");
@@ -72,7 +72,7 @@ const live = new Live(device.dataset.socket, {
   commands: (frame) => history.compare(frame.commands),
 });
 
-// What was said of the last command holds until it has ended, or another one is tried.
+// The note on the last command stays until it has ended or another one is sent.
 const commandBox = document.getElementById("command-box");
 const lastIssued = () => commandBox.querySelector("[data-issued]");
 
@@ -88,6 +88,6 @@ document.addEventListener("htmx:afterSwap", (event) => {
 document.addEventListener("themechange", () => charts.forEach((chart) => chart.paint()));
 document.addEventListener("visibilitychange", draw);
 setInterval(draw, 1000);
-// Frames say when a command changes; while there are none, look.
+// Frames say when a command changes; while there is no connection, poll.
 setInterval(() => live.connected || history.markOpen(), 3000);
 document.addEventListener("issued", (event) => history.mark(event.detail.command));

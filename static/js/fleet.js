@@ -1,5 +1,5 @@
-// The fleet page: filters with a clean address, rows that follow who comes and goes, and whether
-// they are fresh.
+// The fleet page: filters with a clean address, rows that refresh as devices connect and disconnect,
+// and a note on whether they are fresh.
 import { Live } from "./live.js";
 
 const freshness = document.getElementById("freshness");
@@ -10,7 +10,7 @@ function say(state, text) {
   freshness.querySelector("[data-text]").textContent = text;
 }
 
-// Somebody came or went: at once, but of many only every second.
+// Refresh at once when a device connects or disconnects, but at most every second.
 const fleet = document.getElementById("fleet");
 const REFRESH_EVERY = 1000;
 let refreshed = 0;
@@ -40,7 +40,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful) say("live", "live");
 });
 
-// Not when a request is given up for a newer one.
+// Not when a newer request has replaced it.
 for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
   document.addEventListener(failure, () => say("broken", "reconnecting…"));
 }

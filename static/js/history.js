@@ -1,8 +1,8 @@
-// The list of commands, kept as the server has it. The server renders the rows; what a frame says
-// is only which of them to fetch again.
+// The list of commands, kept up to date. The server renders the rows; a frame only says which of them
+// to fetch again.
 
 const FLUSH_AFTER = 100;
-// More rows than this are quicker fetched as a list.
+// Above this number it is quicker to fetch the whole list.
 const MOST_SINGLE_ROWS = 5;
 const OPEN_STATES = ["queued", "sent", "delivered"];
 

@@ -2,7 +2,7 @@
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
-// A connection that died unnoticed looks like a silent device, so silence is answered by asking.
+// A dead connection looks like a silent device, so after a silence the page asks for a snapshot.
 const ASK_AFTER = 20_000;
 const GIVE_UP_AFTER = 35_000;
 const FINAL = {
@@ -61,7 +61,7 @@ export class Live {
     const silence = Date.now() - this.heard;
     if (this.ended || this.waiting) return;
     if (silence > GIVE_UP_AFTER) {
-      // close() waits for an answer that a dead connection never gives.
+      // close() waits for an answer that never comes on a dead connection.
       const dead = this.socket;
       this.socket = null;
       dead.close();

@@ -1,4 +1,4 @@
-// Offers only the groups of the tenant that is chosen in the same form.
+// Shows only the groups of the tenant that is chosen in the same form.
 
 // Each select with all of its options, as the server sent them.
 const all = new Map();
@@ -21,6 +21,6 @@ document.addEventListener("change", (event) => narrow(event.target), true);
 for (const select of all.keys()) {
   const chooser = select.form.elements[select.dataset.narrowedBy];
   const chosen = select.selectedOptions[0];
-  // An address may name a group of another tenant: it stays in sight beside what is said of it.
+  // An address may name a group of another tenant, which stays visible beside its error.
   if (chooser?.value && (!chosen?.value || chosen.dataset.tenant === chooser.value)) narrow(chooser);
 }

@@ -1,4 +1,4 @@
-// What every page has: times, the user menu, copy buttons, and a word when a request fails.
+// What every page has: times, the user menu, copy buttons, and a notice when a request fails.
 import { showTimes } from "./times.js";
 
 function prepare(root) {
@@ -12,7 +12,7 @@ async function copy(button) {
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
     button.textContent = "Copied";
   } catch {
-    // Only pages of a secure origin may write to the clipboard; selecting works everywhere.
+    // Only a secure origin may write to the clipboard; selecting works everywhere.
     getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
     button.textContent = "Selected";
   }
@@ -62,10 +62,10 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("htmx:afterSwap", () => prepare(document));
 
-// Whether somebody asked for it, rather than a timer.
+// Whether a person made the request, not a timer.
 const isPersons = (event) => event.detail.requestConfig.triggeringEvent?.isTrusted;
 
-// A request that somebody made and that failed; polling speaks through the page's freshness.
+// A person's request that failed; a failed poll shows in the freshness of the page.
 document.addEventListener("htmx:responseError", (event) => {
   if (isPersons(event)) notify(explain(event.detail.xhr.status));
 });
@@ -73,12 +73,12 @@ document.addEventListener("htmx:sendError", (event) => {
   if (isPersons(event)) notify("The server cannot be reached.");
 });
 
-// A click is lost when what is under the pointer is replaced before it is let go.
+// A click is lost when its target is replaced between pressing and releasing the button.
 let pressed = false;
 addEventListener("pointerdown", (event) => { pressed = event.button === 0; });
 for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; });
 
-// Polled, the same answer again would only take away selection and focus.
+// Swapping in an equal answer would only lose the selection and the focus.
 const latest = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { target, xhr } = event.detail;

@@ -1,4 +1,4 @@
-// Numbers as people read them; templatetags/presentation.py says the same on the server.
+// Numbers as people read them; devices/templatetags/reports.py does the same on the server.
 
 function bytes(value) {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];

@@ -5,7 +5,7 @@
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
   const root = document.documentElement;
 
-  // "light", "dark", or "auto": as the system has it.
+  // "light", "dark", or "auto", which follows the system.
   function choice() {
     try {
       const chosen = JSON.parse(localStorage.getItem(KEY));
