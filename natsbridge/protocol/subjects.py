@@ -71,11 +71,6 @@ def device_subject(tenant: UUID, device: UUID, message_type: str) -> str:
     return f"tenant.{_text(tenant)}.device.{_text(device)}.{message_type}"
 
 
-def metric_subject(device: UUID, metric_type: str) -> str:
-    """Return the subject of a live metric, inside the account of the device's tenant."""
-    return f"demo.system.{_text(device)}.{_metric_type(metric_type)}"
-
-
 def device_subjects(tenant: UUID, device: UUID) -> dict[str, str]:
     """Return the subjects that an agent needs, by message kind.
 

@@ -1,4 +1,4 @@
-"""What is old is removed once a day."""
+"""Prune once a day, and report it in the status of the subscriber."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ def prune_daily(runtime: Runtime) -> None:
     """Prune if it has not been done today. Stopping does not wait for a run that is under way."""
     for outcome in engine.prune_if_due(engine.retention.kinds, stop=runtime.stopping.is_set):
         runtime.counters[f"pruned.{outcome.name}"] += outcome.rows
-    runtime.gauges["pruning"] = _said(engine.last_run())
+    runtime.gauges["pruning"] = _figures(engine.last_run())
 
 
-def _said(last: Pruning | None) -> Any:
+def _figures(last: Pruning | None) -> Any:
     if last is None:
         return lambda: "never"
     figures = {

@@ -61,12 +61,12 @@ def test_a_message_that_came_too_early_is_replayed_with_its_own_time(
     )
     assert "unknown_command: 1" in dead_letters("list")
     assert "pong" in dead_letters("show", row.pk)
-    assert dead_letters("replay", "--reason", "unknown_command") == "1 to be replayed\n"
+    assert dead_letters("replay", "--reason", "unknown_command") == "1 to replay\n"
     eventually(DeadLetter.objects.filter(state=State.REPLAYED).exists)
     answered = Command.objects.get(uuid=command)
     assert (answered.state, answered.result) == (CommandState.SUCCEEDED, "pong")
     assert answered.finished_at == row.received_at
-    assert dead_letters("replay", row.pk) == "0 to be replayed\n"
+    assert dead_letters("replay", row.pk) == "0 to replay\n"
 
 
 def test_a_replay_of_what_is_still_bad_stays_a_dead_letter(agent: Agent) -> None:
@@ -76,7 +76,7 @@ def test_a_replay_of_what_is_still_bad_stays_a_dead_letter(agent: Agent) -> None
     dead_letters("replay", "--all")
     eventually(lambda: DeadLetter.objects.filter(attempts=2).count() == 2)
     assert store.counts_by_reason() == {"malformed_json": 2}
-    assert dead_letters("discard", "--all") == "2 gone\n"
+    assert dead_letters("discard", "--all") == "2 discarded\n"
     assert dead_letters("list") == "No dead letters.\n"
 
 

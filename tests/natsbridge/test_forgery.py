@@ -14,9 +14,9 @@ from natsbridge.identity import claims, nkeys
 from natsbridge.identity.jwt import decode_jwt, signed
 from natsbridge.jetstream import declarations
 from natsbridge.protocol import subjects
-from natsbridge.protocol.subjects import command_export, device_subject, metric_subject
+from natsbridge.protocol.subjects import command_export, device_subject
 from tests.plugin import allot_port
-from tests.support.broker import SILENCE, Broker, StartNats, eventually
+from tests.support.broker import SILENCE, Broker, StartNats, eventually, metric_subject
 from tests.support.waiting import SAFETY_NET
 
 

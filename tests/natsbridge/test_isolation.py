@@ -17,9 +17,8 @@ from natsbridge.protocol.kinds import DURABLE_TYPES, Transport, message_types
 from natsbridge.protocol.subjects import (
     command_export,
     device_subject,
-    metric_subject,
 )
-from tests.support.broker import SILENCE, Broker, Peer, eventually
+from tests.support.broker import SILENCE, Broker, Peer, eventually, metric_subject
 
 
 async def test_a_device_publishes_each_of_its_kinds_and_is_acknowledged_by_the_platform(

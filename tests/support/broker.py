@@ -46,6 +46,11 @@ SILENCE = 0.15
 eventually = waiting.aeventually
 
 
+def metric_subject(device: UUID, metric_type: str) -> str:
+    """Return the subject of a live metric, inside the account of the device's tenant."""
+    return f"demo.system.{device}.{metric_type}"
+
+
 @dataclass
 class Tenant:
     """A tenant's account as the broker knows it, with all its private keys."""

@@ -1,4 +1,4 @@
-"""Messages that could not be used: looked at, replayed, discarded."""
+"""List, show, replay and discard dead letters."""
 
 import getpass
 import json
@@ -19,18 +19,19 @@ FILTERS = ("reason", "kind", "tenant", "device")
 
 class Command(PlainCommand):
     help = (
-        "Lists, shows, replays and discards messages that could not be used. A running subscriber "
-        "carries out a replay: the message goes to its handler again, with its subject and time."
+        "Lists, shows, replays and discards dead letters, which are messages that could not be "
+        "used. A running subscriber carries out a replay: it passes the message to its handler "
+        "again, with its original subject and time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("what", choices=("list", "show", "replay", "discard"))
         parser.add_argument("ids", nargs="*", type=int, metavar="ID")
         for name in FILTERS:
-            parser.add_argument(f"--{name}", help=f"all of this {name}")
-        parser.add_argument("--all", action="store_true", help="replay, discard: all there are")
+            parser.add_argument(f"--{name}", help=f"all with this {name}")
+        parser.add_argument("--all", action="store_true", help="replay, discard: all dead letters")
         parser.add_argument("--state", choices=State.values, default=State.WAITING)
-        parser.add_argument("--limit", type=int, default=50, help="list: so many (default 50)")
+        parser.add_argument("--limit", type=int, default=50, help="list: how many (default 50)")
 
     def handle(self, *args: Any, what: str, ids: list[int], **options: Any) -> None:
         chosen = {name: options[name] for name in FILTERS if options[name]}
@@ -44,11 +45,13 @@ class Command(PlainCommand):
         elif what == "show":
             self._show(rows, ids)
         elif not (ids or chosen or options["all"]):
-            raise CommandError("Say which: by ID, by --reason and the like, or --all.")
+            raise CommandError(
+                "Name dead letters by ID, or choose by --reason, --kind, --tenant, --device, --all."
+            )
         else:
             work = store.request_replay if what == "replay" else store.discard
             number = work(rows, by=getpass.getuser())
-            self.stdout.write(f"{number} to be replayed" if what == "replay" else f"{number} gone")
+            self.stdout.write(f"{number} to replay" if what == "replay" else f"{number} discarded")
 
     def _list(self, rows: QuerySet[DeadLetter], limit: int) -> None:
         found = list(rows.defer("body")[:limit])
@@ -62,7 +65,7 @@ class Command(PlainCommand):
 
     def _show(self, rows: QuerySet[DeadLetter], ids: list[int]) -> None:
         if not ids:
-            raise CommandError("Name the ID of a message; list shows them.")
+            raise CommandError("Name the ID of a dead letter; `list` shows the IDs.")
         for row in rows:
             about = {
                 name: str(getattr(row, name))

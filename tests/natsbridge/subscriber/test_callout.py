@@ -21,12 +21,11 @@ from natsbridge.protocol.login_request import Login
 from natsbridge.protocol.subjects import (
     command_export,
     device_subject,
-    metric_subject,
 )
 from natsbridge.subscriber.callout import Verdict
 from tests.plugin import allot_port
 from tests.suites.attacks.wire import HungUp, Wire, publish
-from tests.support.broker import Broker, Peer, StartNats, Tenant, eventually
+from tests.support.broker import Broker, Peer, StartNats, Tenant, eventually, metric_subject
 from tests.support.callout import (
     ConnectOptions,
     Doorkeeper,

@@ -232,7 +232,7 @@ class Stage:
                 uuid = self._devices[device]
                 for subject in (
                     subjects.device_subject(tenant.uuid, uuid, "heartbeat"),
-                    subjects.metric_subject(uuid, "cpu_percent"),
+                    f"demo.system.{uuid}.cpu_percent",
                     f"{subjects.device_inbox(uuid)}.other",
                 ):
                     talk += publish(subject, body)
