@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from natsbridge.client.login import Login
 from natsbridge.postgres.locks import Lock
 from natsbridge.protocol.envelope import Message, RawMessage
+from natsbridge.protocol.kinds import HANDLED_KINDS
 
 if TYPE_CHECKING:
     from natsbridge.runtime import Part, Runtime
@@ -30,7 +31,7 @@ class Rejection(NamedTuple):
 Handler = Callable[[Sequence[Message]], Sequence[Rejection]]
 StreamHandler = Callable[[Sequence[RawMessage]], Sequence[Rejection]]
 LiveHandler = StreamHandler
-# Synchronous, and run in a thread of its own. It may return the seconds until the next time.
+# Synchronous, and run in a thread of its own. It may return the seconds until the next run.
 PeriodicWork = Callable[["Runtime"], float | None]
 # A coroutine function that runs until `part.runtime.stopping` is set.
 SideWork = Callable[["Part"], Awaitable[None]]
@@ -74,7 +75,7 @@ class LiveSubscription:
 
 @dataclass(frozen=True)
 class Periodic:
-    """Work that is done again and again; see `Registry.periodic`."""
+    """Work that is repeated; see `Registry.periodic`."""
 
     name: str
     work: PeriodicWork
@@ -105,7 +106,7 @@ class Registry:
     periodics: dict[str, Periodic] = field(default_factory=dict)
     side_tasks: dict[str, SideTask] = field(default_factory=dict)
     channels: set[str] = field(default_factory=set)
-    # By part: what has to run in the same process, since they share what is in its memory.
+    # By part: those that have to run in the same process, since they share its memory.
     companions: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def handler(self, *kinds: str, unreadable: bool = False) -> Callable[[HandlerT], HandlerT]:
@@ -117,6 +118,8 @@ class Registry:
 
         def register(function: HandlerT) -> HandlerT:
             for kind in kinds:
+                if kind not in HANDLED_KINDS:
+                    raise ValueError(f"{kind!r} is not the kind of a durable message")
                 _add(self.handlers, kind, function)
             if unreadable:
                 self.unreadable.update(kinds)
@@ -170,13 +173,15 @@ class Registry:
         last: float = 0.0,
         beside: Collection[str] = (),
     ) -> Callable[[PeriodicWorkT], PeriodicWorkT]:
-        """Run the synchronous function `every` so many seconds, in a thread of its own, and at once
-        when the Postgres channel `wakes_on` is notified. Where it returns a number, the next time
-        is after so many seconds. While a server is away it is tried again.
+        """Run the synchronous function every `every` seconds, in a thread of its own.
 
-        `lock`: of several subscribers one does it at a time. `first`: seconds before the first
-        time. `least`: seconds between two times, whatever wakes it. `last`: when stopping it runs
-        once more, for so many seconds at most. `beside`: it runs wherever one of these parts does.
+        It also runs when the Postgres channel `wakes_on` is notified, and after as many seconds as
+        it returns. While a server is away it is tried again. With a `lock` only one of several
+        subscribers runs it at a time.
+
+        `first` are the seconds before the first run, `least` those between two runs, whatever
+        wakes it. When stopping it runs once more, for `last` seconds at most. It runs in each
+        process that runs one of the parts in `beside`.
         """
 
         def register(function: PeriodicWorkT) -> PeriodicWorkT:
@@ -197,9 +202,9 @@ class Registry:
     ) -> Callable[[SideWorkT], SideWorkT]:
         """Run the coroutine function beside the consumers; it is restarted when it fails.
 
-        It gets a Part, whose connection is opened with `login` (synchronous, asked at each start),
-        or else is the subscriber's own. `wakes_on` is the Postgres channel on which it may wait.
-        `beside`: it runs wherever one of these parts does.
+        It gets a Part, whose connection is opened with `login`, a synchronous function called at
+        each start, or else is the subscriber's own. `wakes_on` is the Postgres channel on which it
+        may wait. It runs in each process that runs one of the parts in `beside`.
         """
 
         def register(function: SideWorkT) -> SideWorkT:

@@ -84,8 +84,8 @@ TRIES = {
     # A dead letter has nowhere else to go.
     DEAD_LETTER_MIRROR: replace(_TRIES, tries=None),
 }
-# After so many seconds the server gives what a killed subscriber had taken to another one. A batch
-# takes milliseconds, and a subscriber that needs longer tells the server so meanwhile.
+# The seconds after which the server gives another subscriber what a killed one had taken. A batch
+# takes milliseconds, and a subscriber that needs longer asks the server for more time.
 ACK_WAIT = 10.0
 
 

@@ -131,3 +131,7 @@ def message_types(*transports: Transport) -> tuple[str, ...]:
 Body = Heartbeat | Response | JsonObject
 # What devices publish into streams.
 DURABLE_TYPES = message_types(Transport.EVERY, Transport.NEWEST)
+# The kinds that this comes to, each of which has a handler.
+HANDLED_KINDS = frozenset(
+    kind.alias_of or kind.name for kind in KINDS if kind.name in DURABLE_TYPES
+)

@@ -28,7 +28,7 @@ BROKER_PATTERNS = tuple(f"broker.*.{event}" for event in BROKER_EVENTS)
 # The server names this account for a connection that has not logged in.
 UNAUTHENTICATED = "$G"
 
-# By what the subject says.
+# The name of the kind, by the last part of the subject.
 _KIND_NAMES = {
     kind.name: kind.alias_of or kind.name
     for kind in KINDS

@@ -1,8 +1,8 @@
 """Measure how much each owner of connections sends, and find owners over their allowance.
 
-An owner has one allowance for all its connections together, a leaky bucket: so many messages and
-bytes a second, and a burst on top, such as that of an agent that sends what it has kept while it
-was offline. Most connections send next to nothing; only busy ones have their owner looked up.
+An owner has one allowance for all its connections together, a leaky bucket: a number of messages
+and bytes a second, and a burst on top, such as that of an agent that sends what it has kept while
+it was offline. Most connections send next to nothing; only busy ones have their owner looked up.
 """
 
 from collections.abc import Collection, Hashable, Iterable
@@ -17,9 +17,9 @@ ConnectionKey = tuple[str, int]
 BUSY = 0.05
 # The traffic that an older connection had before it was first seen tells nothing about its rate.
 YOUNG_SECONDS = 30.0
-# A connection that was not seen for so long is forgotten.
+# How long a connection is remembered that is not listed any more.
 FORGOTTEN_SECONDS = 300.0
-# An owner that was disconnected comes back with so much of its burst used up.
+# The part of its burst that an owner has used up when it comes back after a disconnect.
 PROBATION = 0.9
 
 

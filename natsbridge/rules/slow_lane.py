@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from natsbridge.rules.shares import Sender
 
-# A flooder is remembered for so long after it was last disconnected.
+# How long a flooder is remembered after it was last disconnected.
 REMEMBERED_SECONDS = 60.0
-# So many messages of one flooder are handled a second.
+# How many messages of one flooder are handled a second.
 RATE = 100.0
 # No message is delayed for longer; what a lane has no room for is handled in turn.
 LONGEST_SECONDS = 120.0

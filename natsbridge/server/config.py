@@ -173,7 +173,7 @@ def _settings(config: ServerConfig) -> dict[str, Value]:
             "type": "full",
             "dir": config.resolver_dir,
             "allow_delete": True,
-            # For so long a server that was down admits users that were revoked meanwhile; the
+            # How long a server that was down admits users that were revoked meanwhile; the
             # default is 1 min.
             "interval": _SYNC_CLAIMS,
         },

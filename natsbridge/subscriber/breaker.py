@@ -15,7 +15,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# So many failures in a row open a breaker.
+# How many failures in a row open a breaker.
 THRESHOLD = 2
 LONGEST_SECONDS = 5.0
 # A probe that has neither succeeded nor failed after so long is given up: another may try.

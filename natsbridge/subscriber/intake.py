@@ -37,7 +37,7 @@ SLOW_SECONDS = 5.0
 _ENSURE_AGAIN_SECONDS = 5.0
 # A batch of fewer messages is not large: the next one does not gather.
 _GATHER_FROM = 20
-# After so many answers other tasks get their turn: publishing alone does not give them one.
+# How many answers are sent before other tasks get a turn: publishing alone gives them none.
 BREATH = 100
 
 

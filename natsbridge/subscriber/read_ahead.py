@@ -18,9 +18,9 @@ HELD_BYTES = 32 * 1024 * 1024
 MOST_PUT_OFF = 60_000
 PUT_OFF_SECONDS = (5.0, 30.0)
 HANDLED_A_SECOND = 2_000
-# A tenant is the only one when no other has been heard for so long: then nobody waits behind it.
+# A tenant that no other was heard beside for this long may fill all there is: nobody waits.
 HEARD_SECONDS = 300.0
-# The most of one device in a batch: a part of it, so that nobody waits long for a flooder's.
+# The most messages of one device in a batch, so that others do not wait long for a flooder's.
 OF_ONE_DEVICE = 200
 
 

@@ -2,12 +2,13 @@
 
 from uuid import UUID
 
+import pytest
 from django.utils.module_loading import autodiscover_modules
 
 from natsbridge.identity.permissions import device_permissions
-from natsbridge.protocol.kinds import DURABLE_TYPES, KINDS, Transport, message_types
+from natsbridge.protocol.kinds import DURABLE_TYPES, HANDLED_KINDS, Transport, message_types
 from natsbridge.protocol.subjects import INGEST_PATTERNS, LATEST_PATTERNS, device_subjects
-from natsbridge.registry import registry
+from natsbridge.registry import Registry, registry
 
 TENANT = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 DEVICE = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -43,5 +44,10 @@ def test_each_durable_kind_is_stored_once_and_may_be_published() -> None:
 
 def test_each_durable_kind_has_a_handler() -> None:
     autodiscover_modules("handlers")
-    durable = {kind.alias_of or kind.name for kind in KINDS if kind.name in DURABLE_TYPES}
-    assert set(registry.handlers) == durable
+    assert set(registry.handlers) == HANDLED_KINDS
+
+
+@pytest.mark.parametrize("name", ["status.heartbeat", "command", "metric", "sysinf"])
+def test_only_durable_kinds_have_handlers(name: str) -> None:
+    with pytest.raises(ValueError, match="is not the kind of a durable message"):
+        Registry().handler(name)(lambda messages: [])
