@@ -8,14 +8,14 @@ Enrol once; the enrolment key is best given through the environment, where `ps` 
 
     WEGWEISER_ENROLLMENT_KEY=... python nats_persistent_agent.py --server URL --group UUID
 
-From then on it is started without arguments. Its configuration folder holds
+After that, start it without arguments. Its configuration folder contains
 
     agent.json        identity, device token, private key and JWT (mode 0600)
-    commands.journal  the commands it has run, and answers not yet known to be stored
+    commands.journal  the commands it has run, and answers not yet confirmed as stored
     agent.lock        held while an agent runs on this configuration
 
-and belongs to the user that runs the agent; nobody else may write there. What is damaged is kept
-as NAME.damaged-..., and the agent starts afresh.
+and belongs to the user that runs the agent; no other user may write there. A damaged file is kept
+as NAME.damaged-..., and the agent starts without it.
 """
 
 import argparse
@@ -78,15 +78,15 @@ STOP_SECONDS = 1.0
 RESTART_SECONDS = 10.0
 RENEWAL_SECONDS = 60.0
 COMMANDS_AT_ONCE = 4
-# The platform takes 320 KiB at once.
+# The platform accepts messages of up to 320 KiB.
 MAX_RESPONSE_BYTES = 320_000
-# Whose word it is that the platform has a message.
+# The streams whose confirmation means that the platform has stored a message.
 CONFIRMING_STREAMS = ("INGEST", "LATEST")
-# The broker's number for a message that its stream finds too large.
+# The broker's error code for a message that is too large for its stream.
 TOO_LARGE_ERROR = 10054
-# More of a result is not sent; what goes with it takes the rest.
+# A result is cut to this size; the rest of the message needs the difference.
 MAX_RESULT_BYTES = MAX_RESPONSE_BYTES - 2_000
-# Of a program's output no more is read, as what is to be cut has to be understood first.
+# No more of a program's output is read, since it must be parsed before it can be cut.
 MAX_OUTPUT_BYTES = 8_388_608
 MAX_HTTP_BYTES = 1_048_576
 MAX_ID_LENGTH = 128
@@ -98,10 +98,10 @@ MAX_COMMAND_BYTES = 1_048_576
 MAX_QUERY_BYTES = 30_000
 MAX_ERROR_LENGTH = 2_000
 MAX_CONFIGURATION_BYTES = 4_194_304
-# A journal of ours stays below half of this.
+# The agent keeps its journal below half of this.
 MAX_JOURNAL_BYTES = 268_435_456
 MAX_LINE_BYTES = 4_194_304
-# The server takes timestamps that are off by 300 s at most.
+# The server accepts timestamps that are off by at most 300 s.
 MAX_PROOF_LEAD = 240
 
 METRIC_TYPES = (
@@ -125,7 +125,7 @@ log = logging.getLogger("wegweiser.agent")
 
 
 class AgentError(Exception):
-    """The root of the agent's errors; each message is meant to be read by a person."""
+    """The base of the agent's errors; each message is written for people."""
 
 
 class ConfigurationError(AgentError):
@@ -133,11 +133,11 @@ class ConfigurationError(AgentError):
 
 
 class DamagedFileError(AgentError):
-    """What stands in place of a file of ours is none that the agent has written."""
+    """A file of the agent's does not have the content that the agent writes."""
 
 
 class RequestRefusedError(AgentError):
-    """The server understood the request and said no; `status` is its HTTP status."""
+    """The server understood the request and refused it; `status` is its HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -145,11 +145,11 @@ class RequestRefusedError(AgentError):
 
 
 class ServerUnavailableError(AgentError):
-    """The server gave no usable answer; it may later."""
+    """The server gave no usable answer; it may do so later."""
 
 
 class LoginRefusedError(AgentError):
-    """The broker does not accept our JWT."""
+    """The broker does not accept the JWT."""
 
 
 class BrokerUnavailableError(AgentError):
@@ -165,7 +165,7 @@ class MessageTooLargeError(NotStoredError):
 
 
 class CommandError(AgentError):
-    """A command cannot be run, or failed; the message is the answer."""
+    """A command cannot be run, or failed; the message is sent as its response."""
 
 
 class Outcome(enum.Enum):
@@ -176,8 +176,8 @@ class Outcome(enum.Enum):
 
 
 class Backoff:
-    """Pauses between attempts: doubling from `first` to `longest` seconds, each from half to
-    one and a half of that, so that many agents do not come back at once."""
+    """Pauses between attempts, which double from `first` to `longest` seconds. Each is half to one
+    and a half times as long, so that many agents do not come back at once."""
 
     def __init__(self, first: float, longest: float) -> None:
         self._first = first
@@ -194,7 +194,7 @@ class Backoff:
 
 
 class Threads:
-    """Where blocking calls run, so that none of them holds up the event loop."""
+    """Run blocking calls in threads, so that none of them holds up the event loop."""
 
     def __init__(self, count: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
@@ -204,7 +204,7 @@ class Threads:
 
 
 async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
-    """Whether the event was set within this time."""
+    """Return whether the event was set within this time."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -212,7 +212,7 @@ async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
 
 
 async def keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Own a task that should never end: a bug in it costs a traceback and a pause."""
+    """Own a task that should never end; after a bug log the traceback, pause, start it again."""
     while True:
         try:
             await work()
@@ -224,7 +224,7 @@ async def keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
 async def unless_ended(
     ended: "asyncio.Future[Outcome]", work: Coroutine[Any, Any, Result]
 ) -> Result | None:
-    """Return what `work` does, or None when the agent has to end before that."""
+    """Return the result of `work`, or None if the agent has to end before that."""
     task = asyncio.ensure_future(work)
     either: set[asyncio.Future[Any]] = {task, ended}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -235,12 +235,12 @@ async def unless_ended(
 
 
 def printable(text: str) -> str:
-    """Return it on one line, without what a terminal would obey."""
+    """Return the text on one line, without control characters that a terminal would obey."""
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
 class Formatter(logging.Formatter):
-    """Writes what others have named, such as the server's reasons, as plain text."""
+    """Write texts from elsewhere, such as the server's reasons, without control characters."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = printable(record.message)
@@ -266,7 +266,7 @@ def members(value: object) -> Collection[object]:
 
 
 def clean(value: object) -> Any:
-    """As JSON that every reader takes: no NaN, no lone surrogate, no NUL character."""
+    """Return the value as JSON that every reader accepts: without NaN, lone surrogates and NUL."""
     match value:
         case str():
             return value.encode("utf-8", "replace").decode().replace("\0", "")
@@ -291,10 +291,10 @@ def epoch_seconds() -> float:
 
 @dataclasses.dataclass
 class Configuration:
-    """What the agent knows about itself, as agent.json holds it.
+    """What the agent knows about itself, as it is stored in agent.json.
 
-    Before enrolment only the first four and `proved_at` are set: the key pair is on disk before
-    the server hears of it, so that a crash in between cannot lose a device.
+    Before enrolment only the first four fields and `proved_at` are set: the key pair is on disk
+    before the server gets to know it, so that a crash in between cannot lose a device.
     """
 
     server_url: str
@@ -310,11 +310,11 @@ class Configuration:
     # This computer's clock when the JWT came: its age is measured by that clock alone, so a
     # clock that is wrong does no harm.
     jwt_received_at: float = 0.0
-    # Certificates in PEM, of the only CA that is trusted; empty: those that the system trusts.
+    # The only CA to trust, in PEM; if empty, those that the system trusts.
     ca: str = ""
     # Whether http, nats and ws to other computers are allowed.
     insecure: bool = False
-    # The newest timestamp that was signed to enrol: the server takes none a second time.
+    # The newest timestamp signed for an enrolment; the server accepts each only once.
     proved_at: int = 0
 
     @property
@@ -323,8 +323,8 @@ class Configuration:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Configuration":
-        """Raises DamagedFileError, also for a key or an address that nothing can be done with. Of
-        a JWT that cannot be used another is fetched."""
+        """Read agent.json. Raise DamagedFileError, also if the key or an address cannot be used. A
+        JWT that cannot be used is ignored, since another is fetched."""
         try:
             entries = json.loads(content)
             known = {field.name: field.type for field in dataclasses.fields(cls)}
@@ -345,14 +345,15 @@ class Configuration:
         return configuration
 
     def trust(self) -> ssl.SSLContext:
-        """Verifies certificate and name. Raises ConfigurationError."""
+        """Return a context that verifies certificate and name. Raise ConfigurationError."""
         try:
             return ssl.create_default_context(cadata=self.ca or None)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"the CA in the configuration is damaged: {error}") from error
 
     def take_credentials(self, credentials: JsonObject) -> None:
-        """From `{jwt, nats_url, nats_urls?}`. Raises ServerUnavailableError."""
+        """Take over `{jwt, nats_url, nats_urls?}`. Raise ServerUnavailableError if they cannot be
+        used."""
         jwt = text_of(credentials, "jwt")
         jwt_lifetime(jwt)
         urls = credentials.get("nats_urls")
@@ -365,7 +366,8 @@ class Configuration:
 
 
 def check_type(name: str, value: object, expected: object) -> None:
-    """Raises ValueError. Numbers are finite, and true is none."""
+    """Raise ValueError unless the value has the expected type. Numbers must be finite, and True is
+    not a number."""
     good = type(value) is expected
     if expected is float:
         good = type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
@@ -374,8 +376,8 @@ def check_type(name: str, value: object, expected: object) -> None:
 
 
 class ConfigurationFolder:
-    """The folder with agent.json, the journal and the lock. Nobody else may write there: who can
-    write agent.json commands this computer."""
+    """The folder with agent.json, the journal and the lock. No other user may write there, since a
+    user who can write agent.json commands this computer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -384,7 +386,7 @@ class ConfigurationFolder:
         self._lock: IO[bytes] | None = None
 
     def create(self) -> None:
-        """Raises ConfigurationError, also when somebody else could write there."""
+        """Create the folder. Raise ConfigurationError, also if another user could write there."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
@@ -393,10 +395,10 @@ class ConfigurationFolder:
             raise ConfigurationError(f"cannot use {self.path}: {error}") from error
 
     def lock(self) -> None:
-        """Hold the folder until this process ends. Raises ConfigurationError."""
+        """Hold the folder until this process ends. Raise ConfigurationError if another one does."""
         file = self.path / "agent.lock"
         try:
-            # Nothing in it is believed, and earlier versions let the umask decide on its mode.
+            # Its content is not trusted, so its mode may be corrected.
             stream = open_own(file, "r+b", os.O_RDWR | os.O_CREAT, protect=True)
         except (OSError, DamagedFileError) as error:
             raise ConfigurationError(f"cannot use {file}: {error}") from error
@@ -423,7 +425,8 @@ class ConfigurationFolder:
             self._lock = None
 
     def load(self) -> Configuration | None:
-        """What is damaged is set aside, and then there is none. Raises ConfigurationError."""
+        """Return the configuration, or None if there is none; set a damaged one aside. Raise
+        ConfigurationError."""
         try:
             with open_own(self._file, "rb", os.O_RDONLY, MAX_CONFIGURATION_BYTES) as stream:
                 return Configuration.from_json(stream.read(MAX_CONFIGURATION_BYTES))
@@ -436,14 +439,15 @@ class ConfigurationFolder:
             raise ConfigurationError(f"cannot read {self._file}: {error}") from error
 
     def forget_journal(self) -> None:
-        """Raises ConfigurationError."""
+        """Remove the journal. Raise ConfigurationError if that fails."""
         try:
             remove(self.journal)
         except OSError as error:
             raise ConfigurationError(f"cannot remove {self.journal}: {error}") from error
 
     def save(self, configuration: Configuration) -> None:
-        """All or nothing, even if the power fails. Raises ConfigurationError."""
+        """Write the whole configuration or nothing, even if the power fails. Raise
+        ConfigurationError."""
         content = json.dumps(dataclasses.asdict(configuration), indent=2)
         try:
             write_atomically(self._file, [content.encode()])
@@ -458,11 +462,12 @@ NO_FILE = (errno.EACCES, errno.EPERM, errno.ENXIO, errno.EISDIR, errno.EOPNOTSUP
 def open_own(
     file: Path, mode: str, flags: int, largest: float = math.inf, *, protect: bool = False
 ) -> IO[bytes]:
-    """Open a file that nobody else can write, or could before where it is told to `protect` it,
-    through no symbolic link and without waiting.
+    """Open a file that no other user can write, without following a symbolic link and without
+    waiting. With `protect`, first take away the access that others had.
 
-    Raises FileNotFoundError, DamagedFileError for what is not such a file or larger than `largest`,
-    ConfigurationError for a link and for a file of somebody else, OSError."""
+    Raise FileNotFoundError, DamagedFileError if it is not a file or larger than `largest`,
+    ConfigurationError for a link or a file of another user, OSError.
+    """
     # Windows knows neither links that anybody may make nor FIFOs there.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     flags |= getattr(os, "O_BINARY", 0)
@@ -493,7 +498,7 @@ def open_own(
 
 
 def refuse_foreign(path: Path, status: os.stat_result) -> None:
-    """Raises ConfigurationError for what another user owns or may write."""
+    """Raise ConfigurationError for a file or folder that another user owns or may write."""
     if os.name != "posix":
         return
     if status.st_uid != os.geteuid():
@@ -509,7 +514,7 @@ def refuse_foreign(path: Path, status: os.stat_result) -> None:
 
 
 def set_aside(path: Path, reason: Exception) -> None:
-    """Keep what is damaged under another name. Raises ConfigurationError."""
+    """Keep a damaged file under another name. Raise ConfigurationError if that fails."""
     kept = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
     try:
         path.rename(kept)
@@ -519,19 +524,19 @@ def set_aside(path: Path, reason: Exception) -> None:
 
 
 def remove(path: Path) -> None:
-    """Whatever is there; a folder is set aside. Raises OSError, ConfigurationError."""
+    """Remove a file or link; set a folder aside. Raise OSError, ConfigurationError."""
     set_folder_aside(path)
     path.unlink(missing_ok=True)
 
 
 def set_folder_aside(path: Path) -> None:
-    """Raises ConfigurationError."""
+    """Keep a folder that is in the place of a file under another name. Raise ConfigurationError."""
     if path.is_dir() and not path.is_symlink():
         set_aside(path, DamagedFileError("is a folder"))
 
 
 def lock_file(stream: IO[bytes]) -> None:
-    """An exclusive lock that the system releases when this process dies. Raises OSError."""
+    """Take an exclusive lock, which the system releases when this process dies. Raise OSError."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -545,7 +550,7 @@ def lock_file(stream: IO[bytes]) -> None:
 
 
 def write_atomically(path: Path, parts: Sequence[bytes]) -> None:
-    """Replace a file, readable by its owner only. Raises OSError, DamagedFileError,
+    """Replace a file, readable by its owner only. Raise OSError, DamagedFileError,
     ConfigurationError."""
     new = path.with_name(path.name + ".new")
     remove(new)
@@ -557,7 +562,7 @@ def write_atomically(path: Path, parts: Sequence[bytes]) -> None:
             os.fsync(stream.fileno())
         new.replace(path)
     except OSError:
-        # On a full disk its room is needed.
+        # A full disk needs the space.
         new.unlink(missing_ok=True)
         raise
     if os.name == "posix":
@@ -582,10 +587,10 @@ def default_folder() -> Path:
 
 
 class Key:
-    """The NKey pair by which the server and the broker know this device."""
+    """The NKey pair by which the server and the broker recognise this device."""
 
     def __init__(self, seed: str) -> None:
-        """Raises ConfigurationError."""
+        """Load the key pair from its seed. Raise ConfigurationError if it is damaged."""
         try:
             self._pair = nkeys.from_seed(bytearray(seed.encode()))
             self.public: str = self._pair.public_key.decode()
@@ -598,13 +603,14 @@ class Key:
         return seed.decode()
 
     def sign(self, data: str) -> bytes:
-        """The raw Ed25519 signature."""
+        """Return the raw Ed25519 signature."""
         signature: bytes = self._pair.sign(data.encode())
         return signature
 
 
 def jwt_lifetime(jwt: str) -> float | None:
-    """Seconds from issue to expiry; None when it does not expire. Raises ServerUnavailableError."""
+    """Return the seconds from issue to expiry, or None if it does not expire. Raise
+    ServerUnavailableError."""
     try:
         payload = jwt.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -612,7 +618,7 @@ def jwt_lifetime(jwt: str) -> float | None:
             return None
         lifetime = float(claims["exp"] - claims["iat"])
         if not 0 < lifetime < math.inf:
-            raise ValueError("it ends before it begins")
+            raise ValueError("it expires before it was issued")
     except (
         *(IndexError, ValueError, AttributeError, KeyError, TypeError, binascii.Error),
         *(RecursionError, OverflowError),
@@ -622,14 +628,14 @@ def jwt_lifetime(jwt: str) -> float | None:
 
 
 def later_timestamp(before: int) -> int:
-    """This second, or the one after `before`: what two signatures share is good once. A `before`
-    that the server would find too far from now was never accepted."""
+    """Return this second, or the one after `before`, since each timestamp may be signed only once.
+    A `before` that is too far from now was never accepted by the server, so it is ignored."""
     now = int(time.time())
     return max(now, before + 1) if before < now + MAX_PROOF_LEAD else now
 
 
 def text_of(answer: JsonObject, name: str) -> str:
-    """Raises ServerUnavailableError."""
+    """Return a text from the server's answer. Raise ServerUnavailableError if it is missing."""
     value = answer.get(name)
     if not isinstance(value, str) or not value:
         raise ServerUnavailableError(f"the server's answer has no {name}")
@@ -637,7 +643,7 @@ def text_of(answer: JsonObject, name: str) -> str:
 
 
 def object_of(answer: JsonObject, name: str) -> JsonObject:
-    """Raises ServerUnavailableError."""
+    """Return an object from the server's answer. Raise ServerUnavailableError if it is missing."""
     value = answer.get(name)
     if not isinstance(value, dict):
         raise ServerUnavailableError(f"the server's answer has no {name}")
@@ -645,7 +651,8 @@ def object_of(answer: JsonObject, name: str) -> JsonObject:
 
 
 def uuid_of(answer: JsonObject, name: str) -> str:
-    """In its usual spelling, since it becomes part of subjects. Raises ServerUnavailableError."""
+    """Return a UUID from the server's answer in its usual spelling, since it becomes part of
+    subjects. Raise ServerUnavailableError if it is not valid."""
     try:
         return str(uuid.UUID(text_of(answer, name)))
     except ValueError as error:
@@ -655,7 +662,7 @@ def uuid_of(answer: JsonObject, name: str) -> str:
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """urllib would carry the device token along to wherever it is sent."""
+    """Refuse redirects: urllib would send the device token along to wherever they lead."""
 
     def redirect_request(self, *_: object) -> None:
         return None
@@ -664,7 +671,7 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
 class ServerApi:
     """The server's HTTP endpoints for agents. The calls block.
 
-    All raise RequestRefusedError, or ServerUnavailableError when trying again may help.
+    All raise RequestRefusedError, or ServerUnavailableError if trying again may help.
     """
 
     def __init__(self, url: str, trust: ssl.SSLContext) -> None:
@@ -701,7 +708,7 @@ class ServerApi:
         return content
 
     def _refusal(self, error: urllib.error.HTTPError) -> AgentError:
-        """From problem details (RFC 9457), where the server gave them."""
+        """Return the reason from problem details (RFC 9457), if the server gave them."""
         reason = f"{error.code} {error.reason}"
         if error.code < 400:
             where = error.headers.get("Location", "elsewhere")
@@ -718,7 +725,7 @@ class ServerApi:
 
 
 class Enrolment:
-    """From an enrolment key to a device of our own."""
+    """Turn an enrolment key into a device."""
 
     def __init__(
         self, folder: ConfigurationFolder, configuration: Configuration, threads: Threads
@@ -729,7 +736,7 @@ class Enrolment:
         self._key = Key(configuration.nkey_seed)
 
     async def run(self, enrollment_key: str) -> None:
-        """Tries until the server answers. Raises RequestRefusedError or ConfigurationError."""
+        """Try until the server answers. Raise RequestRefusedError or ConfigurationError."""
         api = ServerApi(self._configuration.server_url, self._configuration.trust())
         information = await self._threads.run(system_info)
         backoff = Backoff(1, 60)
@@ -748,7 +755,8 @@ class Enrolment:
         log.info("enrolled as device %s", self._configuration.device_uuid)
 
     def _request(self, enrollment_key: str) -> JsonObject:
-        """The signature proves that we hold the private half, should the server know the key."""
+        """Return the request; its signature proves that we hold the private half, if the server
+        knows the key."""
         group, timestamp = self._configuration.group_uuid, self._configuration.proved_at
         signature = self._key.sign(f"enroll:{group}:{self._key.public}:{timestamp}")
         return {
@@ -770,7 +778,7 @@ class Enrolment:
 
 
 class CredentialKeeper:
-    """Keeps the JWT fresh: fetches another at half-life, and whenever it is asked to."""
+    """Keep the JWT fresh: fetch another at half of its life, and whenever asked to."""
 
     def __init__(
         self,
@@ -791,16 +799,16 @@ class CredentialKeeper:
         try:
             self._lifetime = jwt_lifetime(configuration.jwt)
         except ServerUnavailableError:
-            # None was kept that can be used; as with an expired one, another is fetched.
+            # The stored one cannot be used; as with an expired one, another is fetched.
             self._lifetime = 0.0
 
     def want(self) -> None:
-        """Fetch a fresh JWT, and the broker's address, soon."""
+        """Fetch a fresh JWT and the broker's address soon."""
         self._wanted.set()
 
     async def renew(self) -> None:
-        """Returns with a fresh JWT. Raises CommandError with the server's words, or when there is
-        no answer in RENEWAL_SECONDS."""
+        """Return once there is a fresh JWT. Raise CommandError with the server's reason, or if
+        there is no answer within RENEWAL_SECONDS."""
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         self.want()
@@ -827,7 +835,7 @@ class CredentialKeeper:
         return time.time() - self._configuration.jwt_received_at
 
     def _pause(self) -> float:
-        """Never long, since the time a computer sleeps does not count for the event loop."""
+        """Return how long to wait; briefly, as the loop's clock stops while a computer sleeps."""
         if self._lifetime is None:
             return RENEWAL_CHECK_SECONDS
         return min(max(self._lifetime / 2 - self._age(), 0), RENEWAL_CHECK_SECONDS)
@@ -874,8 +882,8 @@ class CredentialKeeper:
 class Connection:
     """One connection to the broker, from login to loss.
 
-    nats-py's own reconnecting is off: it keeps the JWT's refusal to itself and has no jitter,
-    and it closes for good on some errors anyway. So each connection is a new client.
+    nats-py's own reconnecting is off: it does not report that a JWT was refused, has no jitter, and
+    gives up for good after some errors. So each connection is a new client.
     """
 
     # nats-py has no type of error for these; the texts are the server's.
@@ -895,7 +903,7 @@ class Connection:
     async def open(
         self, servers: list[str], trust: ssl.SSLContext, key: Key, device_uuid: str
     ) -> None:
-        """To servers of one scheme. Raises LoginRefusedError or BrokerUnavailableError."""
+        """Connect to servers of one scheme. Raise LoginRefusedError or BrokerUnavailableError."""
 
         def sign(nonce: str) -> bytes:
             return base64.b64encode(key.sign(nonce))
@@ -947,7 +955,7 @@ class Connection:
         return [server.geturl() for server in self._client.discovered_servers]
 
     async def subscribe(self, subject: str, receive: Callable[[bytes], Awaitable[None]]) -> None:
-        """Returns when the broker has taken it. Raises BrokerUnavailableError."""
+        """Return once the broker has accepted the subscription. Raise BrokerUnavailableError."""
 
         async def on_message(message: Msg) -> None:
             await receive(message.data)
@@ -959,14 +967,14 @@ class Connection:
             raise BrokerUnavailableError(str(error)) from error
 
     async def publish(self, subject: str, payload: bytes) -> None:
-        """Raises BrokerUnavailableError."""
+        """Publish at most once. Raise BrokerUnavailableError."""
         try:
             await self._client.publish(subject, payload)
         except (nats.errors.Error, OSError) as error:
             raise BrokerUnavailableError(str(error)) from error
 
     async def publish_stored(self, subject: str, payload: bytes) -> None:
-        """Returns when the platform has it. Raises NotStoredError or MessageTooLargeError."""
+        """Return once the platform has stored it. Raise NotStoredError or MessageTooLargeError."""
         request = asyncio.ensure_future(self._client.request(subject, payload, timeout=ACK_SECONDS))
         closed = asyncio.ensure_future(self._closed.wait())
         waiting: set[asyncio.Future[Any]] = {request, closed}
@@ -993,12 +1001,12 @@ class Connection:
                 self._confirmed.set()
 
     async def retire(self) -> None:
-        """Leave to a successor, when what was sent here is confirmed."""
+        """Make way for a successor once everything sent here is confirmed."""
         await set_within(self._confirmed, ACK_SECONDS)
         await self.drain(10)
 
     async def drain(self, seconds: float) -> None:
-        """Take what the broker has already sent us, and leave."""
+        """Receive what the broker has already sent, then disconnect."""
         with contextlib.suppress(nats.errors.Error, OSError):
             async with asyncio.timeout(seconds):
                 await self._client.drain()
@@ -1022,8 +1030,8 @@ class Connection:
 
 
 def check_ack(data: bytes) -> None:
-    """Of a PubAck. Raises NotStoredError unless one of the platform's streams says that it has the
-    message; MessageTooLargeError where it never will."""
+    """Check a PubAck. Raise NotStoredError unless one of the platform's streams has stored the
+    message, or MessageTooLargeError if none ever will."""
     try:
         ack = json.loads(data)
         error = ack.get("error")
@@ -1039,9 +1047,9 @@ def check_ack(data: bytes) -> None:
 
 
 class Link:
-    """The way to the broker, through one connection after the other, for ever.
+    """Keep a connection to the broker, replacing it whenever it is lost or the JWT changes.
 
-    A fresh JWT is brought into use by a second connection, which subscribes before the first one
+    A fresh JWT is put into use by a second connection, which subscribes before the first one
     drains: a command that comes in between arrives at least once.
     """
 
@@ -1098,7 +1106,7 @@ class Link:
             await self._connection.drain(STOP_SECONDS)
 
     async def in_use(self, jwt: str) -> bool:
-        """Whether a connection with this JWT is open within RENEWAL_SECONDS."""
+        """Return whether a connection with this JWT is open within RENEWAL_SECONDS."""
         deadline = time.monotonic() + RENEWAL_SECONDS
         while self._connection is None or self._connection.jwt != jwt:
             if time.monotonic() >= deadline:
@@ -1107,20 +1115,20 @@ class Link:
         return True
 
     async def publish_stored(self, kind: str, payload: bytes) -> None:
-        """Returns when the platform has it. Raises NotStoredError or MessageTooLargeError."""
+        """Return once the platform has stored it. Raise NotStoredError or MessageTooLargeError."""
         if self._connection is None:
             raise NotStoredError("there is no connection to the broker")
         await self._connection.publish_stored(f"{self._subject}.{kind}", payload)
 
     async def publish_metric(self, metric_type: str, payload: bytes) -> None:
-        """At most once. Raises BrokerUnavailableError."""
+        """Publish at most once. Raise BrokerUnavailableError."""
         if self._connection is None:
             raise BrokerUnavailableError("there is no connection to the broker")
         subject = f"demo.system.{self._configuration.device_uuid}.{metric_type}"
         await self._connection.publish(subject, payload)
 
     async def _fresh_jwt(self, keeper: CredentialKeeper) -> None:
-        """Ask for one and give it some time."""
+        """Ask for a fresh JWT, and wait a while for it."""
         before = self._configuration.jwt
         keeper.want()
         deadline = time.monotonic() + HTTP_SECONDS
@@ -1129,7 +1137,7 @@ class Link:
             await set_within(self._news, 1)
 
     async def _open(self, receive: Callable[[bytes], Awaitable[None]]) -> Connection:
-        """Raises LoginRefusedError or BrokerUnavailableError."""
+        """Open a connection. Raise LoginRefusedError or BrokerUnavailableError."""
         self._news.clear()
         connection = Connection(self._configuration.jwt, self.wake)
         await connection.open(
@@ -1150,7 +1158,7 @@ class Link:
     async def _hold(
         self, connection: Connection, receive: Callable[[bytes], Awaitable[None]]
     ) -> None:
-        """Until the connection is lost, or the last of its successors."""
+        """Wait until the connection, or the last of its successors, is lost."""
         backoff = Backoff(1, 60)
         next_attempt = 0.0
         while not connection.lost:
@@ -1173,8 +1181,9 @@ class Link:
         await connection.close()
 
     def _servers(self) -> list[str]:
-        """The configured ones of one scheme, since nats-py takes no mixture; the schemes take
-        turns. Then those of the cluster that the last one named. Raises BrokerUnavailableError."""
+        """Return the configured servers of one scheme, since nats-py cannot mix schemes; the
+        schemes take turns. Add those of the cluster that the last server named. Raise
+        BrokerUnavailableError."""
         configured = [url.strip() for url in self._configuration.nats_url.split(",")]
         objections = {url: objection(url, self._configuration.insecure) for url in configured}
         usable = [url for url in configured if not objections[url]]
@@ -1221,22 +1230,22 @@ class Journal:
         self._threads = Threads(1, "journal")
         self._states: dict[str, str] = {}
         self._received: dict[str, JsonObject] = {}
-        # As a set that keeps its order.
+        # Used as a set that keeps its order.
         self._started: dict[str, None] = {}
         self._finished: dict[str, bytes] = {}
         # Of all that is received or finished.
         self._open_bytes = 0
         self._appended_bytes = 0
-        # Why the file is behind what is here; empty when it is not.
+        # Why the file is behind the memory; empty if it is not.
         self.problem = ""
 
     async def load(self) -> None:
-        """What is damaged is passed over or set aside. Raises ConfigurationError."""
+        """Read the journal; skip damaged lines, or set the file aside. Raise ConfigurationError."""
         await self._threads.run(self._load)
         try:
             await self._compact()
         except OSError as error:
-            # A computer whose disk is full is one to be watched.
+            # A computer with a full disk is one to keep watching.
             log.error("no command is taken while the journal cannot be written: %s", error)
 
     def state(self, command_id: str) -> str | None:
@@ -1244,7 +1253,7 @@ class Journal:
 
     @property
     def received(self) -> list[tuple[str, JsonObject]]:
-        """Not yet started, oldest first."""
+        """Return the commands not yet started, oldest first."""
         return list(self._received.items())
 
     @property
@@ -1253,7 +1262,7 @@ class Journal:
 
     @property
     def finished(self) -> list[tuple[str, bytes]]:
-        """The answers not yet acknowledged, oldest first."""
+        """Return the answers not yet acknowledged, oldest first."""
         return list(self._finished.items())
 
     @property
@@ -1262,7 +1271,7 @@ class Journal:
         return too_many or self._open_bytes >= self.MAX_OPEN_BYTES
 
     async def receive(self, command_id: str, command: JsonObject) -> None:
-        """Raises OSError, and then has not."""
+        """Record that a command was received. Raise OSError if it could not be recorded."""
         line = to_json({"id": command_id, "state": "received", "command": command})
         self._set(command_id, "received", command=command)
         try:
@@ -1273,20 +1282,20 @@ class Journal:
             raise
 
     async def start(self, command_id: str) -> None:
-        """Raises OSError, and then the command must not be run."""
+        """Record that a command is started. Raise OSError; then the command must not be run."""
         self._set(command_id, "started")
         await self._append(to_json({"id": command_id, "state": "started"}))
 
     async def finish(self, command_id: str, answer: bytes) -> None:
-        """`answer` is a JSON object. Raises OSError, but has it in memory all the same."""
+        """Record the answer, a JSON object. Raise OSError if it is only in memory."""
         self._set(command_id, "finished", answer=answer)
         await self._append(self._finished_line(command_id, answer))
 
     async def acknowledge(self, command_id: str) -> None:
-        """Raises OSError, but has it in memory all the same."""
+        """Record that the answer is stored. Raise OSError if that is only in memory."""
         self._set(command_id, "acknowledged")
         self._forget_oldest()
-        # Lost in a crash, this line costs one more answer; so it need not reach the disk at once.
+        # If a crash loses this line, the answer is sent once more; so it needs no sync at once.
         await self._append(to_json({"id": command_id, "state": "acknowledged"}), sync=False)
         if self._appended_bytes > self.COMPACT_BYTES:
             await self._compact()
@@ -1339,7 +1348,7 @@ class Journal:
                 if sync:
                     os.fsync(stream.fileno())
             except OSError:
-                # Half a line, or one of a command that is not taken after all.
+                # Half a line, or that of a command that is not accepted after all.
                 with contextlib.suppress(OSError):
                     stream.truncate(size)
                 raise
@@ -1357,7 +1366,8 @@ class Journal:
         self.problem = ""
 
     async def _to_disk(self, write: Callable[..., None], *arguments: object) -> None:
-        """Raises OSError; until the whole is written anew, the file is behind then."""
+        """Write the lines. Raise OSError; then the file is behind until the whole of it is written
+        again."""
         try:
             await self._threads.run(write, *arguments)
         except (OSError, AgentError) as error:
@@ -1369,7 +1379,7 @@ class Journal:
         return {} if command is None else {"command": command}
 
     def _load(self) -> None:
-        """Raises ConfigurationError."""
+        """Read the file. Raise ConfigurationError."""
         damaged = 0
         try:
             with open_own(self._path, "rb", os.O_RDONLY, MAX_JOURNAL_BYTES) as stream:
@@ -1388,7 +1398,7 @@ class Journal:
             log.warning("%d damaged lines in %s are passed over", damaged, self._path)
 
     def _replay(self, line: bytes) -> bool:
-        """Whether the line is one of ours."""
+        """Apply a line; return whether it is one that the agent writes."""
         try:
             entry = json.loads(line)
             command_id, state = entry["id"], entry["state"]
@@ -1400,7 +1410,7 @@ class Journal:
         except (ValueError, KeyError, TypeError, RecursionError):
             return False
         if state != "acknowledged" and self._overfull:
-            # More than it ever takes: not run, not answered, and not taken again.
+            # More than the agent ever accepts: it is neither run nor answered nor accepted again.
             self._set(command_id, "acknowledged")
             return False
         answer = to_json(content) if state == "finished" else b""
@@ -1414,7 +1424,8 @@ class Journal:
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
-    """The lines that are not empty; of one that is too long the beginning, which is not JSON."""
+    """Yield the lines that are not empty; of a line that is too long only its beginning, which is
+    not JSON."""
     whole = True
     while line := stream.readline(MAX_LINE_BYTES):
         if whole and line.strip():
@@ -1423,9 +1434,9 @@ def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 class Outbox:
-    """Sends receipts and answers in their order, each until the platform has stored it.
+    """Send receipts and answers in order, each until the platform has stored it.
 
-    Answers are in the journal as well, so they outlive the agent; receipts need not.
+    Answers are in the journal as well, so they survive a restart; receipts need not.
     """
 
     def __init__(self, link: Link, journal: Journal) -> None:
@@ -1464,14 +1475,14 @@ class Outbox:
         self._add(command_id, answer, is_answer=True)
 
     async def acknowledged(self, command_id: str, seconds: float) -> bool:
-        """Whether the answer to this command is stored within this time."""
+        """Return whether the answer to this command is stored within this time."""
         if self._journal.state(command_id) != "finished":
             return True
         event = self._waiters.setdefault(command_id, asyncio.Event())
         return await set_within(event, seconds)
 
     async def empty(self, seconds: float) -> bool:
-        """Whether all is sent within this time."""
+        """Return whether everything is sent within this time."""
         self.wake()
         return await set_within(self._emptied, seconds)
 
@@ -1499,8 +1510,8 @@ class Outbox:
         self._emptied.clear()
 
     def _shrink_first(self) -> bool:
-        """Whether there is now, in the place of an answer that can never be stored, a much smaller
-        one that says so."""
+        """Replace an answer that can never be stored by a much smaller one that says so. Return
+        whether there is one now."""
         command_id, message, is_answer = self._queue[0]
         smaller = too_large(command_id, len(message))
         if not is_answer or len(message) < 2 * len(smaller):
@@ -1528,8 +1539,8 @@ def response(command_id: str, result: JsonObject) -> bytes:
 
 
 def within_limit(result: Any) -> JsonObject:
-    """The result; a larger one cut, with `cut_from`, the bytes it had. Of a list the first elements
-    are kept, of anything else the beginning of its JSON as text."""
+    """Return the result, cut if it is too large, with its original size in bytes as `cut_from`. A
+    list is cut to its first elements, anything else to the beginning of its JSON as text."""
     whole = to_json(result)
     if len(whole) <= MAX_RESULT_BYTES:
         return {"result": result}
@@ -1552,7 +1563,7 @@ def too_large(command_id: str, size: int) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """What a command may be told. `type` is string, integer, number, or list (of `choices`)."""
+    """A parameter of a command. `type` is string, integer, number, or list (of `choices`)."""
 
     name: str
     type: str
@@ -1577,7 +1588,7 @@ class Parameter:
         return described
 
     def check(self, value: Any) -> Any:
-        """The value as the command takes it. Raises CommandError."""
+        """Return the value as the command takes it. Raise CommandError if it is not valid."""
         allowed = f"the parameter {self.name} must be {self._allowed()}"
         if isinstance(value, bool):
             raise CommandError(allowed)
@@ -1611,8 +1622,8 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """Something the agent can be told to do. `run` takes the checked parameters and returns JSON;
-    it raises CommandError. `after` is called when the answer is stored, or has waited long."""
+    """A command that the agent knows. `run` takes the checked parameters and returns JSON, or
+    raises CommandError. `after` is called when the answer is stored, or has waited too long."""
 
     name: str
     description: str
@@ -1628,7 +1639,7 @@ class Command:
         }
 
     def check(self, given: JsonObject) -> JsonObject:
-        """All parameters, with the defaults of those not given. Raises CommandError."""
+        """Return all parameters, with the defaults of those not given. Raise CommandError."""
         known = {parameter.name: parameter for parameter in self.parameters}
         for name in given:
             if name not in known:
@@ -1670,7 +1681,7 @@ OSQUERY_PARAMETERS = (
 
 
 class Commands:
-    """What this agent offers."""
+    """The commands that this agent knows."""
 
     def __init__(
         self,
@@ -1711,7 +1722,7 @@ class Commands:
         return [command.describe() for command in self._offered.values()]
 
     def find(self, name: object) -> Command:
-        """Raises CommandError."""
+        """Return the command of this name. Raise CommandError if there is none."""
         command = self._offered.get(name) if isinstance(name, str) else None
         if command is None:
             offered = ", ".join(self._offered)
@@ -1755,7 +1766,7 @@ class Commands:
 
 
 class CommandRunner:
-    """Takes commands as they arrive, and runs each of them once."""
+    """Accept commands as they arrive, and run each of them once."""
 
     def __init__(self, commands: Commands, journal: Journal, outbox: Outbox) -> None:
         self._commands = commands
@@ -1767,7 +1778,7 @@ class CommandRunner:
         self._closed = False
 
     async def load(self) -> None:
-        """Take up what the journal says an earlier agent left."""
+        """Continue with the commands in the journal of an earlier run."""
         for command_id in self._journal.started:
             await self._interrupted(command_id)
         for command_id, command in self._journal.received:
@@ -1775,7 +1786,7 @@ class CommandRunner:
             self._queue.put_nowait((command_id, command))
 
     def close(self) -> None:
-        """From now on what arrives is ignored; without a receipt the server sends it again."""
+        """Ignore commands from now on; without a receipt the server sends them again."""
         self._closed = True
 
     async def receive(self, data: bytes) -> None:
@@ -1827,14 +1838,14 @@ class CommandRunner:
             reason = f"{type(error).__name__}: {error}"
             outcome = {"status": "error", "error": reason[:MAX_ERROR_LENGTH]}
         outcome["duration_ms"] = round((time.monotonic() - begun) * 1000, 1)
-        # A stop must not tear an answer that is being written.
+        # Stopping must not interrupt the writing of an answer.
         await asyncio.shield(self._outbox.send_answer(command_id, outcome))
         if command is not None and command.after is not None and outcome["status"] == "success":
             await self._outbox.acknowledged(command_id, RESTART_SECONDS)
             command.after()
 
     async def _start(self, command_id: str) -> None:
-        """Raises CommandError."""
+        """Record that a command is started. Raise CommandError if that fails."""
         try:
             await self._journal.start(command_id)
         except OSError as error:
@@ -1854,9 +1865,9 @@ class CommandRunner:
 
 
 def parse_command(data: bytes) -> tuple[str, JsonObject] | None:
-    """The id and `{command, parameters}`, from the bare payload or from its wrapper
-    `{tenant_uuid, device_uuid, message_type, payload, ...}`; of a command that nothing can be done
-    with, `{problem}`, which is its answer; None for anything else."""
+    """Return a command's id and `{command, parameters}`, from the bare payload or from its wrapper
+    `{tenant_uuid, device_uuid, message_type, payload, ...}`. Return `{problem}` with the id if it
+    can only be answered, and None for any other message."""
     if len(data) > MAX_COMMAND_BYTES:
         return unusable(data, f"the command is larger than {MAX_COMMAND_BYTES} bytes")
     try:
@@ -1881,7 +1892,7 @@ COMMAND_ID = re.compile(rb'"command_id"\s*:\s*"([\w.:-]{1,%d})"' % MAX_ID_LENGTH
 
 
 def unusable(data: bytes, problem: str) -> tuple[str, JsonObject] | None:
-    """None unless it names one command, which can be answered then."""
+    """Return the id and problem of a command that can only be answered, None without one id."""
     named = set(COMMAND_ID.findall(data))
     return (named.pop().decode(), {"problem": problem}) if len(named) == 1 else None
 
@@ -1890,18 +1901,18 @@ def is_command_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
 
 
-# Where its installers put it; a service often has a shorter PATH.
+# Where installers put osquery; a service often has a shorter PATH.
 OSQUERY_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/osquery/bin", r"C:\Program Files\osquery")
 # Functions by which some builds of SQLite reach beyond the tables.
 FORBIDDEN_FUNCTION = re.compile("load_extension|readfile|writefile|fts3_tokenizer", re.IGNORECASE)
 
 
 def single_select(query: str) -> str:
-    """Return the query without its final semicolon. Raises CommandError unless it is one SELECT.
+    """Return the query without its final semicolon. Raise CommandError unless it is one SELECT.
 
-    SQLite itself says so, as osquery is SQLite: what it takes for the text of a view is one SELECT
-    and nothing after it, whatever is in quotes, comments and names. A view is read without its
-    tables, and here only explained, so nothing is run.
+    SQLite itself decides, as osquery is SQLite: the text of a view must be one SELECT and nothing
+    after it, whatever is in quotes, comments and names. A view is parsed without its tables, and
+    here only explained, so nothing is run.
     """
     if len(query.encode("utf-8", "surrogatepass")) > MAX_QUERY_BYTES:
         raise CommandError(f"the query is larger than {MAX_QUERY_BYTES} bytes")
@@ -1928,7 +1939,8 @@ def find_osquery() -> str | None:
 
 
 async def osquery(query: str, seconds: float) -> bytes:
-    """What it prints, of a query that `single_select` has checked. Raises CommandError."""
+    """Run a query that `single_select` has checked, and return what osquery prints. Raise
+    CommandError."""
     program = find_osquery()
     if program is None:
         raise CommandError("osquery is not installed on this computer (osqueryi was not found)")
@@ -1963,7 +1975,7 @@ async def osquery(query: str, seconds: float) -> bytes:
 
 
 def rows_of(output: bytes) -> Any:
-    """A list of objects. Raises CommandError."""
+    """Parse osquery's output as a list of objects. Raise CommandError if it is not one."""
     try:
         rows = json.loads(output)
     except (ValueError, RecursionError) as error:
@@ -1974,7 +1986,7 @@ def rows_of(output: bytes) -> Any:
 
 
 async def read_limited(stream: asyncio.StreamReader | None) -> bytes:
-    """To the end, but no more is kept than shows that it is too much."""
+    """Read to the end, but keep only as much as shows that it is too much."""
     content = bytearray()
     while stream is not None and (part := await stream.read(65_536)):
         content += part[: MAX_OUTPUT_BYTES + 1 - len(content)]
@@ -1982,7 +1994,7 @@ async def read_limited(stream: asyncio.StreamReader | None) -> bytes:
 
 
 async def end_process(process: asyncio.subprocess.Process) -> None:
-    """With all it has started."""
+    """End a process and those that it has started."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
@@ -2002,7 +2014,7 @@ def system_disk() -> str:
 
 
 def uptime() -> float:
-    """Seconds since this computer started."""
+    """Return the seconds since this computer started."""
     return round(time.time() - float(psutil.boot_time()), 1)
 
 
@@ -2022,7 +2034,7 @@ def cpu_model() -> str:
 
 
 def ip_addresses() -> list[str]:
-    """Those by which others may reach this computer: no loopback, no link-local ones."""
+    """Return the addresses at which others may reach this computer: no loopback or link-local."""
     families = (socket.AF_INET, socket.AF_INET6)
     return sorted(
         address.address
@@ -2098,7 +2110,8 @@ def summary() -> JsonObject:
 
 
 def processes(sort_by: str, limit: int) -> list[JsonObject]:
-    """The first ones by CPU or memory. Command lines are left out: they may hold secrets."""
+    """Return the first processes by CPU or memory, without their command lines, which may contain
+    secrets."""
     watched = list(psutil.process_iter())
     for process in watched:
         with contextlib.suppress(psutil.Error):
@@ -2117,11 +2130,11 @@ def processes(sort_by: str, limit: int) -> list[JsonObject]:
 
 
 class Sampler:
-    """Reads the six metrics.
+    """Read the six metrics.
 
-    cpu_percent is over the time since the sample before, and network_bytes_* are bytes per second
-    since then, of all interfaces but loopback; so the first sample has none of the three. uptime
-    is in seconds.
+    cpu_percent is over the time since the previous sample, and network_bytes_* are bytes per second
+    since then, of all interfaces but loopback; so the first sample has none of the three. uptime is
+    in seconds.
     """
 
     def __init__(self) -> None:
@@ -2162,7 +2175,7 @@ class Sampler:
 
 
 class MetricsStream:
-    """Publishes the live metrics; what cannot be sent at once is not sent."""
+    """Publish the live metrics; what cannot be sent at once is dropped."""
 
     def __init__(self, configuration: Configuration, link: Link) -> None:
         self._configuration = configuration
@@ -2173,14 +2186,14 @@ class MetricsStream:
         self._reset()
 
     def start(self, metrics: Sequence[str], interval: float, ttl: float) -> None:
-        """After `ttl` seconds it streams as by default."""
+        """Stream as asked for `ttl` seconds, then as by default."""
         self._metrics = tuple(metrics)
         self._interval = interval
         self._ends = time.monotonic() + ttl
         self._changed.set()
 
     def stop(self) -> None:
-        """Until `start`, or a restart of the agent."""
+        """Stop streaming until `start`, or a restart of the agent."""
         self._metrics = ()
         self._ends = math.inf
         self._changed.set()
@@ -2217,9 +2230,10 @@ class MetricsStream:
 
 
 class Heartbeat:
-    """Says each minute, and whenever there is a new connection, that the agent lives.
+    """Send a heartbeat each minute, and on each new connection.
 
-    One that the platform has not stored is made anew, so the last is the only one kept.
+    A heartbeat that the platform has not stored is replaced by a new one, so at most one is
+    waiting.
     """
 
     def __init__(self, link: Link, threads: Threads, session_id: str) -> None:
@@ -2230,7 +2244,7 @@ class Heartbeat:
         self._started = time.monotonic()
 
     def wake(self) -> None:
-        """Send one now."""
+        """Send a heartbeat now."""
         self._wake.set()
 
     async def run(self, commands: Commands, journal: Journal) -> None:
@@ -2272,7 +2286,7 @@ class Heartbeat:
 
 
 class Agent:
-    """All parts of a running agent, from start to stop."""
+    """A running agent with all its parts, from start to stop."""
 
     def __init__(
         self,
@@ -2299,7 +2313,7 @@ class Agent:
         self._keeper.want()
 
     async def run(self) -> Outcome:
-        """Raises ConfigurationError."""
+        """Run until the agent has to end. Raise ConfigurationError."""
         await unless_ended(self._ended, self._load())
         if self._ended.done():
             return self._ended.result()
@@ -2326,7 +2340,7 @@ class Agent:
         return outcome
 
     async def _load(self) -> None:
-        """Raises ConfigurationError."""
+        """Load the journal, and continue what it has left. Raise ConfigurationError."""
         await self._journal.load()
         self._outbox.load()
         await self._runner.load()
@@ -2340,7 +2354,7 @@ class Agent:
         self._outbox.wake()
 
     async def _renew_credentials(self) -> JsonObject:
-        """Raises CommandError."""
+        """Fetch a fresh JWT and wait until it is in use. Raise CommandError."""
         await self._keeper.renew()
         jwt = self._configuration.jwt
         if not await self._link.in_use(jwt):
@@ -2353,7 +2367,7 @@ class Agent:
 
 
 async def cancelled(tasks: "Sequence[asyncio.Task[Any]]") -> None:
-    """Returns when they have ended, which none of them may put off for long."""
+    """Cancel the tasks, and wait a limited time for them to end."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks, timeout=STOP_SECONDS)
@@ -2383,10 +2397,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     enrolment.add_argument(
         "--enrollment-key",
         metavar="KEY",
-        # Taken out, so that no program we start inherits it.
+        # Removed, so that no program started by the agent inherits it.
         default=environment.pop("WEGWEISER_ENROLLMENT_KEY", None),
         help="the group's enrolment key; better set WEGWEISER_ENROLLMENT_KEY, since arguments "
-        "show in the list of processes",
+        "are visible in the list of processes",
     )
     enrolment.add_argument(
         "--name",
@@ -2395,7 +2409,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the device's name (WEGWEISER_DEVICE_NAME; default: %(default)s)",
     )
     enrolment.add_argument(
-        "--enroll-only", action="store_true", help="enrol, print the device's uuid and end"
+        "--enroll-only", action="store_true", help="enrol, print the device's UUID and exit"
     )
     parser.add_argument(
         "--config-dir",
@@ -2408,8 +2422,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--ca",
         metavar="FILE",
         default=environment.get("WEGWEISER_CA_FILE"),
-        help="certificate of the only CA to be trusted, in PEM, remembered from then on "
-        "(WEGWEISER_CA_FILE); `system`: trust what the system trusts, as without it",
+        help="certificate of the only CA to trust, in PEM; it is remembered "
+        "(WEGWEISER_CA_FILE). `system` trusts what the system trusts, which is the default",
     )
     parser.add_argument(
         "--insecure",
@@ -2419,7 +2433,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "device's credentials and command it; remembered (WEGWEISER_INSECURE)",
     )
     parser.add_argument(
-        "--log-file", metavar="FILE", type=Path, help="log there, not to standard error; rotated"
+        "--log-file",
+        metavar="FILE",
+        type=Path,
+        help="log to this file, which is rotated, instead of standard error",
     )
     parser.add_argument("--verbose", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=VERSION)
@@ -2431,7 +2448,7 @@ def flag(text: str | None) -> bool | None:
 
 
 def set_up_logging(file: Path | None, verbose: bool) -> None:
-    """Raises ConfigurationError."""
+    """Set up logging. Raise ConfigurationError if the log file cannot be opened."""
     handler: logging.Handler = logging.StreamHandler()
     if file is not None:
         try:
@@ -2445,7 +2462,7 @@ def set_up_logging(file: Path | None, verbose: bool) -> None:
 
 
 def initial_configuration(options: argparse.Namespace, folder: Path) -> Configuration:
-    """With a new key pair. Raises ConfigurationError when something is missing."""
+    """Return a configuration with a new key pair. Raise ConfigurationError without the options."""
     needed = {
         "--server": options.server,
         "--group": options.group,
@@ -2455,7 +2472,7 @@ def initial_configuration(options: argparse.Namespace, folder: Path) -> Configur
     if missing:
         raise ConfigurationError(
             f"{folder} holds no enrolled device; to enrol, give {' and '.join(missing)} "
-            "(--help says more)"
+            "(see --help)"
         )
     try:
         group = str(uuid.UUID(options.group))
@@ -2472,15 +2489,15 @@ def initial_configuration(options: argparse.Namespace, folder: Path) -> Configur
 
 
 def server_url(url: str) -> str:
-    """Raises ConfigurationError."""
+    """Return the server's address without a final slash. Raise ConfigurationError."""
     if url.partition(":")[0].lower() not in ("http", "https") or objection(url, insecure=True):
         raise ConfigurationError(f"--server {url!r} is not an http or https address")
     return url.rstrip("/")
 
 
 def take_trust(options: argparse.Namespace, configuration: Configuration) -> bool:
-    """Whether the options changed whom the agent trusts. Raises ConfigurationError, also when
-    its server must not be spoken to."""
+    """Return whether the options changed which servers the agent trusts. Raise ConfigurationError,
+    also if they forbid the agent's own server."""
     before = (configuration.ca, configuration.insecure)
     if options.ca == "system":
         configuration.ca = ""
@@ -2494,7 +2511,8 @@ def take_trust(options: argparse.Namespace, configuration: Configuration) -> boo
 
 
 def read_ca(file: str, remembered: str) -> str:
-    """The content. Raises ConfigurationError, unless there is one from before."""
+    """Return the content of a certificate file. Raise ConfigurationError if it cannot be used and
+    none was given before."""
     try:
         blocks = PEM_CERTIFICATE.findall(Path(file).read_text("utf-8"))
         if not blocks:
@@ -2510,7 +2528,7 @@ def read_ca(file: str, remembered: str) -> str:
 
 
 def objection(url: str, insecure: bool) -> str:
-    """Why a server must not, or cannot, be reached by this address; empty when it can."""
+    """Return why a server must not or cannot be reached by this address, or an empty text."""
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -2536,14 +2554,14 @@ def is_loopback(host: str) -> bool:
 
 
 def explained(reason: str) -> str:
-    """With what to do about a certificate that does not hold."""
+    """Return the error, with advice if it is about a certificate."""
     if "CERTIFICATE_VERIFY_FAILED" not in reason:
         return reason
     return f"{reason}; is it the right server, and does its certificate come from the --ca given?"
 
 
 async def run(options: argparse.Namespace, folder: ConfigurationFolder) -> Outcome:
-    """Raises AgentError."""
+    """Run the agent until it ends. Raise AgentError."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Outcome] = loop.create_future()
     stop_on_signals(loop, ended)
@@ -2558,7 +2576,7 @@ async def prepare(
     folder: ConfigurationFolder,
     ended: "asyncio.Future[Outcome]",
 ) -> Agent | None:
-    """An enrolled agent; None when it was told to do no more than enrol. Raises AgentError."""
+    """Return an enrolled agent, or None if it was told only to enrol. Raise AgentError."""
     threads = Threads(8, "blocking")
     configuration = await threads.run(folder.load)
     if configuration is None or not configuration.enrolled:
@@ -2582,14 +2600,14 @@ async def prepare(
 def begin_enrolment(
     options: argparse.Namespace, folder: ConfigurationFolder, unfinished: Configuration | None
 ) -> Configuration:
-    """What an enrolment starts from, on disk. Raises ConfigurationError."""
+    """Write the configuration with which an enrolment starts. Raise ConfigurationError."""
     configuration = initial_configuration(options, folder.path)
     if unfinished is not None:
         # An enrolment was cut short: the server may know this key already.
         configuration.nkey_seed = unfinished.nkey_seed
         configuration.proved_at = unfinished.proved_at
     else:
-        # What was journalled here was another device's.
+        # The journal here belongs to another device.
         folder.forget_journal()
     folder.save(configuration)
     return configuration
@@ -2609,7 +2627,7 @@ def stop_on_signals(loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[Outc
 
 
 def restart() -> NoReturn:
-    """Become a new agent with the same arguments."""
+    """Replace this process by a new agent with the same arguments."""
     command = [sys.executable, *sys.orig_argv[1:]]
     if sys.platform == "win32":
         # There exec returns to the caller's console before the new program runs.
@@ -2619,7 +2637,8 @@ def restart() -> NoReturn:
 
 
 def end_process_now(status: int) -> NoReturn:
-    """Without waiting for threads, of which one may hang in a dead name server or disk."""
+    """End the process without waiting for threads, one of which may hang in a dead name server or
+    disk."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
