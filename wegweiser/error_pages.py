@@ -1,8 +1,25 @@
-"""Pages for errors that Django answers by itself."""
+"""Pages for errors that no view answers."""
 
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils.deprecation import MiddlewareMixin
 from django.views import defaults
+
+from wegweiser.problems import explained
+
+
+class ErrorPageMiddleware(MiddlewareMixin):
+    """Answer an error of an action with the status that the API answers, as a page."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        known = explained(exception)
+        if known is None:
+            return None
+        status, text = known
+        # Without the request: the navigation would ask the server that may be away.
+        page = render_to_string("error.html", {"status": status, "text": text})
+        return HttpResponse(page, status=status)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -49,6 +49,7 @@ STATUSES: dict[type[Exception], int] = {
 
 log = structlog.get_logger(__name__)
 
+AWAY = "The server is temporarily unavailable; try again in a moment."
 # An answer must not be larger than a request in which every item is wrong.
 MAX_ERRORS = 20
 CONTENT_TYPE = "application/problem+json"
@@ -59,14 +60,21 @@ def status_of(error: Exception) -> int | None:
     return next((STATUSES[each] for each in type(error).__mro__ if each in STATUSES), None)
 
 
+def explained(error: Exception) -> tuple[int, str] | None:
+    """Return the status that answers this error and what a person reads, None if it has none."""
+    status = status_of(error)
+    if status is None:
+        return None
+    if status == 503:
+        log.warning("a server is away", error=str(error).strip())
+        return status, AWAY
+    return status, str(error)
+
+
 def problem_details(exception: Exception, context: dict[str, Any]) -> Response | None:
     """Handle exceptions for REST framework: its status and headers, with our body."""
-    status = status_of(exception)
-    if status == 503:
-        log.warning("a server is away", error=str(exception).strip())
-        return _problem(status, "The server is temporarily unavailable; try again in a moment.")
-    if status:
-        return _problem(status, str(exception))
+    if known := explained(exception):
+        return _problem(*known)
     answer = exception_handler(exception, context)
     if answer is None:
         return None

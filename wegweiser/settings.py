@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
     "tenants.middleware.WebSessionMiddleware",
     "tenants.middleware.OriginMiddleware",
+    "wegweiser.error_pages.ErrorPageMiddleware",
 ]
 
 ROOT_URLCONF = "wegweiser.urls"
