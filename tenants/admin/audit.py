@@ -1,4 +1,4 @@
-"""What was done, by whom: read, filtered and taken along, changed by nobody."""
+"""The audit in the admin: search, filter and export it. Nobody can change it."""
 
 from typing import Any
 from uuid import UUID
@@ -49,8 +49,10 @@ class TenantFilter(DropdownFilter):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    """The table grows without end, so nothing here counts or sorts the whole of it; a hierarchy
-    of dates would, and the range of times serves as well."""
+    """Shows a table that grows without end, so nothing here counts or sorts all of it.
+
+    A hierarchy of dates would, and the filter by time replaces it.
+    """
 
     list_display = ("at", "action_label", "who", "target", "summary", "via", "address", "sealed")
     list_display_links = ("at",)
@@ -64,7 +66,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_filter_submit = True
     list_before_template = "admin/audit_export.html"
     search_fields = ("actor", "target", "address")
-    search_help_text = "Who, what, address, or the UUID of a device or tenant"
+    search_help_text = "An actor, a target, an address, or the UUID of a device or tenant"
     sortable_by = ()
     ordering = ("-id",)
     paginator = InfinitePaginator
@@ -94,7 +96,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         return [path("export/<str:format>/", view, name=name), *super().get_urls()]
 
     def export_view(self, request: HttpRequest, format: str) -> HttpResponseBase:
-        """The rows that the list shows under the same query, all pages of them."""
+        """Export the rows of all pages of the list under the same query."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if format not in FORMATS:

@@ -1,4 +1,4 @@
-"""A tenant at the broker, on its page: suspended and resumed, its credentials, keys and limits."""
+"""A tenant's page: suspend and resume it, and manage its credentials, keys and limits."""
 
 from dataclasses import replace
 from functools import partial
@@ -43,9 +43,9 @@ STATE_KINDS = {
 }
 
 
-class StandingFilter(DropdownFilter):
+class AccountStateFilter(DropdownFilter):
     title = "broker account"
-    parameter_name = "standing"
+    parameter_name = "account"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
         return [("suspended", "Suspended"), ("waiting", "Waiting"), ("failed", "Failed")]
@@ -67,7 +67,7 @@ def _limit_field(title: str) -> forms.IntegerField:
 
 
 class TenantForm(forms.ModelForm):
-    """The tenant with its account's own limits; an empty one follows the settings."""
+    """A tenant with the limits of its account. An empty limit follows the settings."""
 
     max_connections = _limit_field("Connections")
     max_subscriptions = _limit_field("Subscriptions of one connection")
@@ -84,7 +84,7 @@ class TenantForm(forms.ModelForm):
         for name, limit in tenant_limits(self.instance).items():
             if name in self.fields:
                 self.fields[name].initial = limit["own"]
-                self.fields[name].help_text = f"Empty: {_number(limit['default'])}, the default."
+                self.fields[name].help_text = f"Empty: the default, {_number(limit['default'])}."
 
     def clean(self) -> dict[str, Any] | None:
         cleaned: dict[str, Any] | None = super().clean()
@@ -104,7 +104,7 @@ def _number(limit: int | None) -> str:
 
 
 class BrokerAdmin(SecretAdmin):
-    """What TenantAdmin offers of the broker; all of it for whoever may change tenants."""
+    """The part of TenantAdmin about the broker, for staff who may change tenants."""
 
     issued_model = Credential
     issued_title = "New credential"
@@ -115,11 +115,11 @@ class BrokerAdmin(SecretAdmin):
         return request.user.has_perm("tenants.change_tenant")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Without what makes no sense for this tenant just now."""
+        """Leave out what does not apply to the tenant in its present state."""
         offered = super().get_actions_detail(request, object_id)
         suspended = Tenant.objects.filter(pk=object_id).exclude(suspended_at=None).exists()
-        senseless = ("suspend", "issue", "rotate") if suspended else ("resume",)
-        names = {f"tenants_tenant_{name}" for name in senseless}
+        inapplicable = ("suspend", "issue", "rotate") if suspended else ("resume",)
+        names = {f"tenants_tenant_{name}" for name in inapplicable}
         return [each for each in offered if each.action_name not in names]
 
     @action(
@@ -181,7 +181,7 @@ class BrokerAdmin(SecretAdmin):
 
     def worth_copying(self, row: Credential) -> dict[str, str]:
         is_file = row.kind == Credential.Kind.JWT
-        username = "Name at the broker" if is_file else "Username"
+        username = "User at the broker" if is_file else "Username"
         return {"Server": settings.AGENT_NATS_URL, username: row.username}
 
     def secret_context(self, row: Credential) -> dict[str, Any]:
@@ -190,10 +190,10 @@ class BrokerAdmin(SecretAdmin):
         file_name = f"{slugify(row.tenant.name) or 'tenant'}.creds"
         return {"before": row.before(), "long_secret": True, "file_name": file_name}
 
-    @admin.display(description="Standing")
-    def standing(self, tenant: Tenant) -> SafeString:
+    @admin.display(description="Status")
+    def status(self, tenant: Tenant) -> SafeString:
         if tenant.suspended_at is None:
-            return label("Let in", "success")
+            return label("Active", "success")
         return format_html(
             "{} {} by {}: {}",
             label("Suspended", "danger"),
@@ -212,19 +212,19 @@ class BrokerAdmin(SecretAdmin):
             return shown
         return format_html("{} {}", shown, label("Suspended", "danger"))
 
-    @admin.display(description="To be pushed")
+    @admin.display(description="Pending changes")
     def account_waits(self, tenant: Tenant) -> str:
         account = _account(tenant)
         if account is None or account.waits:
-            return "The last change waits for a running subscriber to push it."
-        return f"Nothing; the broker has what stood here at {moment(account.provisioned_at)}."
+            return "The last change is pending: a running subscriber pushes it to the broker."
+        return f"None. The broker is up to date as of {moment(account.provisioned_at)}."
 
     @admin.display(description="Public key")
     def account_key(self, tenant: Tenant) -> str:
         account = _account(tenant)
         return account.public_key if account else ""
 
-    @admin.display(description="The server's words when it refused")
+    @admin.display(description="Last error")
     def account_error(self, tenant: Tenant) -> str:
         account = _account(tenant)
         return account.last_error if account else ""
@@ -236,7 +236,7 @@ class BrokerAdmin(SecretAdmin):
             for name, limit in tenant_limits(tenant).items()
         )
 
-    @admin.display(description="Its own credentials")
+    @admin.display(description="The tenant's own credentials")
     def credentials(self, tenant: Tenant) -> SafeString:
         rows = tenant.credentials.filter(device_uuid=None)
         shown = rows.select_related("tenant", "issued_by")[:CREDENTIALS_SHOWN]

@@ -1,4 +1,4 @@
-"""Groups to choose from, told apart by whose they are."""
+"""Choices of groups, named with their tenant and organisation."""
 
 from django.db.models import QuerySet
 from django.forms import ModelChoiceField
@@ -18,7 +18,7 @@ def full_name(group: Group) -> str:
 
 
 class GroupChoiceField(ModelChoiceField):
-    """Every group unless `queryset` says less."""
+    """Offers every group, unless its `queryset` is narrowed."""
 
     widget = UnfoldAdminSelect2Widget
 

@@ -1,4 +1,4 @@
-"""Buttons that ask before they act: a page with what will happen and a form, then the deed."""
+"""Confirmation pages of the admin: what will happen, a form, then the action."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from natsbridge.confirmation import Confirmation
 from tenants.errors import TenantsError
 
-# Of many selected rows so many are named.
+# How many of the selected rows are named.
 NAMED = 20
 
 
@@ -28,7 +28,7 @@ def confirm(
     confirmation: Confirmation,
     act: Callable[[Any], HttpResponse | None],
 ) -> HttpResponse:
-    """Of one row, for an action of its page. `act` gets the form, and may answer by itself."""
+    """Ask about one row, on its page. `act` gets the form, and may return the answer."""
     page = reverse(admin_name(row, "change"), args=[row.pk])
     form = confirmation.form(request.POST) if request.method == "POST" else confirmation.form()
     if form.is_bound and form.is_valid():
@@ -53,7 +53,7 @@ def confirm_for_many(
     *,
     action: str,
 ) -> HttpResponse | None:
-    """Of the rows selected in a list; `act` gets each with the form."""
+    """Ask about the rows selected in a list. `act` gets each of them with the form."""
     confirmed = "confirmed" in request.POST
     form = confirmation.form(request.POST) if confirmed else confirmation.form()
     if form.is_bound and form.is_valid():
@@ -111,7 +111,7 @@ def _render(
 
 
 def _dress(field: forms.Field) -> None:
-    """The widget that the admin's other pages have."""
+    """Give the field the widget of the admin's other pages."""
     widget = field.widget
     if isinstance(widget, forms.Select):
         field.widget = UnfoldAdminSelectWidget(choices=widget.choices)

@@ -1,5 +1,7 @@
-"""Credentials: what opens the broker, from its issue to its end. No secret is kept, so none is
-shown."""
+"""Credentials for the broker in the admin, from their issue to their end.
+
+Secrets are not stored, so none is shown.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -44,16 +46,16 @@ class StateFilter(DropdownFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        return [("open", "Opens the broker"), ("void", "Void")]
+        return [("valid", "Valid"), ("invalid", "No longer valid")]
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Credential]
     ) -> QuerySet[Credential]:
         live = Credential.objects.live().filter(tenant__suspended_at=None).values("pk")
         match self.value():
-            case "open":
+            case "valid":
                 return queryset.filter(pk__in=live)
-            case "void":
+            case "invalid":
                 return queryset.exclude(pk__in=live)
         return queryset
 
@@ -75,7 +77,7 @@ class OwnerFilter(DropdownFilter):
 
 @admin.register(Credential)
 class CredentialAdmin(ReadOnlyAdmin):
-    """The table grows with each renewal, so nothing here counts the whole of it."""
+    """Shows a table that grows with each renewal, so nothing here counts all of it."""
 
     list_display = ("username", "kind", "state", "issued_at", "last_used_at", "until")
     list_select_related = ("tenant",)
@@ -87,7 +89,7 @@ class CredentialAdmin(ReadOnlyAdmin):
     )
     list_filter_submit = True
     search_fields = ("=device_uuid", "=public_key")
-    search_help_text = "UUID of the device or of the tenant, or a public key"
+    search_help_text = "The UUID of a device or tenant, or a public key"
     sortable_by = ()
     paginator = InfinitePaginator
     show_full_result_count = False
@@ -151,7 +153,7 @@ class CredentialAdmin(ReadOnlyAdmin):
             action="revoke_selected",
         )
 
-    @admin.display(description="Of")
+    @admin.display(description="Owner")
     def username(self, credential: Credential) -> str:
         return credential.username
 
@@ -170,7 +172,7 @@ def _revoke(request: HttpRequest, row: Credential, form: Any) -> None:
 
 
 def _uuid_in(text: str) -> UUID | None:
-    """Also of a username, `device_…` or `tenant_…`."""
+    """Return the UUID in the text, which may be a username, `device_…` or `tenant_…`."""
     try:
         return UUID(text.strip().rpartition("_")[2])
     except ValueError:
@@ -182,7 +184,7 @@ def state_label(credential: Credential) -> SafeString:
 
 
 def credential_table(rows: Iterable[Credential], owner: UUID) -> SafeString:
-    """Each leads to its page; with a link to all that `owner`, a device or a tenant, has had."""
+    """Render the rows with links to their pages, and one to all of `owner`, a device or tenant."""
     context = {
         "rows": [(row, state_label(row)) for row in rows],
         "open_end": UNTIL_REVOKED,

@@ -1,4 +1,4 @@
-"""Rows that carry a secret: it is shown once, on the page that a redirect leads to."""
+"""Rows with a secret that is shown once, on the page to which a redirect leads."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -26,11 +26,11 @@ class SecretAdmin(ModelAdmin):
     issued_title: str
 
     def worth_copying(self, row: Any) -> dict[str, str]:
-        """What else, by its name, is needed together with the secret."""
+        """Return by name what else is needed together with the secret."""
         return {}
 
     def secret_context(self, row: Any) -> dict[str, Any]:
-        """What else the page shows."""
+        """Return what else the page shows."""
         return {}
 
     def get_urls(self) -> list[URLPattern]:
@@ -75,10 +75,10 @@ class IssuingRequest(HttpRequest):
 
 
 class IssuingAdmin(SecretAdmin):
-    """Rows are made by an action and not edited afterwards."""
+    """Rows that an action creates, and that cannot be edited afterwards."""
 
     def issue(self, request: HttpRequest, draft: Any) -> tuple[Model, str]:
-        """What `draft` says, made by an action: the row and its secret in plain text."""
+        """Create what `draft` describes, and return the row and its secret in plain text."""
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

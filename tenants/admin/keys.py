@@ -1,4 +1,4 @@
-"""Enrolment keys: made, shown once, revoked."""
+"""Enrolment keys in the admin: create, show once, revoke."""
 
 from datetime import timedelta
 from typing import Any, cast
@@ -60,7 +60,7 @@ class EnrollmentKeyAdmin(IssuingAdmin):
     list_select_related = ("group__tenant",)
     list_filter = (UsableFilter, ("group__tenant", RelatedDropdownFilter))
     list_filter_submit = True
-    # With counts, each of some thousand tenants would be a column of one query.
+    # Counts would make one query with a column for each of thousands of tenants.
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("name", "hint", "group__name", "group__tenant__name")
     add_fieldsets = ((None, {"fields": ("group", "name", "max_uses", "expires_at")}),)
@@ -106,7 +106,7 @@ class EnrollmentKeyAdmin(IssuingAdmin):
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[EnrollmentKey]) -> None:
         for key in queryset:
             self._revoke(request, key)
-        self.message_user(request, "The enrolment keys are revoked.", messages.SUCCESS)
+        self.message_user(request, "The enrolment keys have been revoked.", messages.SUCCESS)
 
     @action(
         description="Revoke",
@@ -115,15 +115,15 @@ class EnrollmentKeyAdmin(IssuingAdmin):
         icon="block",
         dialog={
             "title": "Revoke this enrolment key?",
-            "description": "It enrols no further device; devices enrolled with it stay.",
+            "description": "No further device can enrol with it. Enrolled devices stay.",
             "form_class": None,
             "form_submit_text": "Revoke",
         },
     )
     def revoke(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         self._revoke(request, get_object_or_404(EnrollmentKey, pk=object_id))
-        self.message_user(request, "The enrolment key is revoked.", messages.SUCCESS)
-        # The dialog posts in the background, so a plain redirect would stay inside it.
+        self.message_user(request, "The enrolment key has been revoked.", messages.SUCCESS)
+        # The dialog posts in the background; a plain redirect would stay inside it.
         page = reverse("admin:tenants_enrollmentkey_change", args=[object_id])
         return HttpResponse(headers={"HX-Redirect": page})
 

@@ -1,4 +1,4 @@
-"""Who may do what in which tenant; shown on the tenant's page and on the person's."""
+"""Memberships, on the pages of tenants and of people."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tenants.models import Membership, Role, User
 
 
 class MembershipForm(forms.ModelForm):
-    """Only the role of a membership changes: another person or tenant is another membership."""
+    """Lets only the role change: another person or tenant is another membership."""
 
     class Meta:
         model = Membership
@@ -25,7 +25,7 @@ class MembershipForm(forms.ModelForm):
 
 
 class MembershipFormSet(forms.BaseInlineFormSet):
-    """Refuses roles that `by` has not in the tenant, to be given or to be taken away."""
+    """Refuses to give or take a role that `by` does not have in the tenant."""
 
     by: User
 
@@ -41,7 +41,7 @@ class MembershipFormSet(forms.BaseInlineFormSet):
         tenant = form.instance.tenant
         if not all(powers.assigns(self.by, tenant.pk, role) for role in roles):
             form.add_error(
-                None, f"This needs a superuser, or somebody with this role in {tenant.name}."
+                None, f"Only a superuser, or a person with this role in {tenant.name}, may do this."
             )
             raise forms.ValidationError("You cannot give or take a role that you do not have.")
 

@@ -1,4 +1,4 @@
-"""Tenants, their organisations and their groups: what devices belong to."""
+"""Tenants, organisations and groups in the admin."""
 
 from typing import Any, Protocol
 
@@ -15,21 +15,21 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from tenants.actions.limits import LIMITS, set_limits
 from tenants.actions.tenants import create_group, create_organisation, create_tenant
-from tenants.admin.broker import BrokerAdmin, StandingFilter, TenantForm
+from tenants.admin.broker import AccountStateFilter, BrokerAdmin, TenantForm
 from tenants.admin.members import MembershipInline
 from tenants.admin.writing import WritesByAction, person_of
 from tenants.models import Group, Organisation, Tenant
 
 
 class Counted(Protocol):
-    """A row with the number of the devices in it, which its queryset has counted."""
+    """A row whose queryset has counted its devices."""
 
     pk: object
     device_count: int
 
 
 def link_to_devices(filtered_by: str, owner: Counted) -> SafeString:
-    # A link, since this app does not know what a device is.
+    # A link by name, since this app does not know devices.
     page = reverse("admin:devices_device_changelist")
     return format_html(
         '<a class="text-link" href="{}?{}={}">{}</a>',
@@ -59,7 +59,7 @@ class GroupInline(TabularInline):
 
 
 class TenantGroupInline(GroupInline):
-    """All groups of the tenant; they are added at their organisation."""
+    """All groups of the tenant. New ones are added on their organisation's page."""
 
     fields = ("name", "organisation", "devices")
     readonly_fields = ("organisation", "devices")
@@ -77,13 +77,13 @@ class TenantGroupInline(GroupInline):
 
 
 class NewTenantForm(forms.ModelForm):
-    """A tenant with its first organisation and group, so that devices can be enrolled."""
+    """A new tenant with its first organisation and group, so that devices can enrol."""
 
     organisation_name = forms.CharField(
         label="First organisation",
         max_length=200,
         required=False,
-        help_text="Empty: named like the tenant.",
+        help_text="Empty: the name of the tenant.",
         widget=UnfoldAdminTextInputWidget,
     )
     group_name = forms.CharField(
@@ -100,21 +100,21 @@ class TenantAdmin(BrokerAdmin, WritesByAction):
     form = TenantForm
     list_display = ("name", "devices", "account", "created_at")
     list_select_related = ("broker_account",)
-    list_filter = (StandingFilter,)
+    list_filter = (AccountStateFilter,)
     list_filter_submit = True
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("name",)
     add_fieldsets = ((None, {"fields": ("name", "organisation_name", "group_name")}),)
     fieldsets = (
-        (None, {"fields": ("name", "standing", "uuid", "devices", "created_at")}),
+        (None, {"fields": ("name", "status", "uuid", "devices", "created_at")}),
         (
             "Broker account",
             {"fields": ("account", "account_waits", "account_error", "account_key", "credentials")},
         ),
-        ("Limits; -1 is no limit", {"fields": tuple(LIMITS)}),
+        ("Limits (-1: no limit)", {"fields": tuple(LIMITS)}),
     )
     readonly_fields = (
-        "standing",
+        "status",
         "uuid",
         "devices",
         "created_at",
@@ -141,7 +141,7 @@ class TenantAdmin(BrokerAdmin, WritesByAction):
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
-        # A field of the form that is no field of the row has no value to show.
+        # The form's own fields, which are not the row's, have no read-only value.
         return (*fieldsets[:-1], ("Limits", {"fields": ("limits_in_force",)}))
 
     def get_inlines(
@@ -178,11 +178,11 @@ class PlaceAdmin(WritesByAction):
 
     list_filter = (("tenant", RelatedDropdownFilter),)
     list_filter_submit = True
-    # With counts, each of some thousand tenants would be a column of one query.
+    # Counts would make one query with a column for each of thousands of tenants.
     show_facets = admin.ShowFacets.NEVER
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        # Whether a place may be deleted depends on it, and is asked on its own page.
+        # Only an empty place may be deleted, on its own page.
         found: dict[str, Any] = super().get_actions(request)
         found.pop("delete_selected", None)
         return found
@@ -194,7 +194,7 @@ class PlaceAdmin(WritesByAction):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        # Enrolment keys go with their group, though nobody may delete one by hand.
+        # Enrolment keys go with their group, although nobody may delete a single one.
         deleted, counts, _, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, set(), protected
 
@@ -235,7 +235,7 @@ class GroupAdmin(PlaceAdmin):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Model | None = None
     ) -> tuple[str, ...]:
-        # Devices would change hands with a group that changes its organisation.
+        # A group in another organisation would take its devices to another owner.
         return ("uuid", "tenant", "organisation") if obj else ("uuid", "tenant")
 
     @admin.display(description="Devices", ordering="device_count")

@@ -1,4 +1,4 @@
-"""Staff, members and their API tokens."""
+"""People, staff roles and API tokens in the admin."""
 
 from copy import copy
 from functools import partial
@@ -31,7 +31,7 @@ from tenants.admin.members import MembershipInline
 from tenants.admin.writing import AsksForPowers, InlinesByAction, person_of, powers_needed
 from tenants.models import ApiToken, Role, User
 
-# What makes somebody powerful in this admin; only superusers hand it out.
+# The rights in this admin, which only superusers may give.
 POWERS = ("is_staff", "is_superuser", "groups")
 
 
@@ -62,7 +62,7 @@ class UserAdmin(AuthUserAdmin, InlinesByAction):
         if db_field.name == "groups":
             kwargs |= {
                 "label": "Staff roles",
-                "help_text": "What this member of staff may do here.",
+                "help_text": "What this member of staff may do in the admin.",
             }
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
@@ -83,7 +83,7 @@ class UserAdmin(AuthUserAdmin, InlinesByAction):
         return allowed and may_touch(request, obj)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        # Whether a person may be deleted depends on who it is, and is asked on their own page.
+        # Not everybody may delete everybody, so it is done on the person's own page.
         found: dict[str, Any] = super().get_actions(request)
         found.pop("delete_selected", None)
         return found
@@ -101,7 +101,7 @@ class UserAdmin(AuthUserAdmin, InlinesByAction):
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
     ) -> HttpResponse:
-        # Django hands its form neither the request nor whoever sent it.
+        # Django passes its form neither the request nor its author.
         mine = copy(self)
         mine.change_password_form = partial(PasswordForm, by=person_of(request))
         with powers_needed():
@@ -129,7 +129,10 @@ def is_superuser(request: HttpRequest) -> bool:
 
 
 def may_touch(request: HttpRequest, user: User | None) -> bool:
-    """A password in other hands is its owner's power in other hands."""
+    """Return whether the author of the request has all rights of `user`, or more.
+
+    Who can set a person's password has that person's rights.
+    """
     return user is None or powers.covers(person_of(request), user)
 
 
@@ -138,7 +141,7 @@ admin.site.unregister(auth.Group)
 
 @admin.register(auth.Group)
 class StaffRoleAdmin(AuthGroupAdmin, ModelAdmin):
-    """Django's groups of permissions, for staff; not to be taken for groups of devices."""
+    """Django's groups of permissions, for staff. They have nothing to do with groups of devices."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)

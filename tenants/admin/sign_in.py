@@ -1,4 +1,4 @@
-"""The records that django-axes keeps of sign-ins, in the looks of the other pages."""
+"""The records of sign-ins that django-axes keeps, in the style of the other pages."""
 
 from axes import admin as axes
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
@@ -10,7 +10,7 @@ admin.site.unregister([AccessAttempt, AccessFailureLog, AccessLog])
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(ModelAdmin, axes.AccessAttemptAdmin):
-    """Deleting an attempt lets its author try again."""
+    """Lets staff delete an attempt, so that its author can try again."""
 
 
 @admin.register(AccessFailureLog)

@@ -1,4 +1,4 @@
-"""From rows as forms and inlines leave them to the actions that write them."""
+"""Pass rows from forms and inlines to the actions that write them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from tenants.models import Group, Membership, Organisation, Role, Tenant, User
 
 @contextmanager
 def powers_needed() -> Iterator[None]:
-    """Answers 403, with its words, to who would give or take what he has not."""
+    """Answer 403 with the reason of a PowerMissing."""
     try:
         yield
     except PowerMissing as error:
@@ -62,12 +62,12 @@ class WritesByAction(InlinesByAction):
 
 
 def person_of(request: HttpRequest) -> User:
-    """Nobody else gets into the admin."""
+    """Return who sent the request: nobody else than a User reaches the admin."""
     return cast(User, request.user)
 
 
 def write(row: Model, by: User) -> None:
-    """Makes the row, which gets the primary key of what was made, or changes what may change."""
+    """Create the row, which then has its primary key, or change what may change."""
     match row:
         case Membership():
             row.pk = set_membership(row.user, row.tenant, Role(row.role), by=by).pk

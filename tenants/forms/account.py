@@ -1,4 +1,4 @@
-"""What people type on the page of their own account."""
+"""Forms on the page of one's own account."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ NEVER = "never"
 
 
 class OwnPasswordForm(PasswordChangeForm):
-    """The old password is checked as at the log-in page, so guesses at it are locked and told."""
+    """Checks the old password as the login page does, so guesses are locked and recorded."""
 
     def __init__(self, request: HttpRequest, user: User, *args: Any) -> None:
         super().__init__(user, *args)
@@ -33,21 +33,21 @@ class OwnPasswordForm(PasswordChangeForm):
         return old
 
     def changed_person(self) -> User:
-        """Return the person with the new password, which is yet to be saved by an action."""
+        """Return the person with the new password, for an action to save."""
         person: User = self.save(commit=False)
         return person
 
 
 class TokenForm(forms.Form):
-    """An API token of one's own, with no more rights than one has."""
+    """A new API token of one's own, with no more rights than one has."""
 
     name = forms.CharField(
         max_length=100,
         validators=[validate_name],
-        help_text="What it is for, such as the script that will use it.",
+        help_text="What the token is for, such as the script that will use it.",
     )
     role = forms.ChoiceField(
-        help_text="What it may do at most. In each tenant it may do no more than you may there."
+        help_text="What the token may do at most. In each tenant it may do no more than you."
     )
     days = forms.ChoiceField(
         label="Expires",
@@ -68,7 +68,7 @@ class TokenForm(forms.Form):
         self.fields["role"].choices = choices  # type: ignore[attr-defined]
 
     def options(self) -> dict[str, Any]:
-        """What `create_api_token` takes besides its owner."""
+        """Return the arguments of `create_api_token`, except for the owner."""
         given = self.cleaned_data
         return {
             "name": given["name"],

@@ -1,4 +1,4 @@
-"""What people type where they revoke, suspend and rotate; the admin and the pages share it."""
+"""Forms to revoke, suspend and rotate, which the admin and the pages share."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,15 +13,15 @@ REASON_MAX = 300
 
 
 class OverlapField(forms.CharField):
-    """`cleaned_data` has a timedelta."""
+    """A length of time; `cleaned_data` has a timedelta."""
 
     def __init__(self, **options: Any) -> None:
         given: dict[str, Any] = {
             "label": "Overlap",
             "initial": "24h",
             "max_length": 12,
-            "help_text": "How long the old one works beside the new one: 24h, 90m, 7d, or 0. It "
-            "ends earlier once the new one has been used.",
+            "help_text": "How long the old one stays valid: 24h, 90m, 7d, or 0. It ends earlier "
+            "once the new one has been used.",
         }
         super().__init__(**given | options)
 
@@ -50,7 +50,7 @@ class KindField(forms.ChoiceField):
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(
-        max_length=REASON_MAX, help_text="It is shown with the row and kept in the audit."
+        max_length=REASON_MAX, help_text="It is shown here and stored in the audit log."
     )
 
 
@@ -59,48 +59,51 @@ class OverlapForm(forms.Form):
 
 
 class IssueForm(forms.Form):
-    """One more credential of a tenant."""
+    """A further credential of a tenant."""
 
     kind = KindField(help_text="The first use of a new password ends the passwords before it.")
 
 
 class RotateForm(OverlapForm):
-    """A new credential of a tenant in the place of old ones."""
+    """A new credential of a tenant, which replaces old ones."""
 
     kind = KindField()
     every_device = forms.BooleanField(
-        label="Those of all its devices as well",
+        label="Rotate the credentials of all its devices too",
         required=False,
-        help_text="The agents are told some at a time, and fetch new ones by themselves.",
+        help_text="The agents are told a few at a time, and fetch new credentials by themselves.",
     )
-    # The newest credential that stood on the page with the button.
+    # The newest credential that the page with the button showed.
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, initial=0)
     field_order = ("kind", "overlap", "every_device")
 
     def __init__(self, *args: Any, kept: int = 0, names: Sequence[str] = (), **kwargs: Any) -> None:
-        """`kept`: how many devices are not told, and some of their names."""
+        """`kept` is how many devices keep their credentials, `names` are some of them."""
         super().__init__(*args, **kwargs)
         if kept:
             noun = "device" if kept == 1 else "devices"
             named = f" ({', '.join(names)}{', …' if kept > len(names) else ''})" if names else ""
             self.fields["every_device"].help_text += (
-                f" Not those of {kept} {noun}{named}: they have not said that they do, and keep "
-                "theirs until they have used a newer one. With an overlap of 0 theirs end at once."
+                f" The agents of {kept} {noun}{named} do not; these keep their credentials until "
+                "they have used newer ones. With an overlap of 0 they end at once."
             )
 
     @staticmethod
     def newest(tenant: Tenant) -> int:
-        """What `seen` begins with."""
+        """Return the initial value of `seen`."""
         own = tenant.credentials.filter(device_uuid=None)
         return own.values_list("pk", flat=True).order_by("-pk").first() or 0
 
     def options(self) -> dict[str, Any]:
-        """What every rotation takes besides its author."""
+        """Return the arguments of a rotation, except for its author."""
         return {name: self.cleaned_data[name] for name in ("kind", "overlap")}
 
     def replaced(self, tenant: Tenant) -> Credential | None:
-        """What the person saw in use: when it is no longer the newest, somebody was faster."""
+        """Return the credential that the person saw in use.
+
+        If it is no longer the newest, somebody else was faster.
+        """
         own = tenant.credentials.filter(device_uuid=None, kind=self.cleaned_data["kind"])
         seen = own.filter(pk__lte=self.cleaned_data["seen"]).order_by("-pk")
-        # Where what was seen has ended and a newer one is in use, it is that which is named.
+        # Where that one has ended and a newer one is in use, return it all the same.
         return seen.live().first() or (seen.first() if own.live().exists() else None)

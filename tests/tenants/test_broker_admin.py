@@ -78,10 +78,10 @@ def test_a_tenant_is_suspended_with_a_reason_and_resumed(
     page = client.get(page_of(tenant_a)).content.decode()
     assert "by sam: the invoice" in page
     assert (suspend in page, resume in page) == (False, True)
-    assert client.get(TENANTS, {"standing": "suspended"}).context["cl"].result_count == 1
+    assert client.get(TENANTS, {"account": "suspended"}).context["cl"].result_count == 1
     client.post(resume)
     assert Tenant.objects.get().suspended_at is None
-    assert client.get(TENANTS, {"standing": "suspended"}).context["cl"].result_count == 0
+    assert client.get(TENANTS, {"account": "suspended"}).context["cl"].result_count == 0
 
 
 @pytest.mark.parametrize("kind", ["jwt", "password"])
@@ -138,7 +138,7 @@ def test_limits_are_changed_on_the_page_and_are_pending(
     settings.TENANT_MAX_CONNECTIONS = 4321
     record_provisioned(tenant_a, timezone.now())
     page = client.get(page_of(tenant_a)).content.decode()
-    assert "Empty: 4,321, the default." in page
+    assert "Empty: the default, 4,321." in page
     assert "Provisioned" in page.split()
     form = {"name": "Acme", "max_connections": 7, "max_subscriptions": "", **NO_INLINES}
     assert client.post(page_of(tenant_a), form).status_code == 302
@@ -147,7 +147,7 @@ def test_limits_are_changed_on_the_page_and_are_pending(
     page = client.get(page_of(tenant_a)).content.decode()
     assert "Waiting" in page.split()
     assert 'value="7"' in page
-    assert client.get(TENANTS, {"standing": "waiting"}).context["cl"].result_count == 1
+    assert client.get(TENANTS, {"account": "waiting"}).context["cl"].result_count == 1
 
 
 @pytest.mark.parametrize("limit", ["-2", "0", "99999999999", "many"])
@@ -164,7 +164,7 @@ def test_a_tenant_that_the_server_refused_is_found_with_its_words(
     client: Client, staff: User, tenant_a: Tenant, tenant_b: Tenant
 ) -> None:
     record_provisioning_failed(tenant_a, "no disk left")
-    found = client.get(TENANTS, {"standing": "failed"}).context["cl"].result_list
+    found = client.get(TENANTS, {"account": "failed"}).context["cl"].result_list
     assert list(found) == [tenant_a]
     assert "no disk left" in client.get(page_of(tenant_a)).content.decode()
 
@@ -198,8 +198,8 @@ def test_credentials_are_found_by_their_owner_and_state(
 
     assert found() == [of_b, of_a]
     assert found(q=tenant_a.pk) == found(q=f"tenant_{tenant_a.pk}") == [of_a]
-    assert found(state="open") == [of_a]
-    assert found(state="void") == [of_b]
+    assert found(state="valid") == [of_a]
+    assert found(state="invalid") == [of_b]
     assert found(owner="device") == []
 
 

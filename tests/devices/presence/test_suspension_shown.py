@@ -87,7 +87,7 @@ def test_the_admin_says_so(client: Client, suspended: Tenant) -> None:
     client.force_login(User.objects.create_superuser("root"))
     page = client.get(f"/admin/tenants/tenant/{suspended.pk}/change/").content.decode()
     assert "Provisioned" not in page
-    listed = client.get("/admin/tenants/credential/", {"state": "open"})
+    listed = client.get("/admin/tenants/credential/", {"state": "valid"})
     assert list(listed.context["cl"].result_list) == []
     everything = client.get("/admin/tenants/credential/").content.decode()
     assert "suspended" in everything
@@ -97,5 +97,5 @@ def test_the_lists_of_credentials_say_so(suspended: Tenant, group_a: Group) -> N
     out = io.StringIO()
     call_command("provision_tenant_creds", suspended.name, "--list", stdout=out)
     first, *rows = out.getvalue().splitlines()
-    assert first.startswith("Acme is suspended since ")
+    assert first.startswith("Acme has been suspended since ")
     assert [row.split()[2] for row in rows] == ["ended", "suspended"]

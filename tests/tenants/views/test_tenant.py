@@ -137,9 +137,9 @@ def test_devices_whose_agents_cannot_be_told_are_named_before_all_is_rotated(
 ) -> None:
     issue_device_password(device_a.tenant_id, device_a.pk)
     rotate = path(device_a.tenant, "rotate/")
-    assert "Not those of 1 device (anna-laptop)" in as_alice.get(rotate).content.decode()
+    assert "The agents of 1 device (anna-laptop) do not" in as_alice.get(rotate).content.decode()
     renews_by_command(device_a)
-    assert "Not those" not in as_alice.get(rotate).content.decode()
+    assert "The agents of" not in as_alice.get(rotate).content.decode()
 
 
 @pytest.mark.parametrize("every_device", ["", "on"])
