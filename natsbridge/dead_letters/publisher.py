@@ -51,7 +51,8 @@ class DeadLetterPublisher:
     ) -> list[bool]:
         """Return which of them are now stored in the queue.
 
-        Take little more than _ACK_SECONDS: the first part of which none arrives ends the attempt.
+        This takes little more than _ACK_SECONDS, since it stops at the first part of which none
+        arrives.
         """
         safe: list[bool] = []
         for start in range(0, len(rejections), _AT_ONCE):

@@ -40,8 +40,10 @@ _LONGEST_METRIC_TYPE = 64
 
 
 class IngestSubject(NamedTuple):
-    """Who published a durable message, as the broker has verified; `kind` is the name of a
-    message kind, also where the subject has an alias of it."""
+    """The sender of a durable message, as the broker has verified, and the name of its kind.
+
+    Where the subject has an alias, `kind` is the kind that it stands for.
+    """
 
     account: str
     tenant: UUID

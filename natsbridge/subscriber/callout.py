@@ -178,7 +178,7 @@ class Callout:
         try:
             self._servers = await self._list_servers()
         except (BrokerUnavailable, NatsError) as error:
-            log.warning("cannot list the servers", error=str(error))
+            log.warning("could not list the servers", error=str(error))
 
     async def _decide_when_possible(
         self,

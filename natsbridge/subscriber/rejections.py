@@ -30,7 +30,7 @@ Rejected = tuple[Msg, Rejection]
 
 
 class Rejections:
-    """Rejections that wait to be published, fairly to all accounts.
+    """Rejections that wait to be published, in fair shares of all accounts.
 
     `remove` deletes a message at the broker, `put_off` lets it come again after some seconds.
     """

@@ -10,7 +10,6 @@ import pytest
 from natsbridge.errors import MalformedMessage
 from natsbridge.identity import claims, nkeys
 from natsbridge.protocol.broker_events import read_event, without_secrets
-from natsbridge.protocol.connection_lists import read_listing
 
 ACCOUNT, SIGNING = nkeys.generate("account"), nkeys.generate("account")
 USER, OTHER = nkeys.generate("user"), nkeys.generate("user")
@@ -135,24 +134,3 @@ def test_what_is_kept_of_an_event_has_no_username_that_may_be_a_password(
     left = without_secrets(body(user=typed))
     assert (json.dumps(typed).encode() in left) == kept
     assert json.loads(left)["client"]["id"] == 14
-
-
-def test_a_listing_counts_who_has_not_logged_in_yet_but_names_nobody() -> None:
-    known = {"cid": 1, "start": "2026-01-01T12:00:00Z", "account": ACCOUNT.public, "jwt": JWT}
-    answer = {
-        "data": {
-            "server_id": "NSERVER",
-            "now": "2026-01-01T12:00:01Z",
-            "total": 2,
-            "connections": [
-                known | {"authorized_user": USER.public, "ip": "192.0.2.7"},
-                {"cid": 2, "start": "2026-01-01T12:00:00Z"},
-            ],
-        }
-    }
-    listing = read_listing(answer)
-    assert listing.clients == {1, 2}
-    assert [each.user.name for each in listing.connections] == [str(DEVICE)]
-    assert "eyJ" not in repr(listing)
-    with pytest.raises(MalformedMessage):
-        read_listing({"data": {"server_id": 3}})
