@@ -41,7 +41,7 @@ class RevokedFilter(DropdownFilter):
 
 
 class AccessAdmin(ModelAdmin):
-    """What DeviceAdmin offers of it; all of it for whoever may change devices."""
+    """The part of DeviceAdmin for access; it needs the permission to change devices."""
 
     actions = ("command_selected", "revoke_selected", "delete_with_reason")
     actions_detail: tuple[str, ...] = ("revoke", "reinstate", "rotate")

@@ -53,7 +53,7 @@ class RecordForm(forms.ModelForm):
 
 
 class AddingAdmin(ModelAdmin):
-    """What DeviceAdmin offers of it, for whoever may add devices."""
+    """The part of DeviceAdmin that adds devices; it needs the permission to add them."""
 
     add_fieldsets = ((None, {"fields": ("group", "name", "device_uuid", "connection_type")}),)
 

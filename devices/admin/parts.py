@@ -5,7 +5,7 @@ from django.http import HttpRequest
 
 
 class PartOfDevice:
-    """An inline that the agent fills: seen by whoever may see the device, changed by nobody."""
+    """An inline with the agent's data: everybody who may see the device sees it, nobody changes it."""
 
     extra = 0
     can_delete = False

@@ -16,7 +16,7 @@ from tenants.models import Role, User
 def device_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Device:
     """Return the device, for a person with the role in its tenant, or for the device itself.
 
-    Raises NotFound for a caller who may not know of it, PermissionDenied without the role.
+    Raise NotFound for a caller who may not know of it, PermissionDenied without the role.
     """
     caller = request.user
     if isinstance(caller, DevicePrincipal):

@@ -1,12 +1,11 @@
-"""What open pages are told: a device's page, and the fleet's.
+"""Push frames to open pages of devices and of the fleet.
 
 A frame carries what the page's JavaScript reads and nothing else. What a page shows in words it
 fetches itself, as rendered by the server for its person; a frame says that there is news, and of
 which command. A frame's state may be older than the row's by the time it arrives.
 
-Pushing costs nothing but one question to Redis while nobody looks. Nothing here reads rows of what
-is pushed: whoever wrote them has them at hand. A frame that is lost is made good by the page's next
-snapshot.
+While nobody looks, pushing costs one question to Redis. Nothing here reads the rows that are pushed,
+since the caller has just written them. The page's next snapshot makes up for a lost frame.
 """
 
 import json
@@ -24,7 +23,7 @@ from devices.telemetry.ring_buffers import LIVE_METRICS
 
 Frame = dict[str, Any]
 
-# So many commands of a device stand in a snapshot: those on the first page of its history.
+# How many commands a snapshot holds: those on the first page of the device's history.
 _COMMANDS_IN_SNAPSHOT = 20
 _SEQUENCE_SECONDS = 86_400
 
@@ -141,7 +140,7 @@ def _send(frames: Iterable[tuple[str, Frame]]) -> None:
 
 
 async def _publish(messages: Iterable[tuple[str, dict[str, str]]]) -> None:
-    """In one visit to the event loop, however many there are."""
+    """Send all messages in one visit to the event loop."""
     layer = get_channel_layer()
     for group, message in messages:
         await layer.group_send(group, message)

@@ -1,8 +1,8 @@
-"""Who is looking at what: the live pages that are open, in all web processes together.
+"""Keep track of the open live pages, in all web processes together.
 
-Each open page keeps a place in Redis sorted sets, scored with the time at which it lapses, and
-renews it while it is open: one for the device or the fleets that it shows, and one of its person's.
-A page whose process died makes room when its place lapses.
+Each open page has entries in Redis sorted sets, scored with the time at which they expire, and renews
+them while it is open: for the device or the fleets that it shows, and among the pages of its person.
+The entries of a page whose process died expire.
 """
 
 import time

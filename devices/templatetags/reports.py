@@ -66,7 +66,7 @@ def quantity(value: float | None, unit: str) -> str:
 
 @register.filter
 def reporter(value: str) -> str:
-    """Who said that a device came or went."""
+    """Return the name of what reported that a device came online or went offline."""
     return Reporter(value).spelt_out
 
 
@@ -82,13 +82,13 @@ def compact_json(value: Any) -> str:
 
 @register.filter
 def apart(offset_seconds: float) -> str:
-    """How one clock is to another: "8 min behind"."""
+    """Return how far one clock is from another: "8 min behind"."""
     return f"{duration(abs(offset_seconds))} {'ahead of' if offset_seconds > 0 else 'behind'}"
 
 
 @register.filter
 def took(command: Command) -> str:
-    """From sent to finished; the command must be both."""
+    """Return how long a command took from sent to finished, or an empty text."""
     if not (command.sent_at and command.finished_at):
         return ""
     seconds = max(0.0, (command.finished_at - command.sent_at).total_seconds())
@@ -97,14 +97,14 @@ def took(command: Command) -> str:
 
 @register.filter
 def device_offline_since(command: Command, cutoffs: Cutoffs) -> datetime | None:
-    """Of a command that was sent and has not ended."""
+    """Return since when the device of a sent, open command is offline, or None."""
     return command.device.offline_since(cutoffs) if command.is_handed_over else None
 
 
 @register.filter
 def structured(value: Any) -> SafeString:
-    """Any JSON value as HTML: objects as term and value, lists of objects as tables. Keys are the
-    device's own, in its order, so that they can be found in its documentation."""
+    """Return any JSON value as HTML: objects as term and value, lists of objects as tables. Keys are
+    the device's own, in its order, so that they can be found in its documentation."""
     return _html(value, "", 0)
 
 
@@ -203,7 +203,7 @@ def _scalar(value: Any, name: str) -> SafeString:
 
 
 def _number(value: float, path: str) -> SafeString:
-    """Agents name their units in the keys, as psutil does."""
+    """Return a number with its unit, which agents name in the keys, as psutil does."""
     name = path.rpartition(".")[2]
     if abs(value) > LARGEST:
         return format_html("{}", value)

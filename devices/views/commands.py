@@ -28,7 +28,7 @@ from tenants.views.page import PersonRequest, page, wants_fragment
 @page
 @require_safe
 def command_form(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
-    """The fields of the command chosen (`?command=`)."""
+    """Render the fields of the chosen command (`?command=`)."""
     found = find_device(request, device_uuid)
     return render(request, "devices/_command_form.html", form_context(request, found))
 

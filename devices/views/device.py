@@ -42,7 +42,7 @@ def device(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
 def render_device(
     request: PersonRequest, found: Device, form: dict[str, Any], status: int = 200
 ) -> HttpResponse:
-    """The whole page; `form` is a `form_context`."""
+    """Render the whole page; `form` is a `form_context`."""
     cutoffs = current_cutoffs()
     context = form | _status_context(request, found, cutoffs)
     points: dict[str, list[dict[str, Any]]] = {}
@@ -72,7 +72,7 @@ def render_device(
 @page
 @require_safe
 def device_status(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
-    """The fragments that change with the device's connectivity."""
+    """Render the fragments that change with the device's connectivity."""
     context = _status_context(request, find_device(request, device_uuid), current_cutoffs())
     return render(request, "devices/_status.html", context)
 

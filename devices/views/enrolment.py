@@ -62,5 +62,5 @@ def device_added(request: PersonRequest, secret_id: UUID) -> HttpResponse:
 
 @require_safe
 def download_agent(request: HttpRequest) -> FileResponse:
-    """The agent, for anyone: it holds no secret."""
+    """Serve the agent to anyone; it contains no secret."""
     return FileResponse(AGENT.open("rb"), as_attachment=True, content_type="text/x-python")

@@ -1,4 +1,4 @@
-"""What the device's page and its fragments are made of."""
+"""Build the contexts of the device's page and its fragments."""
 
 from typing import Any
 from uuid import UUID
