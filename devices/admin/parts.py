@@ -5,7 +5,7 @@ from django.http import HttpRequest
 
 
 class PartOfDevice:
-    """An inline with the agent's data: everybody who may see the device sees it, nobody changes it."""
+    """Data from the agent, shown to everybody who may see the device and changed by nobody."""
 
     extra = 0
     can_delete = False

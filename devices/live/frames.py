@@ -4,8 +4,8 @@ A frame carries what the page's JavaScript reads and nothing else. What a page s
 fetches itself, as rendered by the server for its person; a frame says that there is news, and of
 which command. A frame's state may be older than the row's by the time it arrives.
 
-While nobody looks, pushing costs one question to Redis. Nothing here reads the rows that are pushed,
-since the caller has just written them. The page's next snapshot makes up for a lost frame.
+While nobody looks, pushing costs one question to Redis. Nothing here reads the rows to push, since
+the caller has just written them. The page's next snapshot makes up for a lost frame.
 """
 
 import json

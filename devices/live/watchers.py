@@ -1,8 +1,8 @@
 """Keep track of the open live pages, in all web processes together.
 
-Each open page has entries in Redis sorted sets, scored with the time at which they expire, and renews
-them while it is open: for the device or the fleets that it shows, and among the pages of its person.
-The entries of a page whose process died expire.
+Each open page has entries in Redis sorted sets, scored with the time at which they expire, and
+renews them while it is open: for the device or the fleets that it shows, and among the pages of its
+person. If its process dies, they expire.
 """
 
 import time

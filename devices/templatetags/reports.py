@@ -103,8 +103,8 @@ def device_offline_since(command: Command, cutoffs: Cutoffs) -> datetime | None:
 
 @register.filter
 def structured(value: Any) -> SafeString:
-    """Return any JSON value as HTML: objects as term and value, lists of objects as tables. Keys are
-    the device's own, in its order, so that they can be found in its documentation."""
+    """Return any JSON value as HTML: objects as term and value, lists of objects as tables. Keys
+    are the device's own, in its order, so that they can be found in its documentation."""
     return _html(value, "", 0)
 
 
