@@ -180,8 +180,8 @@ class Registry:
         subscribers runs it at a time.
 
         `first` are the seconds before the first run, `least` those between two runs, whatever
-        wakes it. When stopping it runs once more, for `last` seconds at most. It runs in each
-        process that runs one of the parts in `beside`.
+        wakes it. When the other parts have stopped it runs once more, for `last` seconds at most.
+        It runs in each process that runs one of the parts in `beside`.
         """
 
         def register(function: PeriodicWorkT) -> PeriodicWorkT:

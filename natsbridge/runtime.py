@@ -80,6 +80,8 @@ class Runtime:
         self.wakeups = wakeups
         self.instance = instance
         self.stopping = asyncio.Event()
+        # Set after `stopping`, when the parts that take something in have finished.
+        self.drained = asyncio.Event()
         self.counters = counters
         # Functions that return figures for the status row, by name.
         self.gauges: dict[str, Callable[[], Any]] = {}

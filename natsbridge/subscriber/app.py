@@ -118,7 +118,7 @@ class Subscriber:
         stopped.cancel()
         log.info("subscriber draining")
         runtime.stopping.set()
-        _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+        late = await self._drain(runtime, tasks)
         for task in late:
             log.warning("task did not finish in time", task=task.get_name())
         await _cancel(late)
@@ -126,6 +126,18 @@ class Subscriber:
         if watching.done():
             watching.result()
         watching.cancel()
+
+    async def _drain(
+        self, runtime: Runtime, tasks: Collection[asyncio.Task[None]]
+    ) -> set[asyncio.Task[None]]:
+        """Wait until all have finished, those with a last time to do after the others; return those
+        that are late."""
+        jobs = self._registry.periodics
+        last = {task for task in tasks if (job := jobs.get(task.get_name())) and job.last}
+        late = await _pending({*tasks} - last, DRAIN_SECONDS)
+        runtime.drained.set()
+        # Whoever is late has used up the time of the last ones, too.
+        return late | await _pending(last, 0 if late else DRAIN_SECONDS)
 
     async def _read(self, runtime: Runtime, name: str) -> None:
         intake = self._intakes[name] = DurableIntake.of_devices(
@@ -182,6 +194,16 @@ class Subscriber:
 
 async def _read_stream(runtime: Runtime, subscription: StreamSubscription) -> None:
     await DurableIntake.of_stream(runtime, subscription).run()
+
+
+async def _pending(
+    tasks: Collection[asyncio.Task[None]], timeout: float
+) -> set[asyncio.Task[None]]:
+    """Return those that have not finished by then."""
+    if not tasks:
+        return set()
+    _, pending = await asyncio.wait(tasks, timeout=timeout)
+    return pending
 
 
 async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -23,6 +23,8 @@ async def run_periodic(runtime: Runtime, job: Periodic) -> None:
             job.name, runtime, run, every=job.every, wakes_on=job.wakes_on, least=job.least
         )
         if job.last:
+            # What the others record while they drain is there to be written then.
+            await runtime.drained.wait()
             with suppress(*PASSING):
                 await asyncio.wait_for(run(), job.last)
     finally:

@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -19,7 +21,7 @@ from natsbridge.postgres.locks import Lock
 from natsbridge.postgres.wakeups import Wakeups, notify
 from natsbridge.registry import Periodic, PeriodicWork, Registry, SideTask, registry
 from natsbridge.runtime import Part, Runtime, Worker
-from natsbridge.subscriber.app import part_names, with_companions
+from natsbridge.subscriber.app import Subscriber, part_names, with_companions
 from natsbridge.subscriber.periodic import run_periodic, run_side_task
 from tests.plugin import allot_port
 from tests.support.waiting import SAFETY_NET, aeventually
@@ -43,6 +45,7 @@ async def running(task: Coroutine[Any, Any, None], runtime: Runtime) -> AsyncIte
         yield
     finally:
         runtime.stopping.set()
+        runtime.drained.set()
         await asyncio.wait_for(going, SAFETY_NET)
 
 
@@ -171,6 +174,38 @@ async def test_work_with_a_lock_is_left_to_who_holds_it(
         await aeventually(lambda: len(done) > 1)
     assert await somebody.run(take, Lock.RENEWALS)
     await somebody.close()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_last_time_comes_when_the_other_parts_have_stopped() -> None:
+    fresh = Registry()
+    started, told = asyncio.Event(), list[str]()
+
+    @fresh.periodic("job", every=NEVER, last=SAFETY_NET)
+    def job(runtime: Runtime) -> None:
+        told.append("job")
+
+    @fresh.side_task("task")
+    async def task(part: Part) -> None:
+        started.set()
+        await part.runtime.stopping.wait()
+        await part.worker.run(time.sleep, 0.2)
+        told.append("task")
+
+    @asynccontextmanager
+    async def connecting() -> AsyncIterator[Connection]:
+        kept = SimpleNamespace(watch=asyncio.Event().wait, is_connected=True)
+        yield cast(Connection, kept)
+
+    stop = asyncio.Event()
+    subscriber = asyncio.ensure_future(
+        Subscriber(fresh, connecting, only=["job", "task"]).run(stop)
+    )
+    await started.wait()
+    await aeventually(lambda: told == ["job"])
+    stop.set()
+    await asyncio.wait_for(subscriber, SAFETY_NET)
+    assert told == ["job", "task", "job"]
 
 
 def login() -> Login:
