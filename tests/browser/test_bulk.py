@@ -34,7 +34,7 @@ def test_a_command_to_many_is_previewed_sent_watched_and_cancelled(
     page.get_by_role("link", name="Send a command to all").click()
     preview = page.locator("#preview")
     expect(preview).to_contain_text("30 devices: all devices")
-    expect(preview).to_contain_text("10 get it when they come back")
+    expect(preview).to_contain_text("10 get it if they come back")
     page.get_by_label("Status").select_option("Online")
     expect(preview).to_contain_text("20 devices: online devices")
     page.get_by_label("A group").focus()

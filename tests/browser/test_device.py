@@ -297,7 +297,7 @@ def test_the_page_of_a_device_that_is_gone_says_so_and_stays(
         backend(device.delete)
     finally:
         web.start()
-    expect(page.locator("#freshness")).to_contain_text("gone")
+    expect(page.locator("#freshness")).to_contain_text("This device was deleted")
     complaints.clear()
 
 
