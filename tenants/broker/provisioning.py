@@ -36,7 +36,7 @@ from tenants.models import Tenant
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# How long one step of a tenant's may take.
+# How long one step for a tenant may take.
 PATIENCE_SECONDS = 15.0
 # The errors that stop a tenant's provisioning; they are recorded, and it is tried again.
 REFUSALS = (BridgeError, NatsError, OSError, TenantsError)

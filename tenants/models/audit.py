@@ -137,7 +137,7 @@ class AuditEntry(models.Model):
     actor = models.CharField(max_length=200, blank=True)
     actor_id = models.CharField(max_length=64, blank=True)
     device_uuid = models.UUIDField(null=True)
-    # What it happened to, in words: "device anna-laptop".
+    # What it happened to, such as "device anna-laptop".
     target = models.CharField(max_length=300, blank=True)
     address = models.CharField(max_length=64, blank=True)
     # api, admin, web, command line, broker, subscriber.
