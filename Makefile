@@ -16,7 +16,7 @@ test: lint
 
 # What needs no server: tests/plugin.py marks the others when it collects them.
 test-quick: .venv/dev.stamp
-	.venv/bin/pytest -q -m "not server and not long"
+	.venv/bin/pytest -q -n 2 -m "not server and not long"
 
 test-long: .venv/dev.stamp
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup

@@ -136,7 +136,7 @@ class Subscriber:
         last = {task for task in tasks if (job := jobs.get(task.get_name())) and job.last}
         late = await _pending({*tasks} - last, DRAIN_SECONDS)
         runtime.drained.set()
-        # Whoever is late has used up the time of the last ones, too.
+        # Tasks that are late have used up the time of the last ones, too.
         return late | await _pending(last, 0 if late else DRAIN_SECONDS)
 
     async def _read(self, runtime: Runtime, name: str) -> None:

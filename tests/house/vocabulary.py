@@ -70,13 +70,19 @@ class Text:
 
     def said(self, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
         """Where a phrase stands, also over the end of a line, and in the name of a test."""
+        flow, starts, offsets = self._flow
+        for match in pattern.finditer(flow):
+            word = bisect_right(starts, match.start()) - 1
+            yield self.line(offsets[word]), match[0]
+
+    @cached_property
+    def _flow(self) -> tuple[str, list[int], list[int]]:
+        """The text as one line; where each word begins there, and in the file."""
         sentences = re.sub(r"\btest_\w+", lambda name: name[0].replace("_", " "), self.text)
         # What is between two words, such as the end of a line in a comment, becomes one space.
         words = list(re.finditer(r"(?:(?!//)[^\s#\"])+", sentences))
         starts = list(accumulate((len(word[0]) + 1 for word in words), initial=0))
-        for match in pattern.finditer(" ".join(word[0] for word in words)):
-            word = words[bisect_right(starts, match.start()) - 1]
-            yield self.line(word.start()), match[0]
+        return " ".join(word[0] for word in words), starts, [word.start() for word in words]
 
     def _path(self) -> Iterator[tuple[int, str]]:
         yield from ((0, part) for part in (*self.path.parts[:-1], self.path.stem))

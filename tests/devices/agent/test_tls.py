@@ -122,9 +122,9 @@ async def test_nobody_talks_it_out_of_tls() -> None:
         ("ws://10.0.0.1", False, "not encrypted"),
         ("http://127.example", False, "not encrypted"),
         ("http://wegweiser.example", True, ""),
-        ("ftp://wegweiser.example", True, "no address"),
-        ("https://", True, "no address"),
-        ("tls://nats.example:70000", True, "no address"),
+        ("ftp://wegweiser.example", True, "not an address"),
+        ("https://", True, "not an address"),
+        ("tls://nats.example:70000", True, "not an address"),
     ],
 )
 def test_what_others_could_read_is_refused(url: str, insecure: bool, problem: str) -> None:
@@ -161,7 +161,7 @@ def test_the_ca_is_remembered_replaced_and_given_up(own_ca: ServerTLS, tmp_path:
     assert agent.take_trust(agent.parse_options(["--ca", "system"]), configuration)
     assert configuration.ca == ""
     for wrong in (tmp_path / "nowhere.pem", own_ca.key):
-        with pytest.raises(agent.ConfigurationError, match="no certificate"):
+        with pytest.raises(agent.ConfigurationError, match="not a certificate"):
             agent.take_trust(agent.parse_options(["--ca", str(wrong)]), configuration)
 
 
