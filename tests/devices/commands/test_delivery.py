@@ -282,7 +282,7 @@ def test_permission_is_checked_again_when_it_is_sent(
     assert delivery.claim_due() == []
     row.refresh_from_db()
     assert row.state == CommandState.FAILED
-    assert "may not" in row.error
+    assert "may no longer command" in row.error
 
 
 def test_only_what_waits_can_be_cancelled(device_a: Device, alice: User) -> None:

@@ -173,7 +173,7 @@ def test_a_thousand_devices_a_third_of_them_offline_add_up_on_the_page(
     offline = some_offline(devices, 333)
     page = as_alice.get("/commands/new/", form(group_a), headers=FRAGMENT).content.decode()
     assert "667 get it at once" in page
-    assert "333 get it when they come back" in page
+    assert "333 get it if they come back" in page
     as_alice.post("/commands/new/", form(group_a))
     row = BulkCommand.objects.get()
     while delivery.claim_due():
@@ -208,7 +208,7 @@ def test_one_device_is_told_of_in_the_singular(
     some_offline(devices, 1)
     page = as_alice.get("/commands/new/", form(group_a), headers=FRAGMENT).content.decode()
     assert "1 gets it at once" in page
-    assert "1 gets it when it comes back in time" in page
+    assert "1 gets it if it comes back in time" in page
     row = issued(group_a, alice)
     Command.objects.filter(device=devices[0]).update(state=CommandState.SUCCEEDED)
     assert "Cancel the 1 that is waiting</button>" in shown(as_alice, row)
