@@ -11,8 +11,9 @@ unexport PYTHONDONTWRITEBYTECODE
 run: .venv/quickstart.stamp
 	exec .venv/bin/python manage.py quickstart
 
+# The rules of the house have been run by lint.
 test: lint
-	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m "not long"
+	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m "not long" --ignore=tests/house
 
 # What needs no server: tests/plugin.py marks the others when it collects them.
 test-quick: .venv/dev.stamp

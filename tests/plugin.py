@@ -45,6 +45,7 @@ PORT_RANGE = range(FIRST_PORT + WORKER, LAST_PORT, WORKERS)
 # `xdist_group` does not reach pytest-xdist 3.8 from pytest 9.2.
 TOGETHER = (
     "tests/browser/",
+    "tests/house/",
     "tests/suites/attacks/",
     "tests/suites/faults/",
     "tests/suites/whole/",
