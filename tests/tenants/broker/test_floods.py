@@ -1,4 +1,4 @@
-"""What is put down of a sender that was disconnected, and how long it is shut out."""
+"""What is recorded of a sender that was disconnected, and how long it is blocked."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing

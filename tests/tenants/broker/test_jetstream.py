@@ -183,7 +183,7 @@ def test_a_consumer_and_a_tenants_stream_are_recreated_by_name(
         f"stream {name} deleted",
         f"stream {name} created",
     ]
-    with pytest.raises(CommandError, match="No stream or consumer INGESTED is declared"):
+    with pytest.raises(CommandError, match='no declared stream or consumer "INGESTED"'):
         init("--recreate", "INGESTED")
 
 
