@@ -15,7 +15,6 @@ from tenants.actions import web_sessions
 from tenants.actions.keys import create_api_token
 from tenants.actions.people import change_person
 from tenants.models import Action, ApiToken, AuditEntry, Role, User, WebSession
-from tenants.rules.user_agents import describe
 from tests.support.people import logged_in
 
 OLD, NEW = "bob-password", "correct-horse-9"
@@ -287,19 +286,6 @@ def test_many_tokens_and_sessions_are_paged(bob: User) -> None:
 @pytest.mark.parametrize("path", [END_OTHERS, "/account/sessions/1/end/"])
 def test_a_link_alone_ends_nothing(as_bob: Client, path: str) -> None:
     assert as_bob.get(path).status_code == 405
-
-
-@pytest.mark.parametrize(
-    ("agent", "words"),
-    [
-        ("Mozilla/5.0 (Windows NT 10.0) Chrome/140 Safari/537 Edg/140", "Edge on Windows"),
-        ("curl/8.5", "curl"),
-        ("", "Unknown browser"),
-        ("x" * 300, "x" * 60),
-    ],
-)
-def test_a_browser_is_named_in_words(agent: str, words: str) -> None:
-    assert describe(agent) == words
 
 
 @pytest.mark.django_db(transaction=True)
