@@ -45,6 +45,23 @@ def asserts_a_time(source: Source) -> bool:
     return bool(TIMED.search(source.text))
 
 
+def starts_a_task(source: Source) -> list[str]:
+    """The tasks that it imports although it is not the module that registers them."""
+    if source.path.name == "handlers.py":
+        return []
+    modules = {each.path.stem for each in sources.product()}
+    tasks = {stem for stem in modules if stem == "task" or stem.endswith("_task")}
+    parts = {part for name in source.imports for part in name.split(".")}
+    return [f"{source}: {part}" for part in parts & tasks]
+
+
+def test_a_task_is_started_where_handlers_register_it_and_nowhere_else() -> None:
+    registering = [each for each in sources.product() if each.path.name == "handlers.py"]
+    assert registering
+    assert any("task" in name for each in registering for name in each.imports)
+    assert [line for each in sources.product() for line in starts_a_task(each)] == []
+
+
 def test_every_command_prints_plain_text() -> None:
     commands = [source for source in sources.product() if sources.is_command(source)]
     assert commands
@@ -88,6 +105,12 @@ def test_impure_code_where_the_path_promises_purity_is_found(path: str, text: st
     module = planted(text, path)
     assert sources.is_pure(module)
     assert impurities(module)
+
+
+@pytest.mark.parametrize("text", ["from devices.commands import task", "import a.floods_task"])
+def test_a_task_that_is_started_elsewhere_is_found(text: str) -> None:
+    assert starts_a_task(planted(text))
+    assert not starts_a_task(planted(text, "devices/handlers.py"))
 
 
 # In two parts, so that this module does not break the rule.
