@@ -205,10 +205,11 @@ def test_limits_are_pushed_at_once_and_storage_never_shrinks_below_what_it_holds
     anna, otto = (Held(system, enrol(group_a, name)) for name in ("anna", "otto"))
     ottos = otto.log_in()
     set_limits(group_a.tenant, by=None, max_connections=1, max_payload_bytes=900_000)
-    eventually(lambda: not anna.gets_in())
+    refused = AuditEntry.objects.filter(action=Action.BROKER_REFUSED, device_uuid=anna.device.pk)
+    # A login that fails need not have been refused: a busy machine may have been too slow for it.
+    eventually(lambda: not anna.gets_in() and refused.exists())
     assert ottos.client.is_connected
-    refused = AuditEntry.objects.filter(action=Action.BROKER_REFUSED)
-    eventually(refused.filter(tenant_uuid=group_a.tenant_id, device_uuid=anna.device.pk).exists)
+    assert refused.filter(tenant_uuid=group_a.tenant_id).exists()
     set_limits(group_a.tenant, by=None, max_connections=None)
     eventually(anna.gets_in)
     ottos.report_all("status", [{"text": "x" * 10_000}] * 100)
