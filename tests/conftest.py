@@ -5,7 +5,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.core.management.commands import flush
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import Client, override_settings
 from django.utils import timezone
@@ -45,7 +44,6 @@ def _quick_passwords() -> Iterator[None]:
 def _quick_emptying() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "sql_flush", emptying.sql_flush)
-        patch.setattr(flush, "emit_post_migrate_signal", lambda *_: None)
         yield
 
 

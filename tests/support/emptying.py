@@ -1,15 +1,12 @@
 """How the tables are emptied after a test that commits: by DELETE.
 
-TRUNCATE makes each table's files anew, which takes ten times as long as deleting a few rows. What
-migrating wrote stays, so that it need not be written again after each test.
+TRUNCATE makes each table's files anew, which takes ten times as long as deleting a few rows.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.postgresql.operations import DatabaseOperations
-
-WRITTEN_BY_MIGRATING = {"django_content_type", "auth_permission"}
 
 _truncate = DatabaseOperations.sql_flush
 
@@ -28,7 +25,7 @@ def sql_flush(
         return _truncate(
             operations, style, tables, reset_sequences=reset_sequences, allow_cascade=allow_cascade
         )
-    names = [operations.quote_name(table) for table in tables if table not in WRITTEN_BY_MIGRATING]
+    names = [operations.quote_name(table) for table in tables]
     return [
         "SET LOCAL session_replication_role = replica",
         f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE",
