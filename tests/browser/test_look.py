@@ -184,7 +184,7 @@ def test_no_column_is_cut_on_a_laptop(
         assert page.evaluate(HIDDEN, "#result_list") <= 0, name
     page = open_page(alice, f"/devices/{device.pk}/", viewport=LAPTOP)
     page.locator(".history summary").first.click()
-    expect(page.locator(".history .scroll")).to_be_visible()
+    expect(page.locator(".history .scroll").first).to_be_visible()
     assert page.evaluate(HIDDEN, ".history .scroll > table") <= 0
 
 
