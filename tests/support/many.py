@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.utils import timezone
 
 from devices.models import Connectivity, Device, Presence
@@ -28,6 +29,10 @@ def many_devices(group: Group, count: int) -> list[Device]:
         )
         for device in devices
     )
+    # As autovacuum does for rows that are committed: planned for empty tables, a query over
+    # thousands of rows may take minutes.
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE devices_device, devices_connectivity")
     return devices
 
 

@@ -35,7 +35,13 @@ from tenants.broker.accounts import Purpose, key_pair
 from tenants.models import Action, AuditEntry, Group, Tenant, User
 
 pytestmark = pytest.mark.django_db
+# Set anew for each test: what counts as online is reckoned from the present.
 NOW = timezone.now()
+
+
+@pytest.fixture(autouse=True)
+def _now_is_when_the_test_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.NOW", timezone.now())
 
 
 def event(

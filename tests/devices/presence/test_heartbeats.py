@@ -21,7 +21,8 @@ from tenants.models import User
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
-START = timezone.now() - timedelta(seconds=100)
+# Set anew for each test: what counts as online is reckoned from the present.
+START = timezone.now()
 FULL = {
     "agent_version": "2.1",
     "session_id": "s",
@@ -29,6 +30,11 @@ FULL = {
     "system_info": {"hostname": "anna", "platform": "Linux"},
     "status": {"uptime": 5},
 }
+
+
+@pytest.fixture(autouse=True)
+def _start_shortly_before_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.START", timezone.now() - timedelta(seconds=100))
 
 
 def at(seconds: float) -> datetime:
