@@ -66,7 +66,7 @@ def explained(error: Exception) -> tuple[int, str] | None:
     if status is None:
         return None
     if status == 503:
-        log.warning("a server is away", error=str(error).strip())
+        log.warning("a server is away", error=str(error).strip(), exc_info=error)
         return status, AWAY
     return status, str(error)
 

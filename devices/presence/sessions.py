@@ -223,8 +223,8 @@ def _sessions_of(devices: Iterable[UUID]) -> dict[UUID, Sessions]:
     with connection.cursor() as cursor:
         cursor.execute(statements.SESSIONS, [recent, _NOT_ITS_OWN, list(devices)])
         return {
-            device: Sessions(since, newest, ended_at, reason, reason in _SERVER_ENDS, ends, frames)
-            for device, since, newest, ended_at, reason, ends, frames in cursor.fetchall()
+            device: Sessions(since, newest, ended_at, reason, reason in _SERVER_ENDS, ends, live)
+            for device, since, newest, ended_at, reason, ends, live in cursor.fetchall()
         }
 
 

@@ -136,8 +136,10 @@ class Subscriber:
         last = {task for task in tasks if (job := jobs.get(task.get_name())) and job.last}
         late = await _pending({*tasks} - last, DRAIN_SECONDS)
         runtime.drained.set()
-        # Tasks that are late have used up the time of the last ones, too.
-        return late | await _pending(last, 0 if late else DRAIN_SECONDS)
+        # The last ones write what is in memory only, so they have their time also when others are
+        # late.
+        seconds = max((jobs[task.get_name()].last for task in last), default=0.0)
+        return late | await _pending(last, seconds + CLOSE_SECONDS)
 
     async def _read(self, runtime: Runtime, name: str) -> None:
         intake = self._intakes[name] = DurableIntake.of_devices(
@@ -215,9 +217,9 @@ async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
 
 
 def _details(runtime: Runtime) -> dict[str, Any]:
+    # Copies are read, since periodic work adds its own from other threads.
     return {
-        "counters": dict(sorted(runtime.counters.items())),
+        "counters": dict(sorted(dict(runtime.counters).items())),
         "breakers": breaker.states(),
-        # A copy, since periodic work adds its own from other threads.
         **{name: read() for name, read in dict(runtime.gauges).items()},
     }

@@ -69,7 +69,7 @@ const live = new Live(device.dataset.socket, {
   },
   metrics: (frame) => showMetrics(frame.metrics),
   connectivity: refreshStatus,
-  commands: (frame) => history.compare(frame.commands),
+  commands: (frame) => history.markAll(frame.commands),
 });
 
 // The note on the last command stays until it has ended or another one is sent.

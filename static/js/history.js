@@ -36,7 +36,12 @@ export class History {
     if (!this.busy && !this.timer) this.timer = setTimeout(() => this.flush(), FLUSH_AFTER);
   }
 
-  // commands: those with news, or the newest, as frames and snapshots have them.
+  // A frame names commands that have news, also where their state is still the same.
+  markAll(commands) {
+    for (const { command_id: uuid } of commands) if (this.row(uuid) || this.onFirstPage) this.mark(uuid);
+  }
+
+  // A snapshot has the newest commands, with news or without.
   compare(commands) {
     for (const { command_id: uuid, state } of commands) {
       const row = this.row(uuid);

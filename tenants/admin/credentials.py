@@ -4,6 +4,7 @@ Secrets are not stored, so none is shown.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +40,9 @@ STATE_KINDS = {
 }
 
 UNTIL_REVOKED = "until revoked"
+
+# Here the title names the credential and not, as on a tenant's page, its tenant.
+REVOKE = replace(REVOKE_CREDENTIAL, title="Revoke {}")
 
 
 class StateFilter(DropdownFilter):
@@ -136,9 +140,7 @@ class CredentialAdmin(ReadOnlyAdmin):
     )
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = get_object_or_404(Credential, pk=object_id)
-        return confirm(
-            self, request, row, REVOKE_CREDENTIAL, lambda form: _revoke(request, row, form)
-        )
+        return confirm(self, request, row, REVOKE, lambda form: _revoke(request, row, form))
 
     @action(description="Revoke selected credentials", permissions=["revoke"])
     def revoke_selected(
@@ -148,7 +150,7 @@ class CredentialAdmin(ReadOnlyAdmin):
             self,
             request,
             queryset,
-            REVOKE_CREDENTIAL,
+            REVOKE,
             lambda row, form: _revoke(request, row, form),
             action="revoke_selected",
         )

@@ -213,6 +213,20 @@ def fail(command: Command) -> None:
     frames.push_commands([Command.objects.get(pk=command.pk)])
 
 
+def test_a_failure_that_comes_late_takes_the_place_of_the_one_that_was_assumed(
+    alice: User, device: Device, open_page: Open, backend: Backend
+) -> None:
+    command = backend(issue, device, "ping", {}, by=alice)
+    rows = Command.objects.filter(pk=command.pk)
+    backend(rows.update, state=CommandState.FAILED, error="no response", finished_at=timezone.now())
+    page = open_live(open_page, alice, device)
+    row = page.locator(".history li").first
+    row.locator("summary").click()
+    expect(row).to_contain_text("no response")
+    backend(fail, command)
+    expect(row).to_contain_text("no such table")
+
+
 def test_the_banner_of_a_sent_command_does_not_outlive_its_failure(
     alice: User, device: Device, open_page: Open, backend: Backend
 ) -> None:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from natsbridge.postgres.locks import Lock
 from natsbridge.postgres.wakeups import Wakeups, notify
 from natsbridge.registry import Periodic, PeriodicWork, Registry, SideTask, registry
 from natsbridge.runtime import Part, Runtime, Worker
+from natsbridge.subscriber import app
 from natsbridge.subscriber.app import Subscriber, part_names, with_companions
 from natsbridge.subscriber.periodic import run_periodic, run_side_task
 from tests.plugin import allot_port
@@ -123,6 +124,27 @@ async def test_when_stopping_work_with_a_last_time_is_done_once_more(runtime: Ru
     async with running(run_periodic(runtime, job(work, last=SAFETY_NET)), runtime):
         await aeventually(lambda: stopping == [False])
     assert stopping == [False, True]
+
+
+async def test_what_is_only_in_memory_is_written_although_another_part_is_late(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "DRAIN_SECONDS", 0.0)
+    registered, stopping = Registry(), list[bool]()
+
+    @registered.periodic("job", every=NEVER, last=SAFETY_NET)
+    def work(runtime: Runtime) -> None:
+        stopping.append(runtime.stopping.is_set())
+
+    late = asyncio.create_task(asyncio.sleep(NEVER), name="late")
+    going = run_periodic(runtime, registered.periodics["job"])
+    tasks = [late, asyncio.create_task(going, name="job")]
+    await aeventually(lambda: stopping == [False])
+    runtime.stopping.set()
+    subscriber = Subscriber(registered, nullcontext)  # type: ignore[arg-type]
+    assert await subscriber._drain(runtime, tasks) == {late}
+    assert stopping == [False, True]
+    late.cancel()
 
 
 async def test_a_last_time_that_hangs_is_left(runtime: Runtime) -> None:

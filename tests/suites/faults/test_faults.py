@@ -18,7 +18,6 @@ from tests.suites.faults.stage import RESPONSE_SECONDS
 
 pytestmark = pytest.mark.touches("postgres", "redis", "nats")
 
-LEAST_RATE = 500.0
 # One of each kind. What a killed subscriber had taken is nobody's for ten seconds, so it comes
 # first, and the others go on meanwhile.
 QUICK = (
@@ -42,7 +41,6 @@ def test_every_part_survives_every_fault(drill: Drill, fault: Fault) -> None:
     outcome = drill.run(fault, hold=10.0)
     assert outcome.recovered, outcome
     assert outcome.lost == []
-    assert outcome.offered >= LEAST_RATE
 
 
 # As above, with two at once.
