@@ -190,7 +190,7 @@ def test_to_a_connection_that_is_known_only_to_the_platform_nothing_is_sent(
     """As where it ended while the subscriber was stopped, and its event is still to be read."""
     settings.COMMAND_RESPONSE_SECONDS = 600
     (agent,) = agents(1)
-    session = BrokerSession.objects.get(device=agent.device)
+    session = eventually(BrokerSession.objects.filter(device=agent.device).first)
     agent.leave()
     eventually(lambda: BrokerSession.objects.exclude(ended_at=None).exists())
     system.stop_subscriber()
