@@ -1,4 +1,4 @@
-"""What the subscriber does for this app: one line from each message or job to its action."""
+"""Hand messages and jobs of the subscriber to the actions of this app, one line each."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""What the subscriber does for this app."""
+"""Hand jobs of the subscriber to the actions of this app."""
 
 from natsbridge.registry import registry
 from natsbridge.runtime import Part, Runtime

@@ -1,4 +1,4 @@
-"""What every response tells the browser it may load, run and be shown in."""
+"""Tell the browser, with every response, what it may load and run and where it may be shown."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What all inlines of a device's page share."""
+"""Share parts among all inlines of a device's page."""
 
 from django.db.models import Model
 from django.http import HttpRequest

@@ -1,4 +1,4 @@
-"""What several resources take; each limit is that of the column or of the broker."""
+"""Check what several resources take; each limit is that of the column or of the broker."""
 
 from datetime import datetime
 from typing import Any

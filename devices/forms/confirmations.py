@@ -1,4 +1,4 @@
-"""What people confirm before they change a device's access or end a command."""
+"""Ask people for confirmation before they change a device's access or end a command."""
 
 from natsbridge.confirmation import Confirmation
 from tenants.forms.credentials import OverlapForm, ReasonForm

@@ -29,7 +29,7 @@ class Presence(StrEnum):
 
 
 class Reporter(StrEnum):
-    """What reported that a device came online or went offline."""
+    """The source of the report that a device came online or went offline."""
 
     CONNECT = "connect"
     DISCONNECT = "disconnect"

@@ -1,4 +1,4 @@
-"""What devices report, as people read it: quantities, clocks, and any JSON that they send."""
+"""Print what devices report: quantities, clocks, and any JSON that they send."""
 
 import json
 from collections.abc import Callable, Mapping

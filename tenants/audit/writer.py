@@ -23,7 +23,7 @@ DeviceNames = Callable[[Collection[UUID]], Mapping[UUID, str]]
 
 @dataclass(frozen=True)
 class Actor:
-    """Who did it, by name; `identity` is a person's primary key or a device's UUID."""
+    """The one who did it, by name; `identity` is a person's primary key or a device's UUID."""
 
     kind: ActorKind
     name: str

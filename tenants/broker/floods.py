@@ -27,7 +27,7 @@ OF_LATE = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class Sender:
-    """Who is behind a connection.
+    """The owner of a connection.
 
     Many machines may use one tenant credential, so there each `connection` is a sender of its own.
     """

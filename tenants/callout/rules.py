@@ -1,4 +1,4 @@
-"""What is recorded of a login that the broker refused."""
+"""Describe what is recorded of a login that the broker refused."""
 
 from typing import NamedTuple
 from uuid import UUID

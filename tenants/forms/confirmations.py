@@ -1,4 +1,4 @@
-"""What admins confirm before they change a tenant's access to the broker."""
+"""Ask admins for confirmation before they change a tenant's access to the broker."""
 
 from natsbridge.confirmation import Confirmation
 from tenants.forms.credentials import IssueForm, OverlapForm, ReasonForm, RotateForm

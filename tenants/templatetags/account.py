@@ -1,4 +1,4 @@
-"""What the page of one's own account shows."""
+"""Print what the page of one's own account shows."""
 
 from django import template
 

@@ -1,4 +1,4 @@
-"""What a home remembers between runs: secrets, ports, and the answer in quickstart.json."""
+"""Remember between runs of a home: secrets, ports, and the answer in quickstart.json."""
 
 import base64
 import json

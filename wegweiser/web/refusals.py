@@ -1,4 +1,4 @@
-"""What the server itself answers, before Django has seen anything of a request."""
+"""Answer for the server itself, before Django has seen anything of a request."""
 
 import json
 from collections.abc import Iterable
