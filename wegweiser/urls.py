@@ -4,7 +4,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from devices.api.registration import DeviceTenantView
+from devices.api.nats.registration import DeviceTenantView
 from wegweiser.problems import NoSuchEndpointView
 
 handler403 = "wegweiser.error_pages.permission_denied"
@@ -19,7 +19,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
     path("api/nats/", include("tenants.api.urls")),
-    path("api/nats/", include("devices.api.urls")),
+    path("api/nats/", include("devices.api.nats.urls")),
     path("api/nats/<path:rest>", NoSuchEndpointView.as_view()),
     path("api/device/<uuid:uuid>/tenant", DeviceTenantView.as_view(), name="api-old-device-tenant"),
     path("api/device/<path:rest>", NoSuchEndpointView.as_view()),

@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.api.credentials import DeviceCredentialHistoryAnswer
+from devices.api.nats.credentials import DeviceCredentialHistoryAnswer
 from devices.models import Device
 from tenants.credentials.issue import issue_device_jwt, issue_device_password
 from tenants.credentials.revocations import revoke_credential

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern
 
-from devices.api.urls import urlpatterns as of_devices
+from devices.api.nats.urls import urlpatterns as of_devices
 from devices.models import Device
 from tenants.api.urls import urlpatterns as of_tenants
 from tenants.models import Role, User

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.api.bulk import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
+from devices.api.nats.bulk import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
 from devices.commands import bulk, targets
 from devices.commands import issue as commands
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device, Presence

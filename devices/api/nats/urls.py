@@ -1,14 +1,7 @@
 from django.urls import path
 
-from devices.api import (
-    bulk,
-    commands,
-    credentials,
-    devices,
-    health,
-    registration,
-    schemes,  # noqa: F401 (registers the schemes)
-)
+from devices.api import schemes  # noqa: F401 (registers the schemes)
+from devices.api.nats import bulk, commands, credentials, devices, health, registration
 
 urlpatterns = [
     path("agent/register", registration.RegisterView.as_view(), name="api-register"),

@@ -11,10 +11,10 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from devices import representations
-from devices.api.commands import CommandAnswer
-from devices.api.devices import DeviceStatusAnswer, RecentMetricsAnswer
-from devices.api.health import HealthAnswer
-from devices.api.registration import DeviceCredentialsAnswer, DeviceTenantAnswer
+from devices.api.nats.commands import CommandAnswer
+from devices.api.nats.devices import DeviceStatusAnswer, RecentMetricsAnswer
+from devices.api.nats.health import HealthAnswer
+from devices.api.nats.registration import DeviceCredentialsAnswer, DeviceTenantAnswer
 from devices.commands import issue as commands
 from devices.models import Command, Connectivity, Device
 from devices.presence.coverage import current_cutoffs

@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from devices import representations
 from devices.api.access import administered_device
-from devices.api.devices import DeviceAnswer, DeviceStatusAnswer
+from devices.api.nats.devices import DeviceAnswer, DeviceStatusAnswer
 from devices.enrolment import credentials
 from devices.models import Device
 from devices.presence.coverage import current_cutoffs
