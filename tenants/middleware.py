@@ -1,14 +1,38 @@
-"""Record where requests come from, and where sessions are used."""
+"""Name each request by an id, and record where requests come from and where sessions are used."""
 
 from collections.abc import Callable
 from ipaddress import ip_address
 
+import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from tenants.actions.web_sessions import record_session_use
 from tenants.models import User
 from tenants.origin import Origin, acting
+from tenants.rules import request_ids
+
+# Where Django keeps the header of that name.
+_REQUEST_ID = "HTTP_X_REQUEST_ID"
+
+
+class RequestIdMiddleware:
+    """Gives each request an id, and each response the id of its request.
+
+    The first of all, so that static files and errors of the other middleware have it too. The
+    others read it from the request's header, from which one that is not well-formed is gone.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request_id = request_ids.request_id_from(request.META.get(_REQUEST_ID, ""))
+        request.META[_REQUEST_ID] = request_id
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            response = self._get_response(request)
+        response[request_ids.HEADER] = request_id
+        return response
 
 
 class OriginMiddleware:
@@ -18,7 +42,12 @@ class OriginMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with acting(Origin(via=_via(request.path_info), address=address_of(request))):
+        origin = Origin(
+            via=_via(request.path_info),
+            address=address_of(request),
+            request_id=request.META.get(_REQUEST_ID, ""),
+        )
+        with acting(origin):
             return self._get_response(request)
 
 

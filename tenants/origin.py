@@ -14,12 +14,14 @@ class Origin:
     """Where an action comes from.
 
     `via` is one of api, admin, web, command line, subscriber. `name` is who acts without an account
-    here, such as the operating system's user. `address` is an IP address.
+    here, such as the operating system's user. `address` is an IP address. `request_id` is the id of
+    a request to the web.
     """
 
     via: str = ""
     name: str = ""
     address: str = ""
+    request_id: str = ""
 
 
 _NOWHERE = Origin()

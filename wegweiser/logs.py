@@ -7,8 +7,20 @@ import structlog
 
 from wegweiser.rendering import PlainRenderer
 
+
+def _name_request(
+    logger: Any, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Add the request's id to what Django logs once all middleware has ended."""
+    request = getattr(event.get("_record"), "request", None)
+    if request_id := getattr(request, "META", {}).get("HTTP_X_REQUEST_ID"):
+        event.setdefault("request_id", request_id)
+    return event
+
+
 PROCESSORS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
+    _name_request,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -44,7 +44,7 @@ HEADERS = {
 
 
 class SecurityHeadersMiddleware:
-    """The first of all, so that static files and errors of the other middleware have them too.
+    """The outermost but one, so that static files and errors of the other middleware have them too.
     Django's own middleware adds nosniff, the referrer policy and the opener policy."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -58,6 +58,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "tenants.middleware.RequestIdMiddleware",
     "wegweiser.security_headers.SecurityHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -269,5 +270,7 @@ TIME_ZONE = "UTC"
 
 LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = read.choice("LOG_FORMAT", "console", allowed=("console", "json"))
+# RequestIdMiddleware has replaced what is not well-formed.
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 LOGGING = logging_configuration(level=LOG_LEVEL, format=LOG_FORMAT)
 configure_structlog()

@@ -6,6 +6,7 @@ daphne reads a request whole before Django sees it, so Django's own limits come 
 import asyncio
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from daphne.http_protocol import WebRequest
@@ -13,6 +14,7 @@ from django.conf import settings
 from twisted.internet.protocol import connectionDone
 from twisted.web.http import HTTPChannel
 
+from tenants.rules import request_ids
 from wegweiser.web.refusals import Refusal
 
 log = structlog.get_logger(__name__)
@@ -68,11 +70,17 @@ class Request(WebRequest):
             self.requestHeaders.removeHeader(name)
         return super().process()
 
+    @property
+    def request_id(self) -> str:
+        """The id that its headers offer, or a new one each time."""
+        offered = self.requestHeaders.getRawHeaders(request_ids.HEADER.encode(), [b""])
+        return request_ids.request_id_from(b", ".join(offered).decode("latin-1"))
+
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:
         """daphne's own errors, as problem details."""
         refusal = Refusal(HTTPStatus(status), body)
-        start = {"type": "http.response.start", "status": status, "headers": refusal.headers}
-        self.handle_reply(start)
+        headers = refusal.headers(self.request_id)
+        self.handle_reply({"type": "http.response.start", "status": status, "headers": headers})
         self.handle_reply({"type": "http.response.body", "body": refusal.body})
 
 
@@ -100,9 +108,16 @@ class Channel(HTTPChannel):
             return
         self._refused = True
         peer = getattr(self.getPeer(), "host", "")
-        log.info("request refused", status=int(refusal.status), detail=refusal.detail, ip=peer)
+        request_id = self.requests[-1].request_id if self.requests else str(uuid4())
+        log.info(
+            "request refused",
+            status=int(refusal.status),
+            detail=refusal.detail,
+            ip=peer,
+            request_id=request_id,
+        )
         self.setTimeout(None)
-        self.transport.write(refusal.as_bytes())
+        self.transport.write(refusal.as_bytes(request_id))
         self.transport.loseWriteConnection()
         self._within(LINGER_SECONDS, self.transport.abortConnection)
 

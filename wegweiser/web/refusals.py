@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from tenants.rules import request_ids
+
 Header = tuple[bytes, bytes]
 
 HEADERS: tuple[Header, ...] = (
@@ -35,12 +37,15 @@ class Refusal:
             }
         ).encode()
 
-    @property
-    def headers(self) -> Iterable[Header]:
-        return (*HEADERS, (b"Content-Length", str(len(self.body)).encode()))
+    def headers(self, request_id: str) -> Iterable[Header]:
+        return (
+            *HEADERS,
+            (b"Content-Length", str(len(self.body)).encode()),
+            (request_ids.HEADER.encode(), request_id.encode()),
+        )
 
-    def as_bytes(self) -> bytes:
+    def as_bytes(self, request_id: str) -> bytes:
         """The whole response, for a connection that is closed after it."""
         lines = [b"HTTP/1.1 %d %s" % (self.status, self.status.phrase.encode())]
-        lines += [name + b": " + value for name, value in self.headers]
+        lines += [name + b": " + value for name, value in self.headers(request_id)]
         return b"\r\n".join([*lines, b"", self.body])

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from daphne.ws_protocol import WebSocketProtocol
 
+from tenants.rules import request_ids
 from wegweiser.web.refusals import Refusal
 
 log = structlog.get_logger(__name__)
@@ -93,4 +94,7 @@ class WebSocket(WebSocketProtocol):
             super().onClose(*args)
 
     def sendHttpErrorResponse(self, code: int, reason: str, *_: Any) -> None:  # noqa: N802
-        self.sendData(Refusal(HTTPStatus(code), f"{reason}.").as_bytes())
+        # Without headers, where not even they could be read.
+        offered = getattr(self, "http_headers", {}).get(request_ids.HEADER.lower(), "")
+        refusal = Refusal(HTTPStatus(code), f"{reason}.")
+        self.sendData(refusal.as_bytes(request_ids.request_id_from(offered)))

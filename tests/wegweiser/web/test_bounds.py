@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from tenants.models import Membership, User
-from tests.support.web import Web, Wire
+from tests.support.web import Answer, Web, Wire
 from wegweiser.quickstart.servers import Postgres
 from wegweiser.web import http
 from wegweiser.web.server import Server
@@ -40,24 +40,28 @@ def wire(web: Web) -> Iterator[Wire]:
         yield wire
 
 
-def assert_refused(wire: Wire, status: int, *words: str) -> None:
+def assert_refused(wire: Wire, status: int, *words: str) -> Answer:
     answer = wire.answer()
     problem = json.loads(answer.body)
     assert answer.status == problem["status"] == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Request-ID"]
     assert all(word in problem["detail"] for word in words), problem
     assert wire.is_closed()
+    return answer
 
 
 @pytest.mark.parametrize("path", [REGISTER, b"/login/", b"/admin/", b"/nothing/", b"/ws/fleet/"])
 def test_an_upload_that_says_it_is_too_large_is_refused_before_it_is_sent(
     wire: Wire, path: bytes
 ) -> None:
-    wire.send(post(path, b"Content-Length: 1000000000", b"Expect: 100-continue"))
+    named = (b"X-Request-ID: from-the-caller", b"Expect: 100-continue")
+    wire.send(post(path, *named, b"Content-Length: 1000000000"))
     # Not one byte of the body was sent, and no "100 Continue" comes first.
-    assert_refused(wire, 413, "2,621,440 bytes")
+    answer = assert_refused(wire, 413, "2,621,440 bytes")
+    assert answer.headers["X-Request-ID"] == "from-the-caller"
 
 
 def test_an_upload_in_chunks_is_refused_once_it_is_too_large(wire: Wire) -> None:
