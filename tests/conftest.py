@@ -17,12 +17,12 @@ from devices.presence import connection_limit, events
 from natsbridge.models import Coverage
 from natsbridge.redis import client
 from natsbridge.subscriber.breaker import Breaker
+from tenants.access import coalesced, shared_counts
 from tenants.actions import sign_ins
 from tenants.actions.tenants import create_group, create_organisation, create_tenant
 from tenants.audit.coalescing import others_of
 from tenants.audit.rules.coalescer import Coalescer
 from tenants.models import Group, Role, Tenant, User
-from tenants.throttle import failure_counts, refused_tokens
 from tests.support import emptying
 from tests.support.broker import StartNats
 from tests.support.chromium import chromium
@@ -56,15 +56,15 @@ def _failed_logins_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def _refused_tokens_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _coalesced_audit_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests share one Redis, and an address."""
-    alone = refused_tokens._OwnCount()
+    alone = coalesced._OwnCount()
     breaker = Breaker("redis, for the throttle of wrong tokens")
-    monkeypatch.setattr(failure_counts, "PREFIX", f"wegweiser:refused:{uuid4()}")
-    monkeypatch.setattr(failure_counts, "THROTTLE", breaker)
-    monkeypatch.setattr(refused_tokens, "_own_count", alone)
+    monkeypatch.setattr(shared_counts, "PREFIX", f"wegweiser:refused:{uuid4()}")
+    monkeypatch.setattr(shared_counts, "THROTTLE", breaker)
+    monkeypatch.setattr(coalesced, "_own_count", alone)
     # What a thread of its own wrote would stay behind in the database.
-    for waiting in (alone._later, refused_tokens._later):
+    for waiting in (alone._later, coalesced._later):
         monkeypatch.setattr(waiting, "ask", lambda: None)
 
 

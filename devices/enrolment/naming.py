@@ -17,4 +17,4 @@ def device_named(uuid: UUID | None) -> Principal | None:
     found = Device.objects.filter(pk=uuid).first() if uuid else None
     if found is None:
         return None
-    return Principal(f"device {uuid}", "", str(found.tenant_id), str(uuid))
+    return Principal(f"device {uuid}", "", found.tenant_id, uuid)

@@ -13,23 +13,24 @@ from rest_framework.test import APIClient
 from devices.enrolment.naming import device_named
 from devices.models import Device
 from natsbridge.redis import client
+from tenants.access import coalesced, shared_counts
 from tenants.actions.keys import create_api_token, create_enrollment_key
 from tenants.models import Action, AuditEntry, Group, Role, User
 from tenants.origin import Origin, acting
-from tenants.throttle import failure_counts, refused_tokens
+from tenants.throttle import refused_tokens
 from tenants.throttle.refused_tokens import prefix_of
 from tests.support.people import Enrolled, authorization, enrol
 
 URL = "/api/nats/agent/register"
 HERE, NEXT_DOOR, ELSEWHERE = "203.0.113.7", "203.0.113.8", "198.51.100.7"
 LIMIT = 20
-MINUTE, WINDOW = failure_counts.WINDOW_SECONDS, 3600
+MINUTE, WINDOW = shared_counts.WINDOW_SECONDS, 3600
 
 
 @pytest.fixture(autouse=True)
 def window(monkeypatch: pytest.MonkeyPatch) -> None:
     """So long a minute that no machine is too slow for it."""
-    monkeypatch.setattr(failure_counts, "WINDOW_SECONDS", WINDOW)
+    monkeypatch.setattr(shared_counts, "WINDOW_SECONDS", WINDOW)
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_a_throttled_minute_ends(api: APIClient, device_a: Device, settings: Set
     assert MINUTE == 60
     assert statuses(wrong(api, device_a) for _ in range(3)) == [401, 401, 429]
     store = client(settings.REDIS_URL)
-    counters = list(store.scan_iter(f"{failure_counts.PREFIX}:of:*"))
+    counters = list(store.scan_iter(f"{shared_counts.PREFIX}:of:*"))
     assert len(counters) == 2
     for counter in counters:
         assert 0 < store.ttl(counter) <= WINDOW
@@ -176,12 +177,12 @@ def test_failures_are_one_audit_row_a_minute_for_whom_the_device_belongs_to(
     target = f"device {device_a.name}"
     assert audit_rows() == [(target, HERE, 1)]
     now = time.time()
-    refused_tokens.flush(now)
+    coalesced.flush(now)
     assert audit_rows() == [(target, HERE, 1)]
-    refused_tokens.flush(now + WINDOW + 1)
+    coalesced.flush(now + WINDOW + 1)
     assert audit_rows() == [(target, HERE, 1), (target, HERE, 59)]
     # A minute without any, and the next one is told at once again.
-    refused_tokens.flush(now + 2 * WINDOW + 2)
+    coalesced.flush(now + 2 * WINDOW + 2)
     wrong(api, device_a)
     assert audit_rows()[2:] == [(target, HERE, 1)]
     row = AuditEntry.objects.filter(action=Action.API_REFUSED).latest("pk")
@@ -213,17 +214,17 @@ def test_what_names_nobody_is_told_by_its_network(api: APIClient, db: None) -> N
 
 @pytest.mark.usefixtures("redis_server", "db")
 def test_a_flood_from_ever_new_networks_is_bounded_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_counts, "ROWS_A_MINUTE", 10)
+    monkeypatch.setattr(shared_counts, "ROWS_OF_EACH", 10)
     at = time.time() // WINDOW * WINDOW
-    monkeypatch.setattr(failure_counts.time, "time", lambda: at)
+    monkeypatch.setattr(shared_counts.time, "time", lambda: at)
     for number in range(50):
         with acting(Origin("api", "", f"203.0.{number}.1")):
             refused_tokens.record("device token", "somewhere", None)
-    assert len(audit_rows()) == 9
-    refused_tokens.flush(at + WINDOW + 1)
+    assert len(audit_rows()) == 10
+    coalesced.flush(at + WINDOW + 1)
     surplus = AuditEntry.objects.filter(action=Action.API_REFUSED).latest("pk")
     assert (surplus.count, surplus.detail["reason"]) == (
-        41,
+        40,
         "too many different ones in one minute",
     )
     assert sum(count for _, _, count in audit_rows()) == 50
@@ -247,7 +248,7 @@ def test_several_processes_share_one_count(device_a: Device) -> None:
     assert len([wait for wait in waits if not wait]) == LIMIT
     now = time.time() + WINDOW + 1
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: (refused_tokens.flush(now), connection.close()), range(8)))
+        list(pool.map(lambda _: (coalesced.flush(now), connection.close()), range(8)))
     assert [count for _, _, count in audit_rows()] == [1, 99]
 
 
@@ -266,7 +267,7 @@ def test_without_redis_nobody_is_throttled_and_health_says_so(
     assert "wrong tokens are not throttled" in caplog.text
     # Coalesced all the same, by this process alone.
     assert [count for _, _, count in audit_rows()] == [1]
-    refused_tokens._own_count._flush()
+    coalesced._own_count._flush()
     assert [count for _, _, count in audit_rows()] == [1, 29]
 
 
@@ -278,11 +279,11 @@ def test_rows_that_cannot_be_written_are_told_later(
         raise OperationalError("away")
 
     with acting(Origin("api", "", HERE)), monkeypatch.context() as patch:
-        patch.setattr(refused_tokens, "record_events", away)
+        patch.setattr(coalesced, "record_events", away)
         with pytest.raises(OperationalError):
             refused_tokens.record("device token", "somewhere", None)
     assert audit_rows() == []
-    refused_tokens.flush()
+    coalesced.flush()
     assert audit_rows() == [("", "203.0.113.0/24", 1)]
 
 
