@@ -8,7 +8,7 @@ from rest_framework.request import Request
 
 from devices.enrolment.naming import device_named
 from devices.models import Device
-from tenants.api.authentication import count_failure
+from tenants.api.base.authentication import count_failure
 from tenants.throttle import refused_tokens
 
 

@@ -5,7 +5,7 @@ from drf_spectacular.openapi import AutoSchema
 
 
 class PersonTokenScheme(OpenApiAuthenticationExtension):
-    target_class = "tenants.api.authentication.PersonTokenAuthentication"
+    target_class = "tenants.api.base.authentication.PersonTokenAuthentication"
     name = "Person"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api import access
-from tenants.api.serializers import StrictSerializer
+from tenants.api.base.serializers import StrictSerializer
 from tenants.audit.export import FORMATS, export
 from tenants.audit.writer import record_export
 from tenants.models import AuditEntry, AuditFilter, Tenant

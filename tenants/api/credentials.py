@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from tenants.api import access
 from tenants.api.representations import broker_addresses, epoch
-from tenants.api.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
+from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
 from tenants.api.tenants import TenantAnswer, tenant_response
 from tenants.credentials.issue import Issued, issue_tenant_credential
 from tenants.credentials.revocations import revoke_credential

@@ -18,8 +18,8 @@ from devices.commands.bulk import Targets
 from devices.models import BulkCommand
 from devices.presence.rules import Status
 from tenants.api import access
-from tenants.api.idempotency import KEY, key_of
-from tenants.api.serializers import BoundedListField
+from tenants.api.base.idempotency import KEY, key_of
+from tenants.api.base.serializers import BoundedListField
 from tenants.models import Role, User
 
 MAX_LISTED = 10_000

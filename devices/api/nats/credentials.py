@@ -15,7 +15,7 @@ from devices.enrolment import credentials
 from devices.models import Device
 from devices.presence.coverage import current_cutoffs
 from tenants.api.credentials import CredentialAnswer, credential_representation
-from tenants.api.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
+from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
 
 CREDENTIALS_SHOWN = 200
 

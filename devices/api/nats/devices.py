@@ -15,7 +15,7 @@ from devices.enrolment import credentials
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Presence, Reporter
 from devices.telemetry import ring_buffers
-from tenants.api.serializers import StrictSerializer
+from tenants.api.base.serializers import StrictSerializer
 
 
 class RecentMetricsSerializer(serializers.Serializer[Any]):

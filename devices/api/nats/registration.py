@@ -16,7 +16,7 @@ from devices.enrolment import actions as enrolment
 from devices.errors import RegistrationRefused
 from devices.models import Device
 from natsbridge.identity.nkeys import is_public_user_key
-from tenants.api.authentication import count_failure
+from tenants.api.base.authentication import count_failure
 from tenants.api.credentials import BrokerAddressesAnswer
 from tenants.credentials.issue import Issued
 from tenants.errors import EnrollmentRefused
