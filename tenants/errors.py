@@ -17,6 +17,10 @@ class NotProvisioned(TenantsError):
     """A broker key does not exist yet."""
 
 
+class NameTaken(TenantsError):
+    """Another tenant, organisation or group has this name already."""
+
+
 class StillInUse(TenantsError):
     """What should be deleted still has devices, or messages."""
 

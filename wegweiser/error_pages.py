@@ -16,10 +16,10 @@ class ErrorPageMiddleware(MiddlewareMixin):
         known = explained(exception)
         if known is None:
             return None
-        status, text = known
+        problem, text = known
         # Without the request: the navigation would ask the server that may be away.
-        page = render_to_string("error.html", {"status": status, "text": text})
-        return HttpResponse(page, status=status)
+        page = render_to_string("error.html", {"status": problem.status, "text": text})
+        return HttpResponse(page, status=problem.status)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -1,16 +1,32 @@
 """Which status of HTTP an error becomes: one table, for the API and for pages.
 
-The API answers with problem details (RFC 9457, application/problem+json).
+The API answers with problem details (RFC 9457, application/problem+json), whose `type` is a word
+that programs can rely on; docs/problems.md lists them.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
 import structlog
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.db import OperationalError
-from rest_framework.exceptions import NotFound, ValidationError
+from django.http import Http404
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotAuthenticated,
+    NotFound,
+    ParseError,
+    PermissionDenied,
+    Throttled,
+    UnsupportedMediaType,
+    ValidationError,
+)
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
@@ -26,26 +42,91 @@ from devices.errors import (
     UpgradeRefused,
 )
 from natsbridge.errors import DependencyAway
-from tenants.errors import CredentialRefused, EnrollmentRefused, LimitRefused, RotationRefused
+from tenants.errors import (
+    CredentialRefused,
+    EnrollmentRefused,
+    LimitRefused,
+    NameTaken,
+    PowerMissing,
+    RotationRefused,
+    StillInUse,
+)
 
-# The nearest class counts, so a more special error may have a status of its own.
-STATUSES: dict[type[Exception], int] = {
-    LimitRefused: 400,
-    CommandRefused: 400,
-    EnrollmentRefused: 401,
-    RegistrationRefused: 401,
-    RegistrationForbidden: 403,
-    RoleMissing: 403,
-    TooManyDevices: 403,
-    UnknownTarget: 404,
-    AlreadyRegistered: 409,
-    CommandConflict: 409,
-    CredentialRefused: 409,
-    RotationRefused: 409,
-    UpgradeRefused: 409,
-    DependencyAway: 503,
-    OperationalError: 503,
+
+@dataclass(frozen=True)
+class Problem:
+    """The status and the `type` of an answer, and what docs/problems.md says of it."""
+
+    status: int
+    type: str
+    meaning: str
+
+
+# The nearest class counts, so a more special error may have an answer of its own.
+PROBLEMS: dict[type[Exception], Problem] = {
+    ValidationError: Problem(
+        400, "invalid", "A field or a query parameter is wrong or unknown; `errors` names each."
+    ),
+    ParseError: Problem(400, "malformed", "The body is not JSON, or is nested too deeply."),
+    LimitRefused: Problem(400, "limit-refused", "A limit is unknown or out of range."),
+    CommandRefused: Problem(
+        400, "command-refused", "This command cannot be given, whenever it is tried."
+    ),
+    NotAuthenticated: Problem(401, "not-authenticated", "Send a token, or log in."),
+    AuthenticationFailed: Problem(401, "authentication-failed", "The token is wrong or expired."),
+    EnrollmentRefused: Problem(
+        401, "enrolment-key-refused", "The enrolment key is wrong, expired, revoked or used up."
+    ),
+    RegistrationRefused: Problem(
+        401, "registration-refused", "The proof of a registration or its key is wrong."
+    ),
+    PermissionDenied: Problem(
+        403, "permission-denied", "A higher role, another kind of token, or a CSRF token is needed."
+    ),
+    DjangoPermissionDenied: Problem(
+        403, "permission-denied", "A higher role, another kind of token, or a CSRF token is needed."
+    ),
+    RegistrationForbidden: Problem(
+        403, "registration-forbidden", "The tenant is suspended, or the device is revoked."
+    ),
+    RoleMissing: Problem(403, "role-missing", "A higher role in the tenant is needed."),
+    PowerMissing: Problem(403, "power-missing", "Nobody gives or takes a right that they lack."),
+    TooManyDevices: Problem(
+        403, "too-many-devices", "The tenant has as many devices as its limit allows."
+    ),
+    NotFound: Problem(404, "not-found", "There is no such thing, or it is another tenant's."),
+    Http404: Problem(404, "not-found", "There is no such thing, or it is another tenant's."),
+    UnknownTarget: Problem(
+        404, "unknown-target", "A group, an organisation or a device of a bulk command is unknown."
+    ),
+    MethodNotAllowed: Problem(
+        405, "method-not-allowed", "`Allow` names the methods of this address."
+    ),
+    NotAcceptable: Problem(406, "not-acceptable", "`Accept` excludes what this address answers."),
+    AlreadyRegistered: Problem(
+        409,
+        "already-registered",
+        "The key pair is registered; prove that you hold it.",
+    ),
+    CommandConflict: Problem(
+        409, "command-conflict", "This cannot be done to the command or the device now."
+    ),
+    CredentialRefused: Problem(
+        409, "credential-refused", "The tenant is suspended, or the device is revoked."
+    ),
+    NameTaken: Problem(409, "name-taken", "Another one has this name already."),
+    RotationRefused: Problem(
+        409, "rotation-refused", "Another rotation was faster, or its overlap is still running."
+    ),
+    StillInUse: Problem(409, "still-in-use", "It still has devices; move or delete them first."),
+    UpgradeRefused: Problem(409, "upgrade-refused", "The device speaks NATS already, or must not."),
+    UnsupportedMediaType: Problem(415, "unsupported-media-type", "Send JSON."),
+    Throttled: Problem(429, "throttled", "`Retry-After` says how many seconds to wait."),
+    DependencyAway: Problem(503, "unavailable", "A server is away; try again in a moment."),
+    OperationalError: Problem(503, "unavailable", "A server is away; try again in a moment."),
 }
+
+FRAMEWORK_ERRORS = (APIException, Http404, DjangoPermissionDenied)
 
 log = structlog.get_logger(__name__)
 
@@ -55,43 +136,51 @@ MAX_ERRORS = 20
 CONTENT_TYPE = "application/problem+json"
 
 
-def status_of(error: Exception) -> int | None:
-    """Return the status that answers this error, None for one that is not in the table."""
-    return next((STATUSES[each] for each in type(error).__mro__ if each in STATUSES), None)
+def problem_of(error: Exception) -> Problem | None:
+    """Return what answers this error, None for one that is not in the table."""
+    return next((PROBLEMS[each] for each in type(error).__mro__ if each in PROBLEMS), None)
 
 
-def explained(error: Exception) -> tuple[int, str] | None:
-    """Return the status that answers this error and what a person reads, None if it has none."""
-    status = status_of(error)
-    if status is None:
+def explained(error: Exception) -> tuple[Problem, str] | None:
+    """Return the problem that an action's error is and what a person reads, None for others.
+
+    The errors of Django and REST framework are answered by themselves, with their own headers.
+    """
+    problem = problem_of(error)
+    if problem is None or isinstance(error, FRAMEWORK_ERRORS):
         return None
-    if status == 503:
+    if problem.status == 503:
         log.warning("a server is away", error=str(error).strip(), exc_info=error)
-        return status, AWAY
-    return status, str(error)
+        return problem, AWAY
+    return problem, str(error)
 
 
 def problem_details(exception: Exception, context: dict[str, Any]) -> Response | None:
     """Handle exceptions for REST framework: its status and headers, with our body."""
     if known := explained(exception):
-        return _problem(*known)
+        problem, text = known
+        return _answer(problem.status, problem.type, text)
     answer = exception_handler(exception, context)
     if answer is None:
         return None
+    found = problem_of(exception)
+    type_ = found.type if found else "about:blank"
     headers = {name: answer[name] for name in ("WWW-Authenticate", "Retry-After") if name in answer}
     if isinstance(exception, ValidationError):
-        found = _flatten(exception.detail, "")
-        errors = list(islice(found, MAX_ERRORS))
+        wrong = _flatten(exception.detail, "")
+        errors = list(islice(wrong, MAX_ERRORS))
         described = [f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in errors]
-        if next(found, None):
+        if next(wrong, None):
             described.append("there are more errors; correct these first")
         detail = "; ".join(described)
-        return _problem(answer.status_code, detail, errors=errors, headers=headers)
-    return _problem(answer.status_code, str(answer.data.get("detail", "")), headers=headers)
+        return _answer(answer.status_code, type_, detail, errors=errors, headers=headers)
+    detail = str(answer.data.get("detail", ""))
+    return _answer(answer.status_code, type_, detail, headers=headers)
 
 
-def _problem(
+def _answer(
     status: int,
+    type_: str,
     detail: str,
     *,
     errors: list[dict[str, str]] | None = None,
@@ -99,7 +188,7 @@ def _problem(
 ) -> Response:
     """Return problem details; `errors` names wrong fields: `{"field": "a.b", "detail": "why"}`."""
     body: dict[str, Any] = {
-        "type": "about:blank",
+        "type": type_,
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
@@ -119,6 +208,13 @@ def _flatten(detail: Any, field: str) -> Iterator[dict[str, str]]:
             yield from _flatten(inner, field)
     else:
         yield {"field": field, "detail": str(detail)}
+
+
+def documented() -> str:
+    """Return the table of docs/problems.md: each type once, by status."""
+    rows = {(each.status, each.type, each.meaning) for each in PROBLEMS.values()}
+    lines = [f"| `{type_}` | {status} | {meaning} |" for status, type_, meaning in sorted(rows)]
+    return "\n".join(["| `type` | status | meaning |", "| --- | --- | --- |", *lines])
 
 
 class NoSuchEndpointView(APIView):

@@ -5,6 +5,8 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devices.api.nats.registration import DeviceTenantView
+from devices.api.nats.urls import urlpatterns as of_devices
+from tenants.api.nats.urls import urlpatterns as of_tenants
 from wegweiser.problems import NoSuchEndpointView
 
 handler403 = "wegweiser.error_pages.permission_denied"
@@ -18,8 +20,7 @@ urlpatterns = [
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
-    path("api/nats/", include("tenants.api.urls")),
-    path("api/nats/", include("devices.api.nats.urls")),
+    path("api/nats/", include(([*of_tenants, *of_devices], "nats"))),
     path("api/nats/<path:rest>", NoSuchEndpointView.as_view()),
     path("api/device/<uuid:uuid>/tenant", DeviceTenantView.as_view(), name="api-old-device-tenant"),
     path("api/device/<path:rest>", NoSuchEndpointView.as_view()),

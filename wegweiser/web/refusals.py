@@ -7,6 +7,9 @@ from http import HTTPStatus
 
 from tenants.rules import request_ids
 
+# The `type` of docs/problems.md; the status says the rest.
+TYPE = "http-refused"
+
 Header = tuple[bytes, bytes]
 
 HEADERS: tuple[Header, ...] = (
@@ -30,7 +33,7 @@ class Refusal:
     def body(self) -> bytes:
         return json.dumps(
             {
-                "type": "about:blank",
+                "type": TYPE,
                 "title": self.status.phrase,
                 "status": self.status,
                 "detail": self.detail,

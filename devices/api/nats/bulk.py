@@ -192,7 +192,7 @@ def _bulk_for(request: Request, uuid: UUID, role: Role) -> BulkCommand:
 
 
 def _issued(request: Request, issued: BulkCommand) -> dict[str, Any]:
-    path = reverse("api-bulk-command", args=[issued.uuid])
+    path = reverse("nats:bulk-command", args=[issued.uuid])
     return {
         "success": True,
         "bulk_id": str(issued.uuid),

@@ -102,7 +102,7 @@ class RetryCommandView(APIView):
 
 
 def _issued(request: Request, command: Command, new: bool) -> Response:
-    path = reverse("api-command", args=[command.uuid])
+    path = reverse("nats:command", args=[command.uuid])
     answer = {
         "success": True,
         "command_id": str(command.uuid),

@@ -14,8 +14,8 @@ from devices.api.nats.devices import DeviceAnswer, DeviceStatusAnswer
 from devices.enrolment import credentials
 from devices.models import Device
 from devices.presence.coverage import current_cutoffs
-from tenants.api.credentials import CredentialAnswer, credential_representation
 from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
+from tenants.api.nats.credentials import CredentialAnswer, credential_representation
 
 CREDENTIALS_SHOWN = 200
 

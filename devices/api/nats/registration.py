@@ -17,7 +17,7 @@ from devices.errors import RegistrationRefused
 from devices.models import Device
 from natsbridge.identity.nkeys import is_public_user_key
 from tenants.api.base.authentication import count_failure
-from tenants.api.credentials import BrokerAddressesAnswer
+from tenants.api.nats.credentials import BrokerAddressesAnswer
 from tenants.credentials.issue import Issued
 from tenants.errors import EnrollmentRefused
 from tenants.models import Credential, Role, User

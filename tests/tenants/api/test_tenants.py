@@ -10,8 +10,8 @@ from rest_framework.test import APIClient
 
 from devices.models import Device
 from tenants.actions.tenants import create_tenant
-from tenants.api.credentials import CredentialAnswer
-from tenants.api.tenants import TenantAnswer
+from tenants.api.nats.credentials import CredentialAnswer
+from tenants.api.nats.tenants import TenantAnswer
 from tenants.broker.accounts import record_provisioned, record_provisioning_failed
 from tenants.credentials.issue import issue_device_jwt, issue_device_password
 from tenants.models import Credential, Role, Tenant, User, hash_token

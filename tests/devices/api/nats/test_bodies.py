@@ -8,7 +8,7 @@ from django.urls import URLPattern
 
 from devices.api.nats.urls import urlpatterns as of_devices
 from devices.models import Device
-from tenants.api.urls import urlpatterns as of_tenants
+from tenants.api.nats.urls import urlpatterns as of_tenants
 from tenants.models import Role, User
 from tests.support.people import authorization
 

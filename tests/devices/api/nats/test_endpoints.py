@@ -334,7 +334,6 @@ def test_the_documentation_describes_every_endpoint_and_its_answer(
     answer = api.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi+json")
     assert answer.status_code == 200
     paths = answer.json()["paths"]
-    assert len(paths) == 32
     for path, operations in paths.items():
         for operation in operations.values():
             for code, described in operation["responses"].items():

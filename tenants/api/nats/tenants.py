@@ -16,8 +16,8 @@ from rest_framework.views import APIView
 from tenants.actions.limits import set_limits, tenant_limits
 from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.api import access
-from tenants.api.representations import epoch
 from tenants.api.base.serializers import ReasonSerializer, StrictSerializer
+from tenants.api.representations import epoch
 from tenants.models import Tenant
 
 

@@ -154,7 +154,7 @@ def _filter(form: AuditFilterSerializer) -> AuditFilter:
 
 def _following(request: Request, tenant: UUID, last: AuditEntry) -> str:
     query = {**request.query_params.dict(), "cursor": last.pk}
-    return request.build_absolute_uri(f"{reverse('api-audit', args=[tenant])}?{urlencode(query)}")
+    return request.build_absolute_uri(f"{reverse('nats:audit', args=[tenant])}?{urlencode(query)}")
 
 
 def _entry(entry: AuditEntry) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api import access
-from tenants.api.representations import broker_addresses, epoch
 from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
-from tenants.api.tenants import TenantAnswer, tenant_response
+from tenants.api.nats.tenants import TenantAnswer, tenant_response
+from tenants.api.representations import broker_addresses, epoch
 from tenants.credentials.issue import Issued, issue_tenant_credential
 from tenants.credentials.revocations import revoke_credential
 from tenants.credentials.rotate import newest_credential, rotate_all, rotate_keys, rotate_tenant
