@@ -30,7 +30,8 @@ from devices.models import Command, Connectivity, Device
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from natsbridge.admin.base import label, moment, pretty_json
-from tenants.admin.choices import GroupChoiceField, full_name, groups_to_choose
+from tenants.admin.choices import GroupChoiceField, groups_to_choose
+from tenants.forms.choices import path_of
 from tenants.models import User
 
 STATUS_KINDS = {
@@ -70,7 +71,7 @@ class GroupFilter(DropdownFilter):
         chosen = request.GET.get(self.parameter_name, "")
         tenant = request.GET.get(CHOSEN_TENANT, "")
         return [
-            (str(group.pk), full_name(group))
+            (str(group.pk), path_of(group))
             for group in groups_to_choose()
             if not tenant or tenant == str(group.tenant_id) or chosen == str(group.pk)
         ]
@@ -238,7 +239,7 @@ def _contradiction(request: HttpRequest) -> str:
     except ValueError:
         return ""
     found = groups_to_choose().filter(pk=group).exclude(tenant=tenant).first()
-    return f"The group {full_name(found)} is not one of the chosen tenant's." if found else ""
+    return f"The group {path_of(found)} is not one of the chosen tenant's." if found else ""
 
 
 def status_column() -> Callable[[Device], SafeString]:

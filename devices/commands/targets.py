@@ -7,13 +7,10 @@ from uuid import UUID
 
 from devices.commands.bulk import Targets
 from devices.errors import CommandRefused
-from devices.forms.fleet import FleetFilters
+from devices.filters import DeviceFilters
 from devices.models import Device
 from devices.models.device import DeviceQuerySet
-from devices.presence.coverage import current_cutoffs
 from tenants.models import Group, Organisation, Role, Tenant, User
-
-FILTERS = ("q", "status", "tenant", "group")
 
 
 class UnknownTarget(CommandRefused):
@@ -47,15 +44,15 @@ def of_organisation(person: User, uuid: UUID) -> Targets:
 def of_filter(person: User, asked: Mapping[str, Any]) -> Targets:
     """Return the devices that the fleet page shows for these filters. Raise CommandRefused if they
     belong to several tenants that the person may command."""
-    wanted = {name: str(asked[name]) for name in FILTERS if asked.get(name)}
-    filters = FleetFilters(wanted, person)
-    if not filters.is_valid():
-        if filters.contradiction:
-            raise CommandRefused(filters.contradiction)
+    wanted = {name: str(value) for name, value in asked.items() if value}
+    filters = DeviceFilters.of(person, wanted)
+    if filters.contradiction:
+        raise CommandRefused(filters.contradiction)
+    if filters.errors:
         wrong = ", ".join(filters.errors)
         raise UnknownTarget(f"Not a valid value of the filter: {wrong}.")
-    devices = filters.narrowed_and_sorted(filters.matching(), current_cutoffs())
-    return _of_one_tenant(person, devices, _in_words(filters, wanted), {"filter": wanted})
+    words = _in_words(filters) if wanted else "all devices"
+    return _of_one_tenant(person, filters.matching(), words, {"filter": wanted})
 
 
 def of_devices(person: User, uuids: Collection[UUID]) -> Targets:
@@ -93,13 +90,18 @@ def _require_operator(person: User, tenant: Tenant) -> None:
         raise RoleMissing(f"Sending commands needs the role operator in {tenant.name}.")
 
 
-def _in_words(filters: FleetFilters, wanted: Mapping[str, str]) -> str:
-    chosen = filters.cleaned_data
+def _in_words(filters: DeviceFilters) -> str:
+    chosen = filters.chosen
     words = [
-        chosen["status"].lower() if wanted.get("status") else "",
+        chosen["status"].lower(),
+        {"true": "revoked", "false": "unrevoked"}.get(chosen["revoked"], ""),
         "devices",
-        f"of {chosen['tenant'].name}" if wanted.get("tenant") else "",
-        f"in group {chosen['group'].name}" if wanted.get("group") else "",
-        f"that match “{chosen['q']}”" if wanted.get("q") else "",
+        f"of {chosen['tenant'].name}" if chosen["tenant"] else "",
+        f"in organisation {chosen['organisation'].name}" if chosen["organisation"] else "",
+        f"in group {chosen['group'].name}" if chosen["group"] else "",
+        f"on {chosen['platform']}" if chosen["platform"] else "",
+        f"with agent {chosen['agent_version']}" if chosen["agent_version"] else "",
+        f"connected by {chosen['connection_type']}" if chosen["connection_type"] else "",
+        f"that match “{chosen['q']}”" if chosen["q"] else "",
     ]
-    return " ".join(word for word in words if word) if wanted else "all devices"
+    return " ".join(word for word in words if word)

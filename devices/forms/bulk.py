@@ -9,9 +9,10 @@ from django import forms
 from devices.commands import targets
 from devices.commands.bulk import Targets
 from devices.commands.rules.capabilities import Capability, read_capabilities
-from devices.forms.choices import GroupChoice, OrganisationChoice, SelectOfTenant
+from devices.filters import groups_of, organisations_of
 from devices.models import Device
 from devices.presence.rules import Status
+from tenants.forms.choices import PlaceChoice, SelectOfTenant
 from tenants.models import Group, Organisation, Role, Tenant, User
 
 # How many versions of the agent are asked for their commands.
@@ -35,8 +36,8 @@ class TargetsForm(forms.Form):
     target = forms.ChoiceField(
         label="To", choices=TARGETS, initial="group", widget=forms.RadioSelect
     )
-    to_group = GroupChoice(Group.objects.none(), label="Group", required=False, empty_label=None)
-    organisation = OrganisationChoice(
+    to_group = PlaceChoice(Group.objects.none(), label="Group", required=False, empty_label=None)
+    organisation = PlaceChoice(
         Organisation.objects.none(), label="Organisation", required=False, empty_label=None
     )
     q = forms.CharField(label="Search", required=False, max_length=200)
@@ -48,7 +49,7 @@ class TargetsForm(forms.Form):
     tenant = forms.ModelChoiceField(
         Tenant.objects.none(), label="Tenant", required=False, empty_label="All tenants"
     )
-    group = GroupChoice(
+    group = PlaceChoice(
         Group.objects.none(),
         label="In group",
         required=False,
@@ -68,16 +69,11 @@ class TargetsForm(forms.Form):
     def __init__(self, person: User, data: Any = None) -> None:
         super().__init__(data, auto_id="id_to_%s", initial={"key": uuid.uuid4()})
         self.person = person
-        commanded = Group.objects.visible_to(person, Role.OPERATOR)
-        groups = commanded.select_related("tenant", "organisation").order_by(
-            "tenant__name", "organisation__name", "name"
-        )
+        groups = groups_of(person, Role.OPERATOR)
         querysets = {
             "to_group": groups,
             "group": groups,
-            "organisation": Organisation.objects.visible_to(person, Role.OPERATOR)
-            .select_related("tenant")
-            .order_by("tenant__name", "name"),
+            "organisation": organisations_of(person, Role.OPERATOR),
             "tenant": Tenant.objects.visible_to(person, Role.OPERATOR),
         }
         for name, queryset in querysets.items():

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
-from devices.forms.choices import GroupChoice
+from tenants.forms.choices import PlaceChoice
 from tenants.models import Group, Role, User
 from tenants.names import validate_name
 
@@ -16,7 +16,7 @@ class AddDeviceForm(forms.Form):
 
     LIFETIMES = (("1", "one day"), ("7", "seven days"), ("30", "thirty days"), ("", "without end"))
 
-    group = GroupChoice(Group.objects.none(), empty_label=None)
+    group = PlaceChoice(Group.objects.none(), empty_label=None)
     name = forms.CharField(
         label="Name of the key",
         max_length=100,

@@ -1,16 +1,11 @@
-"""The filters and the order of the fleet page."""
+"""The query string of the fleet page: the filters of devices, and an order."""
 
-from typing import Any
-
-from django import forms
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django_filters import ChoiceFilter
 
-from devices.forms.choices import GroupChoice, SelectOfTenant
-from devices.models import Device
+from devices.filters import DeviceFilters
 from devices.models.device import DeviceQuerySet
-from devices.presence.rules import Cutoffs, Status
-from tenants.models import Group, Tenant, User
 
 SYSTEM = KeyTransform("system_info", "connectivity__connection_info")
 SORTS: dict[str, tuple[F | KeyTextTransform, ...]] = {
@@ -22,72 +17,19 @@ SORTS: dict[str, tuple[F | KeyTextTransform, ...]] = {
 }
 
 
-class FleetFilters(forms.Form):
-    """The query string of the fleet page."""
-
-    q = forms.CharField(required=False, max_length=200)
-    status = forms.ChoiceField(required=False, choices=[(each, each) for each in Status])
-    tenant = forms.ModelChoiceField(Tenant.objects.none(), required=False)
-    group = GroupChoice(
-        Group.objects.none(), required=False, empty_label="All groups", widget=SelectOfTenant
-    )
-    sort = forms.ChoiceField(
-        required=False, choices=[(key, key) for name in SORTS for key in (name, f"-{name}")]
+class FleetFilters(DeviceFilters):
+    sort = ChoiceFilter(
+        method="sorted_by", choices=[(key, key) for name in SORTS for key in (name, f"-{name}")]
     )
 
-    def __init__(self, data: Any, person: User) -> None:
-        super().__init__(data)
-        self.person = person
-        # Why no device can match all filters.
-        self.contradiction = ""
-        groups = Group.objects.visible_to(person).select_related("tenant", "organisation")
-        tenants = Tenant.objects.visible_to(person)
-        self.fields["tenant"].queryset = tenants  # type: ignore[attr-defined]
-        self.fields["group"].queryset = groups.order_by(  # type: ignore[attr-defined]
-            "tenant__name", "organisation__name", "name"
-        )
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or self.cleaned_data
-        tenant, group = data.get("tenant"), data.get("group")
-        if tenant and group and group.tenant_id != tenant.pk:
-            self.contradiction = (
-                f"The group {group.organisation.name} / {group.name} belongs to "
-                f"{group.tenant.name}, not to {tenant.name}."
-            )
-            self.add_error("group", self.contradiction)
-        return data
-
-    def matching(self) -> DeviceQuerySet:
-        """Return the devices that match all filters but the status; none if a value is invalid."""
-        devices = Device.objects.visible_to(self.person)
-        if not self.is_valid():
-            return devices.none()
-        if tenant := self.cleaned_data["tenant"]:
-            devices = devices.filter(tenant=tenant)
-        if group := self.cleaned_data["group"]:
-            devices = devices.filter(group=group)
-        if term := self.cleaned_data["q"]:
-            hostname = "connectivity__connection_info__system_info__hostname__icontains"
-            devices = devices.filter(
-                Q(name__icontains=term) | Q(uuid__icontains=term) | Q(**{hostname: term})
-            )
-        return devices
-
-    def narrowed_and_sorted(self, devices: DeviceQuerySet, cutoffs: Cutoffs) -> DeviceQuerySet:
-        """Return those of `devices` that have the chosen status, in the chosen order."""
-        if not self.is_valid():
-            return devices
-        if status := self.cleaned_data["status"]:
-            devices = devices.with_status(Status(status), cutoffs)
-        key = self.cleaned_data["sort"] or "name"
-        fields = SORTS[key.lstrip("-")]
+    def sorted_by(self, devices: DeviceQuerySet, name: str, key: str) -> DeviceQuerySet:
         order = [
             field.desc(nulls_last=True) if key.startswith("-") else field.asc(nulls_last=True)
-            for field in fields
+            for field in SORTS[key.lstrip("-")]
         ]
         return devices.order_by(*order, "uuid")
 
     @property
     def active(self) -> bool:
-        return any(self.data.get(name) for name in ("q", "status", "tenant", "group"))
+        """Whether a filter is set."""
+        return self.given not in ([], ["sort"])

@@ -7,7 +7,6 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from devices.forms.fleet import FleetFilters
-from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from tenants.models import Group, Role, Tenant
 from tenants.views.page import PersonRequest, page, wants_fragment
@@ -24,12 +23,12 @@ SHOWN = {
 @page
 @require_safe
 def fleet(request: PersonRequest) -> HttpResponse:
-    filters = FleetFilters(request.GET, request.user)
-    cutoffs = current_cutoffs()
-    matching = filters.matching()
+    filters = FleetFilters.of(request.user, request.GET)
+    cutoffs = filters.cutoffs
+    matching = filters.matching(but="status")
     counts = {status: matching.with_status(status, cutoffs).count() for status in Status}
-    devices = filters.narrowed_and_sorted(matching, cutoffs)
-    chosen = filters.cleaned_data.get("status")
+    devices = filters.matching()
+    chosen = filters.chosen.get("status")
     paginator = Paginator(
         devices.select_related("connectivity", "tenant", "group__organisation")
         .defer("hardware_info", "connectivity__capabilities", "connectivity__connection_info")
@@ -44,7 +43,7 @@ def fleet(request: PersonRequest) -> HttpResponse:
         "counts": [(status, counts[status]) for status in Status],
         "total": sum(counts.values()),
         "chosen": chosen,
-        "sort": filters.cleaned_data.get("sort") or "name",
+        "sort": filters.chosen.get("sort") or "name",
         "page": shown,
         "rows": [(each, each.status(cutoffs), each.current_presence(cutoffs)) for each in shown],
     }

@@ -4,6 +4,7 @@ from django.db.models import QuerySet
 from django.forms import ModelChoiceField
 from unfold.widgets import UnfoldAdminSelect2Widget
 
+from tenants.forms.choices import path_of
 from tenants.models import Group
 
 
@@ -11,10 +12,6 @@ def groups_to_choose() -> QuerySet[Group]:
     return Group.objects.select_related("tenant", "organisation").order_by(
         "tenant__name", "organisation__name", "name"
     )
-
-
-def full_name(group: Group) -> str:
-    return f"{group.tenant.name} / {group.organisation.name} / {group.name}"
 
 
 class GroupChoiceField(ModelChoiceField):
@@ -26,4 +23,4 @@ class GroupChoiceField(ModelChoiceField):
         super().__init__(queryset=groups_to_choose())
 
     def label_from_instance(self, obj: Group) -> str:
-        return full_name(obj)
+        return path_of(obj)

@@ -117,7 +117,7 @@ def test_a_group_of_another_tenant_than_the_chosen_one_is_said_to_be_one(
     assert names(as_alice, query) == []
     for headers in ({}, FRAGMENT):
         body = as_alice.get(f"/{query}", headers=headers).content.decode()
-        assert "The group Acme Ltd / Laptops belongs to Acme, not to Beta." in body
+        assert "The group Acme / Acme Ltd / Laptops does not belong to Beta." in body
     body = as_alice.get("/").content.decode()
     assert f'value="{group_a.pk}" data-tenant="{group_a.tenant_id}"' in body
 

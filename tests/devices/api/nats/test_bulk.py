@@ -108,7 +108,7 @@ def test_a_filter_that_contradicts_itself_says_so(
     contradiction = {"tenant": str(device_b.tenant_id), "group": str(device.group_id)}
     answer = post(api, alice, {"filter": contradiction, "command": "ping"})
     assert answer.status_code == 400
-    assert "belongs to Acme, not to Beta" in str(answer.json())
+    assert "Laptops does not belong to Beta" in str(answer.json())
     assert not Command.objects.exists()
 
 

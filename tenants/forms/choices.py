@@ -7,14 +7,19 @@ from django import forms
 from tenants.models import Group, Organisation
 
 
-class GroupChoice(forms.ModelChoiceField):
-    def label_from_instance(self, group: Group) -> str:
-        return f"{group.tenant.name} / {group.organisation.name} / {group.name}"
+def path_of(place: Group | Organisation) -> str:
+    """Return its name after those of what it belongs to."""
+    names = [place.tenant.name, place.name]
+    if isinstance(place, Group):
+        names.insert(1, place.organisation.name)
+    return " / ".join(names)
 
 
-class OrganisationChoice(forms.ModelChoiceField):
-    def label_from_instance(self, organisation: Organisation) -> str:
-        return f"{organisation.tenant.name} / {organisation.name}"
+class PlaceChoice(forms.ModelChoiceField):
+    """Choose a group or an organisation by its whole path."""
+
+    def label_from_instance(self, place: Any) -> str:
+        return path_of(place)
 
 
 class SelectOfTenant(forms.Select):
