@@ -17,6 +17,13 @@ class MalformedMessage(BridgeError):
         self.reason = reason
 
 
+class ForeignIdentity(MalformedMessage):
+    """A message claims to come from another tenant or device than the one that sent it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="foreign_identity")
+
+
 class DependencyAway(BridgeError):
     """A server that a handler needs does not answer; the batch is kept and tried again."""
 

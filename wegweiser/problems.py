@@ -41,7 +41,7 @@ from devices.errors import (
     TooManyDevices,
     UpgradeRefused,
 )
-from natsbridge.errors import DependencyAway
+from natsbridge.errors import DependencyAway, ForeignIdentity, MalformedMessage
 from tenants.errors import (
     CredentialRefused,
     EnrollmentRefused,
@@ -68,6 +68,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
         400, "invalid", "A field or a query parameter is wrong or unknown; `errors` names each."
     ),
     ParseError: Problem(400, "malformed", "The body is not JSON, or is nested too deeply."),
+    MalformedMessage: Problem(400, "malformed", "The body is not JSON, or is nested too deeply."),
     LimitRefused: Problem(400, "limit-refused", "A limit is unknown or out of range."),
     CommandRefused: Problem(
         400, "command-refused", "This command cannot be given, whenever it is tried."
@@ -85,6 +86,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     DjangoPermissionDenied: Problem(
         403, "permission-denied", "A higher role, another kind of token, or a CSRF token is needed."
+    ),
+    ForeignIdentity: Problem(
+        403, "foreign-identity", "A heartbeat names another device or tenant than the token's."
     ),
     RegistrationForbidden: Problem(
         403, "registration-forbidden", "The tenant is suspended, or the device is revoked."

@@ -107,6 +107,7 @@ class ConnectivityInline(PartOfDevice, StackedInline):
         "agent_version",
         "last_heartbeat",
         "last_seen_online",
+        "http_heartbeat_at",
         "session_id",
         "clock_offset_seconds",
         "pretty_info",

@@ -36,12 +36,12 @@ def administered_device(request: Request, uuid: UUID) -> tuple[User, Device]:
 
 
 def own_device(request: Request, uuid: UUID) -> Device:
-    """Return the device to itself and to nobody else, since the answer has its secret."""
+    """Return the device to itself and to nobody else."""
     if isinstance(request.user, DevicePrincipal) and request.user.device.pk == uuid:
         return request.user.device
     if not isinstance(request.user, DevicePrincipal):
         device_for(request, uuid)
-        raise PermissionDenied("Only the device itself may read its credentials.")
+        raise PermissionDenied("Only the device itself may do this, with its own token.")
     _no_such_device(uuid)
 
 

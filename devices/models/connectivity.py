@@ -66,6 +66,9 @@ class Connectivity(models.Model):
     # Times are the server's: when the broker stored the message.
     last_heartbeat = models.DateTimeField(null=True)
     last_seen_online = models.DateTimeField(null=True)
+    # The last heartbeat over HTTP, by the server's clock. It is apart from those above, which
+    # decide presence, the order of heartbeats over NATS, and which commands are delivered.
+    http_heartbeat_at = models.DateTimeField(null=True)
     agent_version = models.CharField(max_length=64, blank=True)
     session_id = models.CharField(max_length=128, blank=True)
     # The body's `system_info` and `status`, as the agent sent them.
@@ -110,6 +113,20 @@ class Connectivity(models.Model):
             offline_due_at=self.offline_due_at,
             unstable_until=self.unstable_until,
         )
+
+    @property
+    def newest_heartbeat(self) -> datetime | None:
+        """Return when the last heartbeat came, over NATS or HTTP."""
+        known = [at for at in (self.last_heartbeat, self.http_heartbeat_at) if at is not None]
+        return max(known, default=None)
+
+    @property
+    def heartbeat_by(self) -> str | None:
+        """Return how the last heartbeat came: `nats` or `http`, None without any."""
+        newest = self.newest_heartbeat
+        if newest is None:
+            return None
+        return "http" if newest == self.http_heartbeat_at else "nats"
 
     @property
     def clock_is_off(self) -> bool:

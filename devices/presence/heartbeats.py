@@ -74,8 +74,8 @@ class _Beat(NamedTuple):
             self.at,
             self.agent_version or "",
             self.session_id or "",
-            as_json({name: _limited(part) for name, part in parts.items() if part is not None}),
-            as_json(_limited(self.capabilities or {})),
+            as_json({name: limited(part) for name, part in parts.items() if part is not None}),
+            as_json(limited(self.capabilities or {})),
             self.capabilities_at,
             self.clock_offset,
         )
@@ -98,7 +98,8 @@ def _beat(message: Message) -> _Beat:
     )
 
 
-def _limited(part: JsonObject | str) -> JsonObject | str:
+def limited(part: JsonObject | str) -> JsonObject | str:
+    """Return as much of a heartbeat's part as is stored."""
     limit: int = settings.DEVICE_INFO_MAX_BYTES
     if isinstance(part, str):
         return str(within(part, limit).value)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from natsbridge.errors import InvalidClaims, InvalidSubject, MalformedMessage
+from natsbridge.errors import ForeignIdentity, InvalidClaims, InvalidSubject, MalformedMessage
 from natsbridge.identity.jwt import decode_jwt
 from natsbridge.identity.nkeys import is_public_user_key
 from natsbridge.protocol.subjects import UNAUTHENTICATED, parse_broker
@@ -153,9 +153,8 @@ def read_event(subject: str, data: bytes) -> BrokerConnection:
         raise MalformedMessage(str(error), reason="malformed_json") from error
     client = body.client
     if client.acc != account:
-        raise MalformedMessage(
-            f"The body's account is {client.acc[:64]!r}, the subject's is {account}.",
-            reason="foreign_identity",
+        raise ForeignIdentity(
+            f"The body's account is {client.acc[:64]!r}, the subject's is {account}."
         )
     ended = event == "disconnect"
     # The server names an issuer for every connection that it has admitted.

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from natsbridge.errors import MalformedMessage
+from natsbridge.errors import ForeignIdentity, MalformedMessage
 from natsbridge.protocol.kinds import (
     KINDS,
     METRIC,
@@ -167,9 +167,8 @@ def _refuse_foreign(claims: _Claims, tenant: UUID | None, device: UUID) -> None:
         ("device_uuid", claims.device_uuid, device),
     ):
         if claimed and proved and claimed != str(proved) and _uuid(claimed) != proved:
-            raise MalformedMessage(
-                f"The body's {name} is {claimed[:64]!r}, the subject's is {proved}.",
-                reason="foreign_identity",
+            raise ForeignIdentity(
+                f"The body's {name} is {claimed[:64]!r}, the sender's is {proved}."
             )
 
 

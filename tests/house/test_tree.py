@@ -19,7 +19,6 @@ SHORT = {
     "devices/apps.py": "Django looks for it",
     "natsbridge/apps.py": "Django looks for it",
     "natsbridge/protocol/hexdump.py": "the admin and a command show bodies with it",
-    "tenants/api/representations.py": "what the representations of both apps share",
     "tenants/apps.py": "Django looks for it",
     "tenants/templatetags/account.py": "a library of template tags is a module",
     "tenants/views/one_time.py": "how a secret is shown once, on three pages",

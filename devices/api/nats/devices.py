@@ -36,6 +36,12 @@ class DeviceStatusAnswer(serializers.Serializer[Any]):
     status = serializers.CharField()
     connection_type = serializers.CharField()
     last_heartbeat = serializers.FloatField(allow_null=True)
+    last_heartbeat_by = serializers.ChoiceField(
+        ["nats", "http"],
+        allow_null=True,
+        help_text="How the last heartbeat came. One over HTTP shows that the device is alive, but "
+        "neither brings it online nor gets it commands.",
+    )
     last_seen_online = serializers.FloatField(allow_null=True)
     presence = serializers.ChoiceField(
         [each.value for each in Presence],

@@ -1,7 +1,15 @@
 from django.urls import path
 
 from devices.api import schemes  # noqa: F401 (registers the schemes)
-from devices.api.nats import bulk, commands, credentials, devices, health, registration
+from devices.api.nats import (
+    bulk,
+    commands,
+    credentials,
+    devices,
+    health,
+    heartbeats,
+    registration,
+)
 
 urlpatterns = [
     path("agent/register", registration.RegisterView.as_view(), name="register"),
@@ -15,6 +23,11 @@ urlpatterns = [
         "device/<uuid:uuid>/credentials",
         registration.DeviceCredentialsView.as_view(),
         name="device-credentials",
+    ),
+    path(
+        "device/<uuid:uuid>/heartbeat",
+        heartbeats.HeartbeatView.as_view(),
+        name="device-heartbeat",
     ),
     path(
         "device/<uuid:uuid>/command",
