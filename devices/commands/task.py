@@ -98,20 +98,24 @@ class Courier:
         return sent
 
     async def _is_listening(self, command: Outgoing, connections: Connections) -> bool:
-        """Ask the broker, since the stored connections may be a moment old."""
+        """Ask the broker, since the stored connections may be a moment old.
+
+        Raise BrokerUnavailable if none of them listens and a server did not say.
+        """
         subject = subjects.device_subject(command.tenant, command.device, "command")
-        heard = [
-            await system_account.subscriptions(self._system.client, server, client)
-            for server, client in connections
-        ]
-        denied = {
-            connection
-            for connection, found in zip(connections, heard, strict=True)
-            if found is None
-        }
+        asked = (system_account.subscriptions(self._system.client, *each) for each in connections)
+        heard = await asyncio.gather(*asked, return_exceptions=True)
+        denied = {each for each, found in zip(connections, heard, strict=True) if found is None}
         if denied:
             await self._worker.run(sessions.end_denied, denied)
-        if any(subject in found for found in heard if found is not None):
+        failed = [found for found in heard if isinstance(found, BaseException)]
+        # A server that was killed leaves connections behind until the next comparison.
+        unexpected = [each for each in failed if not isinstance(each, BrokerUnavailable)]
+        if not unexpected and any(
+            subject in found for found in heard if isinstance(found, frozenset)
+        ):
             return True
+        if failed:
+            raise (unexpected or failed)[0]
         self._runtime.counters["commands.unheard"] += 1
         return False

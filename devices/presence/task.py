@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 RECONCILE_SECONDS = 60.0
+# A server that was killed announces nothing; its devices are compared as soon as it is missed.
+SERVERS_SECONDS = 5.0
 # After a new connection, so that events still on their way then are not missed for long.
 SOON_SECONDS = (10.0, 20.0)
 # In case a wake-up was lost; and the least time between two sweeps.
@@ -48,7 +50,8 @@ async def watch_presence(part: Part) -> None:
 
 
 class Reconciler:
-    """Ask every server for its connections after each reconnect, soon again, then each minute."""
+    """Ask every server for its connections after each reconnect and each loss of a server, soon
+    again, then each minute."""
 
     def __init__(self, part: Part) -> None:
         self._part = part
@@ -56,6 +59,9 @@ class Reconciler:
         self._compared: Client | None = None
         self._waits: list[float] = []
         self._due_at = 0.0
+        # The servers of the last list, and when they were last asked whether they are up.
+        self._servers: frozenset[str] = frozenset()
+        self._asked_at = 0.0
 
     @property
     def is_current(self) -> bool:
@@ -71,13 +77,25 @@ class Reconciler:
 
     async def _look(self, worker: Worker) -> None:
         client = self._connection.client
-        if client is not self._compared:
+        if client is not self._compared or await self._lost_server(client):
             self._waits, self._due_at = list(SOON_SECONDS), 0.0
         if self._connection.is_connected and time.monotonic() >= self._due_at:
             wait = RETRY_SECONDS
             if await self._reconcile(worker, client):
                 wait = self._waits.pop(0) if self._waits else RECONCILE_SECONDS
             self._due_at = time.monotonic() + wait
+
+    async def _lost_server(self, client: Client) -> bool:
+        """Return whether a server of the last list is not up any more, at intervals."""
+        if not self._connection.is_connected or time.monotonic() < self._asked_at + SERVERS_SECONDS:
+            return False
+        self._asked_at = time.monotonic()
+        try:
+            up = await system_account.server_ids(client)
+        except (NatsError, BridgeError, OSError) as error:
+            log.warning("presence cannot ask which servers are up", error=str(error).strip())
+            return False
+        return not self._servers <= up
 
     async def _reconcile(self, worker: Worker, client: Client) -> bool:
         try:
@@ -105,6 +123,7 @@ class Reconciler:
             parts = await system_account.all_connections(client)
             second = await worker.run(reconciliation.take_in, parts)
         ended = await worker.run(reconciliation.conclude, first, second, parts)
+        self._servers = frozenset(part.server for part in parts)
         self._part.runtime.counters["presence.ended_by_list"] += ended
 
 

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from pytest_django.fixtures import Settings
 
+from devices.commands.issue import issue
 from devices.enrolment import credentials as device_credentials
 from devices.models import BrokerSession, Device, PresenceChange
+from devices.presence import task as presence_task
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from natsbridge.models import DeadLetter
 from tenants.credentials.issue import Issued, issue_device_password
-from tenants.models import Action, AuditEntry, BrokerAccount, Group
+from tenants.models import Action, AuditEntry, BrokerAccount, Group, User
 from tests.suites.cluster.load import Reporting
 from tests.suites.cluster.nodes import NAMES, Cluster, Node
 from tests.support.people import enrol
@@ -31,11 +34,15 @@ ELECTION = 15.0
 @pytest.fixture
 def ready(cluster: Cluster, group_a: Group) -> Cluster:
     """With a subscriber running and tenant A provisioned."""
+    make_ready(cluster, group_a)
+    return cluster
+
+
+def make_ready(cluster: Cluster, group: Group) -> None:
     cluster.start_subscriber()
-    provisioned(group_a)
+    provisioned(group)
     for stream in STREAMS:
         eventually(lambda stream=stream: cluster.replicas_of(stream) == len(NAMES))
-    return cluster
 
 
 def provisioned(group: Group) -> BrokerAccount:
@@ -56,6 +63,11 @@ def has_claims_connection(node: Node) -> bool:
     return any(
         each.get("name") == "wegweiser claims" for each in node.asked("/connz")["connections"]
     )
+
+
+def has_presence_connection(node: Node) -> bool:
+    connections = node.asked("/connz")["connections"]
+    return any(each.get("name") == "presence sweep" for each in connections)
 
 
 def revocations(node: Node, account: str) -> dict[str, int]:
@@ -130,6 +142,44 @@ def test_the_death_of_a_streams_leader_loses_nothing_that_was_acknowledged(
     with capsys.disabled():
         waits = ", ".join(f"{load.longest_wait:.1f} s" for load in loads)
         print(f"\n{sum(load.count for load in loads)} acknowledged; without one for {waits}")
+
+
+# Three servers, one of them killed.
+@pytest.mark.long
+def test_a_killed_server_neither_holds_up_commands_nor_leaves_connections_behind(
+    cluster: Cluster,
+    group_a: Group,
+    alice: User,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.PRESENCE_SERVER_GRACE_SECONDS = 1
+    monkeypatch.setattr(presence_task, "SOON_SECONDS", ())
+    monkeypatch.setattr(presence_task, "RECONCILE_SECONDS", 3600.0)
+    monkeypatch.setattr(presence_task, "SERVERS_SECONDS", 3600.0)
+    make_ready(cluster, group_a)
+    plain, gone = enrol(group_a, "plain"), enrol(group_a, "gone")
+    lost, *others = sorted(cluster.nodes.values(), key=has_presence_connection)
+    for enrolled in (plain, gone):
+        cluster.agent(enrolled, lost.url).heartbeat(capabilities={})
+    open_sessions = BrokerSession.objects.filter(ended_at=None)
+    eventually(lambda: open_sessions.count() == 2)
+    left_behind = list(open_sessions.values_list("pk", flat=True))
+
+    lost.kill()
+    for stream in ("LATEST", "BROKER"):
+        cluster.leader_of(stream)
+    agent = cluster.agent(plain, others[0].url)
+    agent.heartbeat(capabilities={})
+    eventually(lambda: open_sessions.count() == 3)
+    command = issue(plain.device, "ping", {}, by=alice)
+    eventually(lambda: agent.received)
+    assert agent.received[0]["payload"]["command_id"] == str(command.uuid)
+    assert open_sessions.filter(pk__in=left_behind).count() == 2
+
+    monkeypatch.setattr(presence_task, "SERVERS_SECONDS", 0.5)
+    eventually(lambda: not open_sessions.filter(pk__in=left_behind).exists())
+    eventually(lambda: status(gone.device) is Status.OFFLINE)
 
 
 # A server that hangs costs each question some seconds.
