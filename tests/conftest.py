@@ -5,8 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.db.backends.postgresql.operations import DatabaseOperations
-from django.test import Client, override_settings
+from django.test import Client, TransactionTestCase, override_settings
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
@@ -23,9 +22,9 @@ from tenants.actions.tenants import create_group, create_organisation, create_te
 from tenants.audit.coalescing import others_of
 from tenants.audit.rules.coalescer import Coalescer
 from tenants.models import Group, Role, Tenant, User
-from tests.support import emptying
 from tests.support.broker import StartNats
 from tests.support.chromium import chromium
+from tests.support.emptying import empty_tables
 from tests.support.people import enrol, logged_in, person
 from tests.support.static_files import quick_static_files
 from tests.support.system import LoopThread, System
@@ -43,7 +42,7 @@ def _quick_passwords() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _quick_emptying() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DatabaseOperations, "sql_flush", emptying.sql_flush)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
         yield
 
 
