@@ -58,6 +58,7 @@ def command_summary(row: Command) -> dict[str, Any]:
         "sent_at": epoch(row.sent_at),
         "finished_at": epoch(row.finished_at),
         "error": row.error or None,
+        "request_id": row.request_id or None,
     }
 
 
@@ -75,6 +76,7 @@ def bulk(row: BulkCommand, counts: dict[str, int], to_give_up: int) -> dict[str,
         "deadline": epoch(row.deadline),
         "cancelled_at": epoch(row.cancelled_at),
         "retry_of": str(row.retry_of.uuid) if row.retry_of else None,
+        "request_id": row.request_id or None,
         "total": sum(counts.values()),
         "left_out": row.left_out,
         "counts": counts,

@@ -92,6 +92,7 @@ class CommandAdmin(ReadOnlyAdmin):
                     "finished_at",
                     "deadline",
                     "uuid",
+                    "request_id",
                 )
             },
         ),

@@ -90,6 +90,9 @@ MAX_RESULT_BYTES = MAX_RESPONSE_BYTES - 2_000
 MAX_OUTPUT_BYTES = 8_388_608
 MAX_HTTP_BYTES = 1_048_576
 MAX_ID_LENGTH = 128
+# A command has the id of the request that issued it in this header; its responses return it.
+CORRELATION_HEADER = "Correlation-Id"
+CORRELATION_ID = re.compile(rf"[A-Za-z0-9._:/+=-]{{1,{MAX_ID_LENGTH}}}")
 # The server lets commands of depth 64 through. What writes and reads JSON calls itself at each
 # level, so far more than this is too much for it.
 MAX_DEPTH = 100
@@ -120,6 +123,8 @@ PEM_CERTIFICATE = re.compile(
 
 JsonObject = dict[str, Any]
 Result = TypeVar("Result")
+# Takes what a message says, and the id of the request that the header CORRELATION_HEADER names.
+Receive = Callable[[bytes, str], Awaitable[None]]
 
 log = logging.getLogger("wegweiser.agent")
 
@@ -954,11 +959,11 @@ class Connection:
     def discovered_servers(self) -> list[str]:
         return [server.geturl() for server in self._client.discovered_servers]
 
-    async def subscribe(self, subject: str, receive: Callable[[bytes], Awaitable[None]]) -> None:
+    async def subscribe(self, subject: str, receive: Receive) -> None:
         """Return once the broker has accepted the subscription. Raise BrokerUnavailableError."""
 
         async def on_message(message: Msg) -> None:
-            await receive(message.data)
+            await receive(message.data, (message.headers or {}).get(CORRELATION_HEADER, ""))
 
         try:
             await self._client.subscribe(subject, cb=on_message)
@@ -973,9 +978,12 @@ class Connection:
         except (nats.errors.Error, OSError) as error:
             raise BrokerUnavailableError(str(error)) from error
 
-    async def publish_stored(self, subject: str, payload: bytes) -> None:
+    async def publish_stored(self, subject: str, payload: bytes, correlation_id: str) -> None:
         """Return once the platform has stored it. Raise NotStoredError or MessageTooLargeError."""
-        request = asyncio.ensure_future(self._client.request(subject, payload, timeout=ACK_SECONDS))
+        headers = {CORRELATION_HEADER: correlation_id} if correlation_id else None
+        request = asyncio.ensure_future(
+            self._client.request(subject, payload, timeout=ACK_SECONDS, headers=headers)
+        )
         closed = asyncio.ensure_future(self._closed.wait())
         waiting: set[asyncio.Future[Any]] = {request, closed}
         self._unconfirmed += 1
@@ -1070,9 +1078,7 @@ class Link:
     def wake(self) -> None:
         self._news.set()
 
-    async def run(
-        self, keeper: CredentialKeeper, receive: Callable[[bytes], Awaitable[None]]
-    ) -> None:
+    async def run(self, keeper: CredentialKeeper, receive: Receive) -> None:
         backoff = Backoff(1, 30)
         failures = 0
         while True:
@@ -1114,11 +1120,11 @@ class Link:
             await asyncio.sleep(0.1)
         return True
 
-    async def publish_stored(self, kind: str, payload: bytes) -> None:
+    async def publish_stored(self, kind: str, payload: bytes, correlation_id: str = "") -> None:
         """Return once the platform has stored it. Raise NotStoredError or MessageTooLargeError."""
         if self._connection is None:
             raise NotStoredError("there is no connection to the broker")
-        await self._connection.publish_stored(f"{self._subject}.{kind}", payload)
+        await self._connection.publish_stored(f"{self._subject}.{kind}", payload, correlation_id)
 
     async def publish_metric(self, metric_type: str, payload: bytes) -> None:
         """Publish at most once. Raise BrokerUnavailableError."""
@@ -1136,7 +1142,7 @@ class Link:
             self._news.clear()
             await set_within(self._news, 1)
 
-    async def _open(self, receive: Callable[[bytes], Awaitable[None]]) -> Connection:
+    async def _open(self, receive: Receive) -> Connection:
         """Open a connection. Raise LoginRefusedError or BrokerUnavailableError."""
         self._news.clear()
         connection = Connection(self._configuration.jwt, self.wake)
@@ -1155,9 +1161,7 @@ class Link:
         log.info("connected to the broker")
         return connection
 
-    async def _hold(
-        self, connection: Connection, receive: Callable[[bytes], Awaitable[None]]
-    ) -> None:
+    async def _hold(self, connection: Connection, receive: Receive) -> None:
         """Wait until the connection, or the last of its successors, is lost."""
         backoff = Backoff(1, 60)
         next_attempt = 0.0
@@ -1233,6 +1237,8 @@ class Journal:
         # Used as a set that keeps its order.
         self._started: dict[str, None] = {}
         self._finished: dict[str, bytes] = {}
+        # Of the commands whose answer is not acknowledged.
+        self._correlation_ids: dict[str, str] = {}
         # Of all that is received or finished.
         self._open_bytes = 0
         self._appended_bytes = 0
@@ -1250,6 +1256,11 @@ class Journal:
 
     def state(self, command_id: str) -> str | None:
         return self._states.get(command_id)
+
+    def correlation_id(self, command_id: str) -> str:
+        """Return the id of the request that issued a command; empty if it is not known, or no
+        longer."""
+        return self._correlation_ids.get(command_id, "")
 
     @property
     def received(self) -> list[tuple[str, JsonObject]]:
@@ -1270,14 +1281,16 @@ class Journal:
         too_many = len(self._received) + len(self._finished) >= self.MAX_OPEN
         return too_many or self._open_bytes >= self.MAX_OPEN_BYTES
 
-    async def receive(self, command_id: str, command: JsonObject) -> None:
+    async def receive(self, command_id: str, command: JsonObject, correlation_id: str = "") -> None:
         """Record that a command was received. Raise OSError if it could not be recorded."""
-        line = to_json({"id": command_id, "state": "received", "command": command})
         self._set(command_id, "received", command=command)
+        self._correlate(command_id, correlation_id)
+        line = to_json(self._line(command_id, "received") | {"command": command})
         try:
             await self._append(line)
         except OSError:
             self._close(command_id)
+            self._correlation_ids.pop(command_id, None)
             del self._states[command_id]
             raise
 
@@ -1313,6 +1326,12 @@ class Journal:
         if state == "finished":
             self._finished[command_id] = answer
             self._open_bytes += len(answer)
+        if state == "acknowledged":
+            self._correlation_ids.pop(command_id, None)
+
+    def _correlate(self, command_id: str, correlation_id: object) -> None:
+        if isinstance(correlation_id, str) and CORRELATION_ID.fullmatch(correlation_id):
+            self._correlation_ids[command_id] = correlation_id
 
     def _close(self, command_id: str) -> None:
         if (command := self._received.pop(command_id, None)) is not None:
@@ -1327,9 +1346,14 @@ class Journal:
             for command_id in done[:excess]:
                 del self._states[command_id]
 
-    @staticmethod
-    def _finished_line(command_id: str, answer: bytes) -> bytes:
-        return b'{"id":%s,"state":"finished","answer":%s}' % (to_json(command_id), answer)
+    def _line(self, command_id: str, state: str) -> JsonObject:
+        """Return what a line has whatever its state."""
+        correlation_id = self.correlation_id(command_id)
+        known = {"correlation_id": correlation_id} if correlation_id else {}
+        return {"id": command_id, "state": state} | known
+
+    def _finished_line(self, command_id: str, answer: bytes) -> bytes:
+        return b'%s,"answer":%s}' % (to_json(self._line(command_id, "finished"))[:-1], answer)
 
     async def _append(self, line: bytes, *, sync: bool = True) -> None:
         if self.problem:
@@ -1355,7 +1379,7 @@ class Journal:
 
     async def _compact(self) -> None:
         lines = [
-            to_json({"id": command_id, "state": state} | self._command_of(command_id)) + b"\n"
+            to_json(self._line(command_id, state) | self._command_of(command_id)) + b"\n"
             for command_id, state in self._states.items()
             if state != "finished"
         ]
@@ -1415,6 +1439,8 @@ class Journal:
             return False
         answer = to_json(content) if state == "finished" else b""
         self._set(command_id, state, command=content, answer=answer)
+        if state != "acknowledged":
+            self._correlate(command_id, entry.get("correlation_id"))
         return True
 
     @property
@@ -1494,7 +1520,8 @@ class Outbox:
             command_id, message, _ = self._queue[0]
             self._retry.clear()
             try:
-                await self._link.publish_stored("response", message)
+                correlation_id = self._journal.correlation_id(command_id)
+                await self._link.publish_stored("response", message, correlation_id)
             except NotStoredError as error:
                 if isinstance(error, MessageTooLargeError) and self._shrink_first():
                     continue
@@ -1789,20 +1816,20 @@ class CommandRunner:
         """Ignore commands from now on; without a receipt the server sends them again."""
         self._closed = True
 
-    async def receive(self, data: bytes) -> None:
+    async def receive(self, data: bytes, correlation_id: str = "") -> None:
         command = parse_command(data)
         if command is None:
             log.debug("ignored a message that is not a command")
             return
         async with self._accepting:
-            await self._accept(*command)
+            await self._accept(*command, correlation_id)
 
     async def run(self) -> None:
         while True:
             command_id, command = await self._queue.get()
             await self._run(command_id, command)
 
-    async def _accept(self, command_id: str, command: JsonObject) -> None:
+    async def _accept(self, command_id: str, command: JsonObject, correlation_id: str) -> None:
         if self._closed:
             return
         if self._journal.state(command_id) is None:
@@ -1810,7 +1837,7 @@ class CommandRunner:
                 log.warning("command %s is not taken: too many are under way", command_id)
                 return
             try:
-                await self._journal.receive(command_id, command)
+                await self._journal.receive(command_id, command, correlation_id)
             except OSError as error:
                 log.error("command %s is not taken: the journal fails: %s", command_id, error)
                 return

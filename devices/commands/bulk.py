@@ -27,6 +27,7 @@ from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Cutoffs, Status
 from tenants.audit.writer import record_action
 from tenants.models import Action, Tenant, User
+from tenants.origin import current_origin
 
 MAX_DEVICES = 100_000
 
@@ -111,6 +112,7 @@ def issue(
         deadline=latest(deadline),
         left_out=_left_out(targets, command),
         waiting=waiting,
+        request_id=current_origin().request_id,
         idempotency_key=idempotency_key,
     )
     if not _insert(bulk):
@@ -178,6 +180,7 @@ def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
             deadline=timezone.now() + allowed_time(row),
             waiting=waiting,
             retry_of=row,
+            request_id=current_origin().request_id,
         )
         _record(Action.BULK_RETRIED, again, by, retry_of=str(row.uuid), devices=len(waiting))
     expansion.expand(again)

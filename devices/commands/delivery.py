@@ -16,6 +16,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from devices.commands.correlation import log_by_request
 from devices.live import frames
 from devices.models import (
     OPEN_STATES,
@@ -47,6 +48,7 @@ class Outgoing:
 
     `connections` (server and client) are those of a device that gives no receipts: it gets nothing
     twice, so one of them must be listening when the command is published. None if it gives them.
+    `request_id` is that of the request that issued it.
     """
 
     command: int
@@ -55,6 +57,7 @@ class Outgoing:
     tenant: UUID
     device: UUID
     payload: dict[str, Any]
+    request_id: str
     connections: Connections | None
 
 
@@ -85,6 +88,7 @@ def mark_published(sent: Sequence[Outgoing], unsent: Sequence[Outgoing]) -> None
     waiting = Command.objects.filter(pk__in=[each.command for each in unsent])
     waiting.move_to(CommandState.QUEUED, sent_at=None, sends=F("sends") - 1)
     frames.push_states((each.device, each.uuid, CommandState.SENT) for each in sent)
+    log_by_request("commands sent", {each.uuid: each.request_id for each in sent})
 
 
 def sweep() -> None:
@@ -268,7 +272,7 @@ def _outgoing(row: Command, connections: Connections | None) -> Outgoing:
         "message_id": f"{row.uuid}:{row.sends}",
     }
     account = row.device.tenant.broker_account.public_key
-    return Outgoing(row.pk, row.uuid, account, tenant, device, body, connections)
+    return Outgoing(row.pk, row.uuid, account, tenant, device, body, row.request_id, connections)
 
 
 def _milliseconds(moment: datetime) -> int:

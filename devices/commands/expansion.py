@@ -96,9 +96,10 @@ _INSERT_COMMANDS = """
     WITH made AS (
     INSERT INTO devices_command (
         uuid, device_id, command, parameters, created_by_id, by_platform, bulk_id,
-        retry_of_id, created_at, deadline, sends, error)
+        retry_of_id, request_id, created_at, deadline, sends, error)
     SELECT gen_random_uuid(), device.uuid, bulk.command, bulk.parameters,
-        bulk.created_by_id, false, bulk.id, before.id, %(now)s, bulk.deadline, 0, ''
+        bulk.created_by_id, false, bulk.id, before.id, bulk.request_id, %(now)s, bulk.deadline,
+        0, ''
     FROM unnest(%(devices)s::uuid[]) AS wanted (uuid)
     JOIN devices_bulkcommand AS bulk ON bulk.id = %(bulk)s
     JOIN devices_device AS device

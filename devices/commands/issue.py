@@ -17,6 +17,7 @@ from devices.models.command import Move
 from natsbridge.postgres.wakeups import notify
 from tenants.audit.writer import record_action
 from tenants.models import Action, Tenant, User
+from tenants.origin import current_origin
 
 # The channel that tells subscribers that commands are waiting.
 COMMANDS_CHANNEL = "wegweiser_commands"
@@ -61,6 +62,7 @@ def issue_once(
         parameters=parameters,
         created_by=by,
         deadline=latest(deadline),
+        request_id=current_origin().request_id,
         idempotency_key=key,
     )
     return _issue(Action.COMMAND_ISSUED, row, by)
@@ -88,6 +90,7 @@ def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
         created_by=by,
         deadline=timezone.now() + allowed_time(command),
         retry_of=command,
+        request_id=current_origin().request_id,
         idempotency_key=key,
     )
     return _issue(Action.COMMAND_RETRIED, again, by, retry_of=str(command.uuid))

@@ -15,6 +15,7 @@ from devices.presence import sessions
 from natsbridge.client import system_account
 from natsbridge.errors import BrokerUnavailable
 from natsbridge.protocol import subjects
+from natsbridge.protocol.envelope import CORRELATION_ID
 from natsbridge.runtime import DATABASE_AWAY, Part
 
 log = structlog.get_logger(__name__)
@@ -90,7 +91,9 @@ class Courier:
         try:
             if first.connections is None or await self._is_listening(first, first.connections):
                 for each in commands:
-                    await client.publish(subject, msgspec.json.encode(each.payload))
+                    headers = {CORRELATION_ID: each.request_id} if each.request_id else None
+                    payload = msgspec.json.encode(each.payload)
+                    await client.publish(subject, payload, headers=headers)
                     sent.append(each)
         except (NatsError, BrokerUnavailable, *DATABASE_AWAY) as error:
             # Caught for each device, since commands to others were published meanwhile.

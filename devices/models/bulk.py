@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from tenants.models import Tenant, TenantOwnedQuerySet
+from tenants.rules.request_ids import MAX_LENGTH
 
 
 class BulkCommandQuerySet(TenantOwnedQuerySet["BulkCommand"]):
@@ -43,6 +44,8 @@ class BulkCommand(models.Model):
     retry_of = models.ForeignKey(
         "self", null=True, on_delete=models.SET_NULL, related_name="retries"
     )
+    # As of each of its commands.
+    request_id = models.CharField(max_length=MAX_LENGTH, blank=True, default="", db_default="")
     # A person who sends the same key twice issues one bulk command.
     idempotency_key = models.CharField(max_length=100, blank=True)
 

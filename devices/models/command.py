@@ -13,6 +13,7 @@ from devices.models.device import Device
 from devices.models.fields import WrittenJSONField
 from devices.presence.rules import Cutoffs, Status
 from tenants.models import TenantOwnedQuerySet
+from tenants.rules.request_ids import MAX_LENGTH
 
 
 class CommandState(models.TextChoices):
@@ -108,6 +109,9 @@ class Command(models.Model):
     error = models.TextField(blank=True)
     # It failed without a response; a late response corrects it.
     unanswered = models.BooleanField(default=False, db_default=False)
+    # The id of the request that issued it: the same in the log of the web, in the message to the
+    # device, and in the device's response.
+    request_id = models.CharField(max_length=MAX_LENGTH, blank=True, default="", db_default="")
     # A person who sends the same key twice issues one command.
     idempotency_key = models.CharField(max_length=100, blank=True, default="", db_default="")
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
+from devices.commands.correlation import log_by_request
 from devices.commands.issue import wake_delivery_to
 from devices.commands.rules.truncation import within
 from devices.live import frames
@@ -14,7 +15,7 @@ from devices.models import Command, CommandState
 from devices.models.command import Move
 from devices.telemetry.tenancy import reject_foreign
 from natsbridge.postgres.statements import as_json
-from natsbridge.protocol.envelope import Message
+from natsbridge.protocol.envelope import CORRELATION_ID, Message
 from natsbridge.protocol.kinds import Response
 from natsbridge.registry import Rejection
 
@@ -23,13 +24,13 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
     """Record receipts and results. A result counts even after the command was given up."""
     accepted, rejected = reject_foreign(messages)
     bodies = {id(message): _response(message) for message in accepted}
-    known = dict(
-        Command.objects.filter(uuid__in={body.command_id for body in bodies.values()}).values_list(
-            "uuid", "device_id"
-        )
-    )
+    rows = Command.objects.filter(uuid__in={body.command_id for body in bodies.values()})
+    found = list(rows.values_list("uuid", "device_id", "request_id"))
+    known = {uuid: device for uuid, device, _ in found}
+    request_ids = {uuid: request_id for uuid, _, request_id in found}
     receipts: dict[UUID, Move] = {}
     results: dict[UUID, Move] = {}
+    returned: set[UUID] = set()
     for message in accepted:
         body = bodies[id(message)]
         reason = _refusal(known, message, body)
@@ -41,6 +42,8 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
             receipts.setdefault(body.command_id, move)
         else:
             results.setdefault(body.command_id, _result(message, body))
+            if message.raw.headers.get(CORRELATION_ID) == request_ids[body.command_id]:
+                returned.add(body.command_id)
     with transaction.atomic():
         delivered = Command.move_each(receipts.values())
         ended = Command.move_each(results.values(), corrections=True)
@@ -48,6 +51,8 @@ def record_responses(messages: Sequence[Message]) -> list[Rejection]:
         wake_delivery_to(known[uuid] for uuid in delivered + ended)
     moves = [receipts[uuid] for uuid in delivered] + [results[uuid] for uuid in ended]
     frames.push_states((known[move.uuid], move.uuid, move.state) for move in moves)
+    answered = {uuid: request_ids[uuid] for uuid in ended}
+    log_by_request("commands answered", answered, returned=returned)
     return rejected
 
 

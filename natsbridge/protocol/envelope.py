@@ -25,6 +25,8 @@ from natsbridge.protocol.kinds import (
 )
 from natsbridge.protocol.storable import storable_json
 
+# The header with the id of the request that a command was issued by, and that its response returns.
+CORRELATION_ID = "Correlation-Id"
 MAX_DEPTH = 100
 # A number below this is epoch seconds (until the year 5138), any other is epoch milliseconds.
 _SECONDS_BELOW = 100_000_000_000

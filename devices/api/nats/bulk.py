@@ -86,6 +86,9 @@ class BulkAnswer(serializers.Serializer[Any]):
     deadline = serializers.FloatField()
     cancelled_at = serializers.FloatField(allow_null=True)
     retry_of = serializers.UUIDField(allow_null=True)
+    request_id = serializers.CharField(
+        allow_null=True, help_text="The `X-Request-ID` of the request that issued it."
+    )
     total = serializers.IntegerField()
     left_out = serializers.DictField(child=serializers.IntegerField())
     counts = serializers.DictField(

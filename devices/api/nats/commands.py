@@ -42,6 +42,9 @@ class CommandAnswer(serializers.Serializer[Any]):
         allow_null=True, help_text="Size of the result in bytes, if it was cut off; else null."
     )
     error = serializers.CharField(allow_null=True)
+    request_id = serializers.CharField(
+        allow_null=True, help_text="The `X-Request-ID` of the request that issued it."
+    )
     retry_of = serializers.UUIDField(
         allow_null=True, help_text="The command that this one retries."
     )

@@ -142,6 +142,26 @@ async def test_the_journal_knows_after_a_restart_how_far_each_command_came(
     assert again.state("e") is None
 
 
+async def test_the_journal_knows_which_request_issued_each_command_until_it_is_answered(
+    tmp_path: Path,
+) -> None:
+    journal = await loaded(tmp_path / "journal")
+    for command_id in "abcd":
+        await journal.receive(command_id, {"command": "ping"}, f"request-of-{command_id}")
+    await journal.receive("e", {"command": "ping"}, "no id\r\n")
+    for command_id in "bcd":
+        await journal.start(command_id)
+    for command_id in "cd":
+        await journal.finish(command_id, b"{}")
+    await journal.acknowledge("d")
+
+    await loaded(tmp_path / "journal")
+    again = await loaded(tmp_path / "journal")
+
+    expected = ["request-of-a", "request-of-b", "request-of-c", "", ""]
+    assert [again.correlation_id(command_id) for command_id in "abcde"] == expected
+
+
 async def test_a_line_torn_by_a_power_cut_costs_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = await loaded(path)
@@ -347,22 +367,24 @@ class Platform(agent.Link):
     def __init__(self, *answers: agent.NotStoredError) -> None:
         self.answers = list(answers)
         self.stored: list[dict[str, Any]] = []
+        self.correlation_ids: list[str] = []
         self.tried: list[float] = []
         self.opened = asyncio.Event()
         self.opened.set()
 
-    async def publish_stored(self, kind: str, payload: bytes) -> None:
+    async def publish_stored(self, kind: str, payload: bytes, correlation_id: str = "") -> None:
         self.tried.append(asyncio.get_running_loop().time())
         if self.answers:
             raise self.answers.pop(0)
         self.stored.append(json.loads(payload))
+        self.correlation_ids.append(correlation_id)
 
 
 async def test_a_command_cut_short_is_answered_once_however_often_the_agent_dies(
     tmp_path: Path,
 ) -> None:
     journal = await loaded(tmp_path / "journal")
-    await journal.receive("a", {"command": "ping"})
+    await journal.receive("a", {"command": "ping"}, "from-the-caller")
     await journal.start("a")
     for _ in range(3):
         journal, link = await loaded(tmp_path / "journal"), Platform()
@@ -374,6 +396,7 @@ async def test_a_command_cut_short_is_answered_once_however_often_the_agent_dies
     await sent(outbox)
 
     assert [each["result"]["error"].partition(":")[0] for each in link.stored] == ["interrupted"]
+    assert link.correlation_ids == ["from-the-caller"]
     assert (await loaded(tmp_path / "journal")).finished == []
 
 

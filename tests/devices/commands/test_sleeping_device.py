@@ -8,12 +8,14 @@ from uuid import UUID
 import pytest
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
+from rest_framework.test import APIClient
 
 from devices.commands import issue as commands
 from devices.models import Command, CommandState, Connectivity, Device
 from tenants.actions.keys import create_enrollment_key
 from tenants.models import BrokerAccount, Group, User
 from tests.devices.agent.support import AgentProcess
+from tests.support.people import authorization
 from tests.support.system import System, eventually
 
 CONNECTED = "connected to the broker"
@@ -25,6 +27,19 @@ class Home:
 
     url: str
     group: UUID
+
+
+def logged(caplog: pytest.LogCaptureFixture, row: Command) -> list[str]:
+    """What the subscriber has logged of a command under its request's id, each event once. That of
+    the response counts only if the agent has sent the id back."""
+    lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    events = [
+        line["event"]
+        for line in lines
+        if (line.get("request_id"), line.get("first")) == (row.request_id, str(row.uuid))
+        and line.get("returned", 1) == 1
+    ]
+    return list(dict.fromkeys(events))
 
 
 def reconnected(agent: AgentProcess) -> None:
@@ -39,7 +54,10 @@ def test_commands_for_a_device_that_is_off_run_in_order_and_once_when_all_is_bac
     alice: User,
     tmp_path: Path,
     settings: Settings,
+    api: APIClient,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     settings.PRESENCE_GRACE_SECONDS = 0
     _, key = create_enrollment_key(group_a, name="test", max_uses=1)
     system.start_subscriber()
@@ -55,8 +73,15 @@ def test_commands_for_a_device_that_is_off_run_in_order_and_once_when_all_is_bac
         system.stop_subscriber()
         queries = [f"SELECT {number}" for number in range(3)]
         device = Device.objects.get()
-        for query in queries:
-            commands.issue(device, "osquery", {"query": query}, by=alice)
+        for number, query in enumerate(queries):
+            answer = api.post(
+                f"/api/nats/device/{device.pk}/command",
+                {"command": "osquery", "parameters": {"query": query}},
+                format="json",
+                headers={"X-Request-ID": f"request-{number}"},
+                **authorization(alice),
+            )
+            assert (answer.status_code, answer["X-Request-ID"]) == (202, f"request-{number}")
         system.server.stop()
         redis_server.stop()  # type: ignore[attr-defined]
         redis_server.start()  # type: ignore[attr-defined]
@@ -70,6 +95,10 @@ def test_commands_for_a_device_that_is_off_run_in_order_and_once_when_all_is_bac
         assert sorted(agent.runs) == queries
         first, second, third = Command.objects.order_by("id")
         assert first.delivered_at <= second.delivered_at <= third.delivered_at
+        for number, row in enumerate((first, second, third)):
+            assert row.request_id == f"request-{number}"
+            # The subscriber's first line is in its log by now, its last one only soon.
+            eventually(lambda of=row: logged(caplog, of) == ["commands sent", "commands answered"])
     finally:
         agent.kill()
 
