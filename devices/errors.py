@@ -1,5 +1,8 @@
 """The errors that this app's actions raise; their messages are written for people."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from tenants.errors import TenantsError
 
 
@@ -45,3 +48,30 @@ class TooManyDevices(DevicesError):
 
 class DeviceCannotMove(DevicesError):
     """A device stays within its tenant."""
+
+
+@dataclass(frozen=True)
+class RowError:
+    """An error in one row of an import; `column` is empty where it is about the whole row."""
+
+    line: int
+    column: str
+    detail: str
+
+    @property
+    def place(self) -> str:
+        return f"line {self.line}, {self.column}" if self.column else f"line {self.line}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.detail}"
+
+
+class DeviceImportRefused(DevicesError):
+    """An import has errors, or is not possible now; nothing was imported.
+
+    `errors` has those of its rows.
+    """
+
+    def __init__(self, message: str, errors: Sequence[RowError] = ()) -> None:
+        super().__init__(message)
+        self.errors = errors

@@ -43,3 +43,7 @@ class PowerMissing(TenantsError):
 
 class NoSuchStream(TenantsError):
     """No stream or consumer has that name."""
+
+
+class MigrationRefused(TenantsError):
+    """A tenant is not marked as migrated: some of its devices have not come over."""

@@ -36,6 +36,7 @@ from devices.errors import (
     AlreadyRegistered,
     CommandConflict,
     CommandRefused,
+    DeviceImportRefused,
     RegistrationForbidden,
     RegistrationRefused,
     TooManyDevices,
@@ -46,6 +47,7 @@ from tenants.errors import (
     CredentialRefused,
     EnrollmentRefused,
     LimitRefused,
+    MigrationRefused,
     NameTaken,
     PowerMissing,
     RotationRefused,
@@ -72,6 +74,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     LimitRefused: Problem(400, "limit-refused", "A limit is unknown or out of range."),
     CommandRefused: Problem(
         400, "command-refused", "This command cannot be given, whenever it is tried."
+    ),
+    DeviceImportRefused: Problem(
+        400, "import-refused", "A row is wrong, so nothing was imported; `errors` names each."
     ),
     NotAuthenticated: Problem(401, "not-authenticated", "Send a token, or log in."),
     AuthenticationFailed: Problem(401, "authentication-failed", "The token is wrong or expired."),
@@ -118,6 +123,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     CredentialRefused: Problem(
         409, "credential-refused", "The tenant is suspended, or the device is revoked."
     ),
+    MigrationRefused: Problem(
+        409, "migration-refused", "Some of the tenant's devices have not logged in to NATS yet."
+    ),
     NameTaken: Problem(409, "name-taken", "Another one has this name already."),
     RotationRefused: Problem(
         409, "rotation-refused", "Another rotation was faster, or its overlap is still running."
@@ -163,7 +171,8 @@ def problem_details(exception: Exception, context: dict[str, Any]) -> Response |
     """Handle exceptions for REST framework: its status and headers, with our body."""
     if known := explained(exception):
         problem, text = known
-        return _answer(problem.status, problem.type, text)
+        errors = _wrong_rows(exception) if isinstance(exception, DeviceImportRefused) else None
+        return _answer(problem.status, problem.type, text, errors=errors)
     answer = exception_handler(exception, context)
     if answer is None:
         return None
@@ -200,6 +209,10 @@ def _answer(
     if errors:
         body["errors"] = errors
     return Response(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+def _wrong_rows(refused: DeviceImportRefused) -> list[dict[str, str]]:
+    return [{"field": each.place, "detail": each.detail} for each in refused.errors]
 
 
 def _flatten(detail: Any, field: str) -> Iterator[dict[str, str]]:

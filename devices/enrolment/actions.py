@@ -18,7 +18,7 @@ from devices.errors import (
     TooManyDevices,
     UpgradeRefused,
 )
-from devices.models import Connectivity, Device, RegistrationProof
+from devices.models import Connectivity, Device, Onboarding, RegistrationProof
 from natsbridge.identity import nkeys
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
@@ -141,12 +141,14 @@ def record_existing(
 ) -> Device:
     """Record a device that was registered by other means; it has no token and no key until it is
     upgraded. Raise AlreadyRegistered if a device has this UUID, TooManyDevices."""
+    locks.lock(Lock.DEVICE_IMPORT)
     device = Device(group=group, name=name, **({"uuid": uuid} if uuid else {}))
     if Device.objects.filter(pk=device.pk).exists():
         raise AlreadyRegistered(f"A device with the UUID {device.pk} exists already.")
     refuse_too_many(group.tenant)
     device.save(force_insert=True)
     Connectivity.objects.create(device=device, connection_type=connection_type)
+    Onboarding.objects.create(device=device, came_from=connection_type)
     _record(Action.DEVICE_REGISTERED, device, by, connection_type=connection_type)
     return device
 
@@ -178,6 +180,7 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
         revoke_device_credentials(row.tenant_id, row.pk, row.nkey_public, by=by, reason=reason)
     row.nkey_public = nkey_public
     row.save(update_fields=["nkey_public"])
+    Onboarding.objects.filter(device=row).update(issued_at=timezone.now())
     token = _fresh_token(row) if by else None
     actor = by or device_actor(row.pk)
     # It changes once the agent speaks NATS.
@@ -202,17 +205,21 @@ def _refuse_suspended(tenant: Tenant) -> None:
         raise RegistrationForbidden("The tenant is suspended.")
 
 
-def refuse_too_many(tenant: Tenant) -> None:
-    """Raise TooManyDevices if the tenant has reached its limit. No other transaction adds a device
-    to the tenant until the caller's ends."""
+def refuse_too_many(tenant: Tenant, adding: int = 1) -> None:
+    """Raise TooManyDevices if so many more exceed the tenant's limit. No other transaction adds a
+    device to the tenant until the caller's ends."""
     most = tenant_limits(tenant)["max_devices"]["value"]
     if most is None or most == UNLIMITED:
         return
     locks.lock(Lock.TENANT_DEVICES, tenant.pk)
-    if Device.objects.filter(tenant=tenant).count() >= most:
+    there = Device.objects.filter(tenant=tenant).count()
+    if there + adding > most:
+        limit = f"{tenant.name} has reached its limit of devices, {most:,}."
+        if adding > 1:
+            limit = f"{tenant.name} may have {most:,} devices; {there:,} and {adding:,} are more."
         raise TooManyDevices(
-            f"{tenant.name} has reached its limit of devices, {most:,}. Delete devices that are "
-            "gone, or ask the staff of this installation for a higher limit."
+            f"{limit} Delete devices that are gone, or ask the staff of this installation for a "
+            "higher limit."
         )
 
 

@@ -14,10 +14,10 @@ from devices.live import frames
 from devices.models import Command, Connectivity, Device
 from devices.telemetry import ring_buffers
 from natsbridge.errors import DependencyAway
-from tenants.audit.writer import actor_name, record_action
+from tenants.audit.writer import AuditEvent, actor_name, audit_event, record_events
 from tenants.credentials import rotate as rotation
 from tenants.credentials.issue import Issued
-from tenants.credentials.revocations import revoke_device_credentials
+from tenants.credentials.revocations import revoke_credentials_of, revoke_device_credentials
 from tenants.models import Action, Credential, Tenant, User
 
 log = structlog.get_logger(__name__)
@@ -85,10 +85,13 @@ def delete_devices(devices: Iterable[Device], *, by: User | None, reason: str = 
     """Delete devices with everything stored about them, and revoke their credentials."""
     gone = [device.pk for device in devices]
     with transaction.atomic():
-        rows = Device.objects.select_for_update(of=("self",)).filter(pk__in=gone)
-        for row in rows.order_by("pk"):
-            _revoke_credentials(row, by=by, reason=reason or "the device was deleted")
-            _record(Action.DEVICE_DELETED, row, by, **({"reason": reason} if reason else {}))
+        locked = Device.objects.select_for_update(of=("self",)).filter(pk__in=gone)
+        rows = list(locked.order_by("pk"))
+        for tenant in sorted({row.tenant_id for row in rows}):
+            keys = {row.pk: row.nkey_public for row in rows if row.tenant_id == tenant}
+            revoke_credentials_of(tenant, keys, by=by, reason=reason or "the device was deleted")
+        detail = {"reason": reason} if reason else {}
+        record_events(_event(Action.DEVICE_DELETED, row, by, **detail) for row in rows)
         Device.objects.filter(pk__in=gone).delete()
     try:
         ring_buffers.forget(gone)
@@ -145,7 +148,11 @@ def _revoke_credentials(device: Device, *, by: User | None, reason: str) -> None
 
 
 def _record(action: Action, device: Device, by: User | None, **detail: str) -> None:
-    record_action(
+    record_events([_event(action, device, by, **detail)])
+
+
+def _event(action: Action, device: Device, by: User | None, **detail: str) -> AuditEvent:
+    return audit_event(
         action,
         tenant=device.tenant_id,
         by=by,

@@ -9,6 +9,7 @@ from devices.models.connectivity import (
     RealtimeData,
 )
 from devices.models.device import Device, RegistrationProof
+from devices.models.onboarding import DeviceImport, Onboarding
 from devices.presence.rules import Presence, Reporter
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "CommandState",
     "Connectivity",
     "Device",
+    "DeviceImport",
+    "Onboarding",
     "Presence",
     "PresenceChange",
     "RealtimeData",

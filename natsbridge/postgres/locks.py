@@ -14,6 +14,7 @@ class Lock(StrEnum):
     # For one process of all.
     AUDIT_CHAIN = "audit chain"
     COMMAND_DEADLINES = "command deadlines"
+    DEVICE_IMPORT = "device import"
     PRESENCE_LIST = "presence list"
     PRUNING = "pruning"
     RENEWALS = "renewals"

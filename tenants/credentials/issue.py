@@ -8,7 +8,7 @@ the last revocation.
 import secrets as randomness
 import string
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -134,8 +134,14 @@ def has_row(nkey_public: str) -> bool:
 
     Where a backup of the database was restored, JWTs that were issued after it have none.
     """
+    return bool(keys_with_rows([nkey_public]))
+
+
+def keys_with_rows(nkeys_public: Collection[str]) -> set[str]:
+    """Return those of the keys for which `has_row`."""
     unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    return Credential.objects.filter(unexpired, public_key=nkey_public).exists()
+    rows = Credential.objects.filter(unexpired, public_key__in=nkeys_public)
+    return set(rows.values_list("public_key", flat=True))
 
 
 def create_placeholder(tenant: UUID, device: UUID, nkey_public: str) -> Credential:

@@ -1,5 +1,6 @@
 """Revoke credentials, and end those whose overlap is over."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from django.db import transaction
@@ -11,6 +12,7 @@ from tenants.credentials.issue import (
     credential_lock,
     end_credentials,
     has_row,
+    keys_with_rows,
     locked_rows,
 )
 from tenants.credentials.rotate import retire_keys
@@ -46,6 +48,20 @@ def revoke_device_credentials(
         rows = list(locked_rows(held))
         if nkey_public and not has_row(nkey_public):
             rows.append(create_placeholder(tenant, device, nkey_public))
+        end_credentials(rows, by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
+
+
+def revoke_credentials_of(
+    tenant: UUID, keys: Mapping[UUID, str | None], *, by: User | None, reason: str
+) -> None:
+    """End every credential of many devices of a tenant. `keys` has by device its public NKey."""
+    with credential_lock(tenant):
+        held = Credential.objects.filter(tenant=tenant, device_uuid__in=keys, ended_at=None)
+        rows = list(locked_rows(held))
+        known = keys_with_rows([key for key in keys.values() if key])
+        for device, key in keys.items():
+            if key and key not in known:
+                rows.append(create_placeholder(tenant, device, key))
         end_credentials(rows, by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
 
 

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
 from tenants.credentials.issue import Issued
-from tenants.models import Credential, Tenant
+from tenants.models import Credential, Group, Tenant
 from tenants.rules.durations import parse_overlap
 
 
@@ -26,6 +26,20 @@ def tenant_named(text: str) -> Tenant:
     if tenant is None:
         raise CommandError(f"There is no tenant {text!r}. Give its UUID or its exact name.")
     return tenant
+
+
+def group_named(tenant: Tenant, text: str) -> Group:
+    """Return the tenant's group with this UUID or name. Raises CommandError."""
+    groups = Group.objects.filter(tenant=tenant)
+    try:
+        found = list(groups.filter(Q(name=text) | Q(pk=UUID(text))))
+    except ValueError:
+        found = list(groups.filter(name=text))
+    if len(found) > 1:
+        raise CommandError(f"{tenant} has {len(found)} groups called {text!r}. Give a UUID.")
+    if not found:
+        raise CommandError(f"{tenant} has no group {text!r}. Give its UUID or its exact name.")
+    return found[0]
 
 
 def overlap(text: str) -> timedelta:

@@ -32,6 +32,9 @@ class Tenant(models.Model):
     # A person's name, or the operating system's user at the command line.
     suspended_by_name = NameField(max_length=200, blank=True, editable=False)
     suspended_reason = models.CharField(max_length=300, blank=True, editable=False)
+    # Set when all its devices that were registered elsewhere have come over.
+    migrated_at = models.DateTimeField(null=True, blank=True, editable=False)
+    migrated_by_name = NameField(max_length=200, blank=True, editable=False)
 
     objects = TenantQuerySet.as_manager()
 

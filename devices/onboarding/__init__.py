@@ -1,0 +1,1 @@
+"""Bring over a fleet that was registered elsewhere: import, device tokens, progress, undo."""

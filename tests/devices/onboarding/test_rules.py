@@ -1,0 +1,112 @@
+"""Reading the rows of an import: what is taken, and what is named as wrong, line by line."""
+
+import json
+from uuid import UUID
+
+import pytest
+
+from devices.onboarding import rules
+
+FIRST = UUID("00000000-0000-4000-8000-000000000001")
+SECOND = UUID("00000000-0000-4000-8000-000000000002")
+
+
+def csv(*lines: str) -> rules.Rows:
+    return rules.read_csv("\n".join(lines).encode())
+
+
+def errors(found: rules.Rows) -> list[str]:
+    return [str(error) for error in found.errors]
+
+
+def test_a_file_with_all_columns_is_read() -> None:
+    found = csv(
+        "uuid,name,group,hardware_info,connection_type",
+        f'{FIRST},anna-laptop,Laptops,"{{""cpu"": ""x86""}}",websocket',
+        "",
+        f" {SECOND} , berta ,,,",
+    )
+    assert not found.errors
+    assert found.rows == [
+        rules.Row(2, FIRST, "anna-laptop", "Laptops", {"cpu": "x86"}, "websocket"),
+        rules.Row(4, SECOND, "berta", "", {}, "node-red"),
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_spreadsheets_write_is_read(delimiter: str) -> None:
+    text = f"\ufeffName{delimiter}UUID\r\nanna{delimiter}{FIRST}\r\n"
+    found = rules.read_csv(text.encode())
+    assert [(row.name, row.uuid) for row in found.rows] == [("anna", FIRST)]
+
+
+def test_every_error_is_named_with_its_line_and_column() -> None:
+    found = csv(
+        "uuid,name,hardware_info,connection_type",
+        "nonsense,,,",
+        f"{FIRST},anna,[1],nats",
+        f"{FIRST},berta,,",
+        f"{FIRST},clara,,",
+        f"{SECOND},dora",
+        f"{SECOND},{'e' * 256},{{,",
+    )
+    assert errors(found) == [
+        'line 2, uuid: "nonsense" is not a valid UUID.',
+        "line 2, name: It is missing.",
+        "line 3, hardware_info: Not a JSON object.",
+        "line 3, connection_type: A device speaks NATS here only once it has logged in; name what "
+        "it uses now.",
+        f"line 5, uuid: {FIRST} is there twice, first in line 4.",
+        "line 6: 2 cells where the first line has 4.",
+        "line 7, hardware_info: Not JSON.",
+    ]
+    assert [row.name for row in found.rows] == ["berta"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        ([""], "line 1, uuid: The first line has to name the column uuid."),
+        (["uuid,name"], "line 1: No devices."),
+        (["uuid,name,colour"], 'line 1, colour: Unknown column "colour". Choose from: uuid, name,'),
+        (["uuid,name,name"], "line 1, name: The column is there twice."),
+        (["uuid,name", f'{FIRST},"anna'], "line 2: Not CSV: unexpected end of data."),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(lines: list[str], error: str) -> None:
+    assert errors(csv(*lines))[0].startswith(error)
+
+
+def test_a_file_in_another_encoding_says_in_which_line() -> None:
+    found = rules.read_csv("uuid,name\nx,jürgen".encode("latin-1"))
+    assert errors(found) == ["line 2: Not UTF-8; save the file as CSV UTF-8."]
+
+
+def test_what_postgres_cannot_store_is_refused() -> None:
+    info = json.dumps({"cpu": "\0"})
+    found = rules.read_items([{"uuid": str(FIRST), "name": "a", "hardware_info": json.loads(info)}])
+    assert errors(found) == ["line 1, hardware_info: NUL characters are not allowed."]
+
+
+def test_json_items_are_read_like_lines() -> None:
+    found = rules.read_items(
+        [
+            {"uuid": str(FIRST), "name": "anna", "group": None},
+            {"uuid": 7, "name": ["x"]},
+            {"uuid": str(SECOND), "name": "berta", "tenant": "x"},
+            "nonsense",
+        ]
+    )
+    assert [row.name for row in found.rows] == ["anna"]
+    assert [(error.line, error.column) for error in found.errors] == [
+        (2, "uuid"),
+        (2, "name"),
+        (3, "tenant"),
+        (4, ""),
+    ]
+
+
+def test_one_import_has_a_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MOST_ROWS", 1)
+    found = csv("uuid,name", f"{FIRST},a", f"{SECOND},b")
+    assert errors(found) == ["line 3: More than 1 devices; import the others with another file."]
