@@ -11,12 +11,13 @@ from natsbridge.subscriber.status import service_state
 
 def components() -> dict[str, str]:
     """Return the state of each service: `ok`, `down`, or `unknown` if only the database could tell
-    and it is down. The throttle is `open` while it limits nobody."""
+    and it is down. The throttle is `open` while it limits nobody, a subscriber is `paused` while
+    staff want it so."""
     database = _database()
     nats_server = subscriber = "unknown"
     if database == "ok":
         state = service_state()
-        subscriber = "ok" if state.running else "down"
+        subscriber = ("paused" if state.paused else "ok") if state.running else "down"
         nats_server = "ok" if state.connected else "down" if state.running else "unknown"
     redis_state = _redis()
     return {

@@ -48,5 +48,9 @@ class AlreadyPruning(BridgeError):
     """Another process is pruning; only one may at a time."""
 
 
+class NoSubscriber(BridgeError):
+    """No subscriber runs, so nothing can be said or done about the service."""
+
+
 class RejectedQuestion(BridgeError):
     """A question to the auth callout is malformed, stale, or not from a known server."""

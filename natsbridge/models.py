@@ -1,4 +1,4 @@
-"""The tables of this package: dead letters, and the state of subscribers and of pruning."""
+"""The tables of this package: dead letters, and the state of the service and of pruning."""
 
 from django.db import models
 from django.utils import timezone
@@ -69,6 +69,8 @@ class SubscriberStatus(models.Model):
     started_at = models.DateTimeField()
     beat_at = models.DateTimeField()
     connected = models.BooleanField()
+    # It has finished what it had read, and reads no more until the service is resumed.
+    paused = models.BooleanField(default=False)
     details = models.JSONField(default=dict)
 
     class Meta:
@@ -76,6 +78,22 @@ class SubscriberStatus(models.Model):
 
     def __str__(self) -> str:
         return self.instance
+
+
+class Pause(models.Model):
+    """One row while the service is paused: subscribers read no reports and deliver no commands."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    since = models.DateTimeField(default=timezone.now)
+    by = models.CharField(max_length=200)
+    reason = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        verbose_name_plural = "pause"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_pause_row")]
+
+    def __str__(self) -> str:
+        return f"paused by {self.by}"
 
 
 class Coverage(models.Model):

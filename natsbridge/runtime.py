@@ -80,6 +80,9 @@ class Runtime:
         self.wakeups = wakeups
         self.instance = instance
         self.stopping = asyncio.Event()
+        # Set while reports are read and commands are delivered: unless the service is paused, and
+        # not before the database has said so.
+        self.in_service = asyncio.Event()
         # Set after `stopping`, when the parts that take something in have finished.
         self.drained = asyncio.Event()
         self.counters = counters
@@ -93,6 +96,10 @@ class Runtime:
         await _first_of(self.stopping, *([] if wake is None else [wake]), timeout=seconds)
         if wake is not None:
             wake.clear()
+
+    async def wait_for_service(self, seconds: float) -> None:
+        """Return when the service is not paused, after `seconds`, or when stopping."""
+        await _first_of(self.stopping, self.in_service, timeout=seconds)
 
 
 class Part:

@@ -42,7 +42,7 @@ from devices.errors import (
     TooManyDevices,
     UpgradeRefused,
 )
-from natsbridge.errors import DependencyAway, ForeignIdentity, MalformedMessage
+from natsbridge.errors import DependencyAway, ForeignIdentity, MalformedMessage, NoSubscriber
 from tenants.errors import (
     CredentialRefused,
     EnrollmentRefused,
@@ -134,6 +134,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     UpgradeRefused: Problem(409, "upgrade-refused", "The device speaks NATS already, or must not."),
     UnsupportedMediaType: Problem(415, "unsupported-media-type", "Send JSON."),
     Throttled: Problem(429, "throttled", "`Retry-After` says how many seconds to wait."),
+    NoSubscriber: Problem(
+        503, "no-subscriber", "No subscriber runs; the detail says how to start one."
+    ),
     DependencyAway: Problem(503, "unavailable", "A server is away; try again in a moment."),
     OperationalError: Problem(503, "unavailable", "A server is away; try again in a moment."),
 }
@@ -161,7 +164,7 @@ def explained(error: Exception) -> tuple[Problem, str] | None:
     problem = problem_of(error)
     if problem is None or isinstance(error, FRAMEWORK_ERRORS):
         return None
-    if problem.status == 503:
+    if problem.type == "unavailable":
         log.warning("a server is away", error=str(error).strip(), exc_info=error)
         return problem, AWAY
     return problem, str(error)

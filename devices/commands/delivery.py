@@ -27,7 +27,7 @@ from devices.models import (
     Presence,
 )
 from devices.models.command import NO_RESPONSE
-from devices.presence.coverage import current_cutoffs
+from devices.presence.coverage import current_cutoffs, silence_counts_since
 from tenants.models import Membership, Role
 
 # A receipt comes within a second; without one the command is sent again, less and less often.
@@ -107,18 +107,23 @@ def _sweep_some() -> bool:
             .select_related("device__tenant")
             .defer("parameters", "result")
         )
+        # A response may wait in its stream while the service is paused, and for a while after.
+        patience = min(settings.COMMAND_RESPONSE_SECONDS, settings.ONLINE_SECONDS)
+        listening = silence_counts_since(now - timedelta(seconds=patience))
+        ended_by_deadline = OPEN_STATES if listening else [CommandState.QUEUED]
         late = list(
-            open_rows.filter(state__in=OPEN_STATES, deadline__lte=now).order_by("deadline")[
+            open_rows.filter(state__in=ended_by_deadline, deadline__lte=now).order_by("deadline")[
                 :SWEPT_AT_ONCE
             ]
         )
         expired = [row for row in late if row.state == CommandState.QUEUED]
         unanswered = [row for row in late if row.state != CommandState.QUEUED]
-        sent = open_rows.filter(state=CommandState.SENT, deadline__gt=now)
-        silent = sent.filter(
-            ~_gives_receipts(), ~_may_claim_receipts_again(now), sent_at__lte=silent_since
-        ).order_by("sent_at")
-        unanswered += silent[:SWEPT_AT_ONCE]
+        if listening:
+            sent = open_rows.filter(state=CommandState.SENT, deadline__gt=now)
+            silent = sent.filter(
+                ~_gives_receipts(), ~_may_claim_receipts_again(now), sent_at__lte=silent_since
+            ).order_by("sent_at")
+            unanswered += silent[:SWEPT_AT_ONCE]
         by_reason: dict[str, list[Command]] = {}
         for row in expired:
             by_reason.setdefault(_why_not_sent(row), []).append(row)

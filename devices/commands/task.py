@@ -64,7 +64,7 @@ class Courier:
 
     async def publish_due(self) -> float | None:
         """Publish what one claim takes. Return 0 when there may be more, else None."""
-        if not self._runtime.connection.is_connected:
+        if not (self._runtime.in_service.is_set() and self._runtime.connection.is_connected):
             return None
         besides = self._unheard.waiting(time.monotonic())
         outgoing = await self._worker.run(delivery.claim_due, besides=besides)

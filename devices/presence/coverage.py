@@ -3,10 +3,14 @@
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Exists
 from django.utils import timezone
 
 from devices.presence.rules import BLIND_AFTER, Coverage, Cutoffs, cutoffs
 from natsbridge import models
+
+# While the service is paused nobody listens to the devices.
+_PAUSED = Exists(models.Pause.objects.all())
 
 
 def blind_times(now: datetime) -> list[tuple[datetime, datetime]]:
@@ -18,10 +22,25 @@ def blind_times(now: datetime) -> list[tuple[datetime, datetime]]:
     return times + ([(row.last_beat, now)] if now - row.last_beat > BLIND_AFTER else [])
 
 
+def silence_counts_since(at: datetime) -> bool:
+    """Return whether a device that was silent since then was heard by nobody: subscribers have
+    listened all the time. Without a subscriber yet there was nothing to miss."""
+    row = models.Coverage.objects.annotate(paused=_PAUSED).first()
+    if row is None:
+        return True
+    return not (
+        row.paused
+        or timezone.now() - row.last_beat > BLIND_AFTER
+        or (row.gap_ended is not None and row.gap_ended > at)
+    )
+
+
 def current_cutoffs() -> Cutoffs:
     """Return the cutoffs at this moment, from the stored coverage and the settings."""
-    row = models.Coverage.objects.first()
-    coverage = Coverage(row.last_beat, row.gap_started, row.gap_ended) if row else Coverage()
+    row = models.Coverage.objects.annotate(paused=_PAUSED).first()
+    coverage = Coverage()
+    if row and not row.paused:
+        coverage = Coverage(row.last_beat, row.gap_started, row.gap_ended)
     return cutoffs(
         coverage,
         timezone.now(),

@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef
 
 from devices.models import BrokerSession, Connectivity, Presence, Reporter
 from devices.presence import sessions
+from devices.presence.coverage import silence_counts_since
 from devices.presence.events import device_sessions, tenancy_of
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
@@ -90,6 +91,8 @@ def _expect_no_more(at: datetime) -> None:
     Without silence they stay online: heartbeats may come through servers that are not listed here.
     """
     silent_since = at - timedelta(seconds=settings.ONLINE_SECONDS)
+    if not silence_counts_since(silent_since):
+        return
     connected = BrokerSession.objects.filter(device=OuterRef("device"), ended_at=None)
     lost = Connectivity.objects.filter(
         ~Exists(connected),

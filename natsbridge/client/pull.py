@@ -10,6 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -94,6 +95,21 @@ class PullConsumer:
         """Make `batch` return at once from now on, in a call that waits already too."""
         self._patient = False
         self._arrived.set()
+
+    def is_bound_to(self, client: Client) -> bool:
+        return self._subscription is not None and self._client is client
+
+    async def finish(self) -> None:
+        """Ask for nothing more; `batch` hands over what the server has sent until now.
+
+        What a lost connection would have brought comes again, like all that is not acknowledged.
+        """
+        subscription, self._subscription = self._subscription, None
+        if subscription:
+            with suppress(NatsError):
+                await subscription.drain()  # type: ignore[no-untyped-call]
+        self._requested = 0
+        self._heard_at = None
 
     @property
     def waiting(self) -> tuple[Msg, ...]:

@@ -19,7 +19,7 @@ from natsbridge.client.login import open_unless
 from natsbridge.postgres.wakeups import Wakeups
 from natsbridge.registry import LiveSubscription, Registry, StreamSubscription
 from natsbridge.runtime import CLOSE_SECONDS, DATABASE_AWAY, Runtime, Worker, supervise
-from natsbridge.subscriber import breaker, status
+from natsbridge.subscriber import breaker, pause, status
 from natsbridge.subscriber.intake import DEVICE_STREAMS, DurableIntake
 from natsbridge.subscriber.live_intake import LiveIntake
 from natsbridge.subscriber.periodic import run_periodic, run_side_task
@@ -60,10 +60,12 @@ class Subscriber:
         self._started_at = datetime.now(UTC)
         self._instance = f"{socket.gethostname()}:{os.getpid()}"
         self._counters: Counter[str] = Counter()
-        self._wakeups = Wakeups(registry.channels)
+        self._wakeups = Wakeups({*registry.channels, pause.PAUSE_CHANNEL})
         self._runtime: Runtime | None = None
         self._intakes: dict[str, DurableIntake] = {}
-        self._reading = asyncio.Event()
+        self._live: dict[str, LiveIntake] = {}
+        # Set when the status is to be written at once.
+        self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then finish and acknowledge what has been received.
@@ -110,7 +112,8 @@ class Subscriber:
         if self._only:
             wanted = with_companions(self._registry, self._only)
             parts = {name: run for name, run in parts.items() if name in wanted}
-        tasks = self._supervised(parts, until=runtime.stopping)
+        following = {"pause": partial(pause.follow, runtime)}
+        tasks = self._supervised(parts | following, until=runtime.stopping)
         log.info("subscriber running", instance=self._instance, parts=sorted(parts))
         watching = asyncio.create_task(runtime.connection.watch(), name="watch the connection")
         stopped = asyncio.ensure_future(stop.wait())
@@ -143,24 +146,26 @@ class Subscriber:
 
     async def _read(self, runtime: Runtime, name: str) -> None:
         intake = self._intakes[name] = DurableIntake.of_devices(
-            runtime, name, self._registry, on_reading=self._reading.set
+            runtime, name, self._registry, on_change=self._changed.set
         )
         await intake.run()
 
     async def _take_in(self, runtime: Runtime, subscription: LiveSubscription) -> None:
         async with open_unless(runtime.stopping, self._connect()) as connection:
             if connection:
-                await LiveIntake(runtime, subscription, connection).run()
+                intake = LiveIntake(runtime, subscription, connection)
+                self._live[subscription.name] = intake
+                await intake.run()
 
     async def _write_status(self) -> None:
-        """Write the status every few seconds, and at once when messages begin to come in."""
+        """Write the status every few seconds, and at once when reading begins or has paused."""
         worker = Worker("status")
         try:
             while True:
                 await self._beat(worker)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._reading.wait(), status.BEAT_SECONDS)
-                self._reading.clear()
+                    await asyncio.wait_for(self._changed.wait(), status.BEAT_SECONDS)
+                self._changed.clear()
         finally:
             with suppress(*DATABASE_AWAY, TimeoutError):
                 await asyncio.wait_for(
@@ -175,7 +180,8 @@ class Subscriber:
                 status.beat,
                 self._instance,
                 started_at=self._started_at,
-                connected=self._is_listening(),
+                connected=self._is_connected(),
+                paused=self._is_paused(),
                 details=_details(runtime) if runtime else {},
             )
         except DATABASE_AWAY as error:
@@ -184,13 +190,26 @@ class Subscriber:
         except AnyDatabaseError as error:
             log.warning("could not write the status", error=str(error).strip())
 
+    def _is_connected(self) -> bool:
+        """Return whether all intakes read or are paused; a connection alone says nothing about the
+        devices."""
+        connected = self._runtime and self._runtime.connection.is_connected
+        return bool(connected and (self._is_listening() or self._is_paused()))
+
     def _is_listening(self) -> bool:
-        """Return whether all intakes read; a connection alone says nothing about the devices."""
         return bool(
             self._runtime
             and self._runtime.connection.is_connected
             and len(self._intakes) == len(DEVICE_STREAMS)
             and all(intake.is_reading for intake in self._intakes.values())
+        )
+
+    def _is_paused(self) -> bool:
+        return bool(
+            self._runtime
+            and not self._runtime.in_service.is_set()
+            and all(intake.is_paused for intake in self._intakes.values())
+            and all(intake.is_paused for intake in self._live.values())
         )
 
 

@@ -35,6 +35,8 @@ DEVICE_STREAMS = {
 # A database that needs longer for a batch counts as away.
 SLOW_SECONDS = 5.0
 _ENSURE_AGAIN_SECONDS = 5.0
+# How often a paused intake looks whether it still has its stream.
+_LOOK_AGAIN_SECONDS = 1.0
 # A batch of fewer messages is not large: the next one does not gather.
 _GATHER_FROM = 20
 # How many answers are sent before other tasks get a turn: publishing alone gives them none.
@@ -53,15 +55,19 @@ class DurableIntake:
         consumer: str,
         read: Reader,
         dead_letter_body: Callable[[bytes], bytes] | None = None,
-        on_reading: Callable[[], None] | None = None,
+        on_change: Callable[[], None] | None = None,
         gather: float = 0.0,
+        pausable: bool = False,
     ) -> None:
         self._runtime = runtime
+        self._pausable = pausable
         self._gather = gather
         self._name = name
         self._stream = stream
-        self._on_reading = on_reading
+        self._on_change = on_change
         self._carrying_on = False
+        # It has finished what it had read, and reads no more while the service is paused.
+        self.is_paused = False
         runtime.gauges[name] = self._state
         self._worker = Worker(name)
         self._dispatcher = Dispatcher(read, tries=TRIES[consumer])
@@ -82,15 +88,19 @@ class DurableIntake:
         # The messages that are being handled.
         self._in_hand: Sequence[Msg] = ()
         self._answers = 0
-        self._bound: Client | None = None
+        # The one whose stream was ensured.
+        self._client: Client | None = None
         # When to try again to create the stream, or to change it to what is declared.
         self._ensure_at: float | None = None
 
     @classmethod
     def of_devices(
-        cls, runtime: Runtime, name: str, registry: Registry, *, on_reading: Callable[[], None]
+        cls, runtime: Runtime, name: str, registry: Registry, *, on_change: Callable[[], None]
     ) -> Self:
-        """Return the intake of devices' messages that `name`, one of DEVICE_STREAMS, stands for."""
+        """Return the intake of devices' messages that `name`, one of DEVICE_STREAMS, stands for.
+
+        It calls `on_change` when it begins to read, and when it has paused.
+        """
         stream, consumer = DEVICE_STREAMS[name]
         return cls(
             runtime,
@@ -98,7 +108,8 @@ class DurableIntake:
             stream=stream,
             consumer=consumer,
             read=device_messages(registry),
-            on_reading=on_reading,
+            on_change=on_change,
+            pausable=True,
         )
 
     @classmethod
@@ -145,22 +156,44 @@ class DurableIntake:
     async def _read(self) -> None:
         while not self._runtime.stopping.is_set():
             client = self._runtime.connection.client
-            if client is not self._bound:
-                await self._ensure_stream()
-                # The server sends again what an older client had brought.
-                self._ahead.clear()
-                self._rejections.clear()
-                await self._pull.bind(client)
-                self._bound = client
-            elif self._ensure_at is not None and time.monotonic() > self._ensure_at:
-                await self._ensure_stream()
-            await self._ahead.read()
-            if messages := self._ahead.take(settings.INGEST_BATCH):
-                await self._process(messages)
-            self._carry_on()
-            # After a large batch, let the next one gather.
-            if self._gather and len(messages) >= _GATHER_FROM and not self._ahead:
-                await self._runtime.pause(self._gather)
+            await self._follow(client)
+            if self._pausable and not self._runtime.in_service.is_set():
+                await self._stay_paused()
+            else:
+                self.is_paused = False
+                if not self._pull.is_bound_to(client):
+                    await self._pull.bind(client)
+                await self._read_some()
+
+    async def _follow(self, client: Client) -> None:
+        """Keep the stream as declared, and drop what an older client had brought."""
+        if client is not self._client:
+            await self._ensure_stream()
+            # The server sends it again.
+            self._ahead.clear()
+            self._rejections.clear()
+            self._client = client
+        elif self._ensure_at is not None and time.monotonic() > self._ensure_at:
+            await self._ensure_stream()
+
+    async def _read_some(self) -> None:
+        await self._ahead.read()
+        if messages := self._ahead.take(settings.INGEST_BATCH):
+            await self._process(messages)
+        self._carry_on()
+        # After a large batch, let the next one gather.
+        if self._gather and len(messages) >= _GATHER_FROM and not self._ahead:
+            await self._runtime.pause(self._gather)
+
+    async def _stay_paused(self) -> None:
+        """Finish what was read, then read nothing for a while, or until the service is resumed."""
+        await self._pull.finish()
+        while (self._pull.waiting or self._ahead) and not self._runtime.stopping.is_set():
+            await self._read_some()
+        if not self.is_paused and self._on_change:
+            self._on_change()
+        self.is_paused = True
+        await self._runtime.wait_for_service(_LOOK_AGAIN_SECONDS)
 
     async def _hurry_when_stopping(self) -> None:
         await self._runtime.stopping.wait()
@@ -169,8 +202,8 @@ class DurableIntake:
     def _carry_on(self) -> None:
         before = self.is_reading
         self._carrying_on = True
-        if self._on_reading and self.is_reading and not before:
-            self._on_reading()
+        if self._on_change and self.is_reading and not before:
+            self._on_change()
 
     async def _ensure_stream(self) -> None:
         """Create the stream if it is missing; if that fails, log it and try again later."""

@@ -63,7 +63,11 @@ class LiveIntake:
     async def run(self) -> None:
         try:
             while not self._runtime.stopping.is_set():
-                await self._bind()
+                if self._runtime.in_service.is_set():
+                    await self._bind()
+                else:
+                    # The broker drops what nobody subscribes to: live messages come at most once.
+                    await self._unsubscribe()
                 await asyncio.sleep(INTERVAL)
                 await self._flush()
             await self._unsubscribe()
@@ -72,6 +76,12 @@ class LiveIntake:
             # Otherwise the broker would go on sending a share of the messages to this subscriber.
             await self._unsubscribe()
             await self._worker.close()
+
+    @property
+    def is_paused(self) -> bool:
+        """Return whether it has stored what it had, and gets no more until the service resumes."""
+        idle = not (self._source or self._buffer or self._held)
+        return idle and not self._runtime.in_service.is_set()
 
     async def _bind(self) -> None:
         client = self._connection.client
@@ -87,7 +97,7 @@ class LiveIntake:
         self._bound = client
 
     async def _unsubscribe(self) -> None:
-        source, self._source = self._source, None
+        source, self._source, self._bound = self._source, None, None
         if source is not None:
             with suppress(NatsError):
                 await source.unsubscribe()

@@ -17,7 +17,7 @@ AT_ONCE = 100
 
 def replay_requested(runtime: Runtime, registry: Registry) -> float | None:
     """Replay some requested dead letters. Return 0 if there may be more, else None."""
-    if not DATABASE.admits():
+    if not (runtime.in_service.is_set() and DATABASE.admits()):
         return None
     done = store.replay_some(replayer(registry), most=AT_ONCE)
     if done:

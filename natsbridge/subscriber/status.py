@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from natsbridge.models import Coverage, SubscriberStatus
+from natsbridge.subscriber import pause
 
 BEAT_SECONDS = 5
 # Three missed beats.
@@ -16,31 +18,34 @@ SILENT_AFTER = timedelta(seconds=3 * BEAT_SECONDS)
 
 @dataclass(frozen=True)
 class ServiceState:
-    """How many subscribers run, and whether at least one is connected to the broker."""
+    """How many subscribers run, whether at least one is connected to the broker, and whether the
+    service is paused, or soon will be."""
 
     running: int
     connected: bool
+    paused: bool
+
+
+def running_subscribers() -> QuerySet[SubscriberStatus]:
+    """Return the subscribers whose last sign of life is recent."""
+    return SubscriberStatus.objects.filter(beat_at__gt=timezone.now() - SILENT_AFTER)
 
 
 def service_state() -> ServiceState:
-    running = SubscriberStatus.objects.filter(beat_at__gt=timezone.now() - SILENT_AFTER)
-    states = list(running.values_list("connected", flat=True))
-    return ServiceState(len(states), any(states))
+    states = list(running_subscribers().values_list("connected", flat=True))
+    return ServiceState(len(states), any(states), pause.current() is not None)
 
 
 def stream_usage() -> dict[str, dict[str, Any]]:
     """Return how full each of the platform's streams is, from the latest status that says so."""
-    statuses = SubscriberStatus.objects.filter(
-        beat_at__gt=timezone.now() - SILENT_AFTER, details__has_key="streams"
-    )
+    statuses = running_subscribers().filter(details__has_key="streams")
     details = statuses.order_by("-beat_at").values_list("details", flat=True).first()
     return dict(details["streams"]) if details else {}
 
 
 def open_breakers() -> list[str]:
     """Return the servers that some running subscriber finds away."""
-    running = SubscriberStatus.objects.filter(beat_at__gt=timezone.now() - SILENT_AFTER)
-    found = running.values_list("details__breakers", flat=True)
+    found = running_subscribers().values_list("details__breakers", flat=True)
     return sorted(
         {
             name
@@ -52,8 +57,15 @@ def open_breakers() -> list[str]:
 
 
 @transaction.atomic
-def beat(instance: str, *, started_at: datetime, connected: bool, details: dict[str, Any]) -> None:
-    """Write the status of one subscriber, and the coverage if it is connected."""
+def beat(
+    instance: str,
+    *,
+    started_at: datetime,
+    connected: bool,
+    paused: bool = False,
+    details: dict[str, Any],
+) -> None:
+    """Write the status of one subscriber, and the coverage if it listens to the devices."""
     now = timezone.now()
     SubscriberStatus.objects.update_or_create(
         instance=instance,
@@ -61,10 +73,11 @@ def beat(instance: str, *, started_at: datetime, connected: bool, details: dict[
             "started_at": started_at,
             "beat_at": now,
             "connected": connected,
+            "paused": paused,
             "details": details,
         },
     )
-    if connected:
+    if connected and not paused:
         _cover(now)
 
 

@@ -41,6 +41,15 @@ def tenant_managed_by_staff(request: Request, uuid: UUID) -> Tenant:
     _no_such_tenant(uuid)
 
 
+def staff_of(request: Request, *, role: Role = Role.VIEWER) -> User:
+    """Return the caller if they are staff who manage the platform, with a token of that role."""
+    person = person_of(request)
+    if not person.manages_platform:
+        raise PermissionDenied("This is for staff who manage the platform.")
+    _require_token(request, role)
+    return person
+
+
 def credential_of(tenant: Tenant, number: int) -> Credential:
     """Return one of the tenant's own credentials, not one of its devices."""
     owned = tenant.credentials.filter(device_uuid=None).select_related("issued_by")

@@ -63,6 +63,8 @@ class Action(models.TextChoices):
     BULK_CANCELLED = "bulk_command.cancelled", "Bulk command cancelled"
     BULK_RETRIED = "bulk_command.retried", "Bulk command retried"
     API_REFUSED = "api.refused", "API: token or key refused"
+    SERVICE_PAUSED = "service.paused", "Service paused"
+    SERVICE_RESUMED = "service.resumed", "Service resumed"
     AUDIT_EXPORTED = "audit.exported", "Audit exported"
     AUDIT_PRUNED = "audit.pruned", "Audit pruned"
 
@@ -79,6 +81,8 @@ PLATFORM_ACTIONS = frozenset(
         Action.SESSION_ENDED,
         Action.API_TOKEN_CREATED,
         Action.API_TOKEN_REVOKED,
+        Action.SERVICE_PAUSED,
+        Action.SERVICE_RESUMED,
         Action.AUDIT_PRUNED,
     }
 )

@@ -15,9 +15,7 @@ class TenantQuerySet(TenantOwnedQuerySet["Tenant"]):
 
     def managed_by(self, person: Person) -> Self:
         """Return all tenants for staff who may change tenants in the admin, for others none."""
-        if isinstance(person, User) and person.is_active and person.is_staff:
-            return self if person.has_perm("tenants.change_tenant") else self.none()
-        return self.none()
+        return self if isinstance(person, User) and person.manages_platform else self.none()
 
 
 class Tenant(models.Model):

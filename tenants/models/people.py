@@ -20,6 +20,11 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no
         """The tenants of which the person is a member, queried once for a whole page."""
         return frozenset(Membership.objects.filter(user=self).values_list("tenant", flat=True))
 
+    @property
+    def manages_platform(self) -> bool:
+        """Whether these are staff who may change tenants in the admin, so the platform too."""
+        return self.is_active and self.is_staff and self.has_perm("tenants.change_tenant")
+
     def clean(self) -> None:
         """Validate the first and last name too: Django's own validator covers the username only."""
         super().clean()

@@ -58,6 +58,7 @@ async def test_a_live_intake_that_fails_leaves_no_subscription(broker: Broker) -
     peer = await broker.connect_as(broker.platform)
     connection = cast("Connection", SimpleNamespace(client=peer.client))
     runtime = Runtime(connection, Wakeups(()), "test", Counter())
+    runtime.in_service.set()
 
     def handle(messages: Any) -> Any:
         raise ZeroDivisionError
@@ -81,6 +82,7 @@ async def test_what_live_messages_take_of_the_memory_is_bounded_in_bytes_too(
     peer = await broker.connect_as(broker.platform)
     connection = cast("Connection", SimpleNamespace(client=peer.client, is_connected=True))
     runtime = Runtime(connection, Wakeups(()), "test", Counter())
+    runtime.in_service.set()
 
     def away(messages: Any) -> Any:
         raise DependencyAway("Redis is away")

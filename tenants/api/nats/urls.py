@@ -1,8 +1,11 @@
 from django.urls import path
 
-from tenants.api.nats import audit, credentials, tenants
+from tenants.api.nats import audit, credentials, service, tenants
 
 urlpatterns = [
+    path("service/status", service.ServiceStatusView.as_view(), name="service-status"),
+    path("service/start", service.StartServiceView.as_view(), name="service-start"),
+    path("service/stop", service.StopServiceView.as_view(), name="service-stop"),
     path("tenant/<uuid:uuid>", tenants.TenantView.as_view(), name="tenant"),
     path(
         "tenant/<uuid:uuid>/credentials",
