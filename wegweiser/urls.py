@@ -4,13 +4,20 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from devices.api import routes as devices_routes
 from devices.api.nats.registration import DeviceTenantView
 from devices.api.nats.urls import urlpatterns as of_devices
+from tenants.api import routes as tenants_routes
+from tenants.api.base.routers import Router
 from tenants.api.nats.urls import urlpatterns as of_tenants
 from wegweiser.problems import NoSuchEndpointView
 
 handler403 = "wegweiser.error_pages.permission_denied"
 handler404 = "wegweiser.error_pages.page_not_found"
+
+router = Router()
+for routes in (tenants_routes, devices_routes):
+    router.registry.extend(routes.router.registry)
 
 urlpatterns = [
     # One page for everybody's own password; the admin's would save it by itself.
@@ -23,7 +30,8 @@ urlpatterns = [
     path("api/nats/", include(([*of_tenants, *of_devices], "nats"))),
     path("api/nats/<path:rest>", NoSuchEndpointView.as_view()),
     path("api/device/<uuid:uuid>/tenant", DeviceTenantView.as_view(), name="api-old-device-tenant"),
-    path("api/device/<path:rest>", NoSuchEndpointView.as_view()),
+    path("api/", include((router.urls, "api"))),
+    path("api/<path:rest>", NoSuchEndpointView.as_view()),
     path("", include("tenants.urls")),
     path("", include("devices.urls")),
 ]

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 from devices.api.authentication import DevicePrincipal
 from devices.models import Command, Device
-from tenants.api.access import person_of, require
+from tenants.api.base.permissions import person_of, require
 from tenants.models import Role, User
 
 

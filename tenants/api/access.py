@@ -6,14 +6,9 @@ from uuid import UUID
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 
-from tenants.models import ApiToken, Credential, Role, Tenant, User, has_role
+from tenants.api.base.permissions import person_of, require, require_token
+from tenants.models import Credential, Role, Tenant
 from tenants.models.owners import TenantQuerySet
-
-
-def person_of(request: Request) -> User:
-    if isinstance(request.user, User):
-        return request.user
-    raise PermissionDenied("A device token does not give access to this.")
 
 
 def tenant_for(request: Request, uuid: UUID) -> Tenant:
@@ -21,7 +16,7 @@ def tenant_for(request: Request, uuid: UUID) -> Tenant:
     person = person_of(request)
     managed = _with_account(Tenant.objects.managed_by(person)).filter(pk=uuid).first()
     if managed is not None:
-        _require_token(request, Role.ADMIN)
+        require_token(request, Role.ADMIN)
         return managed
     tenant = _with_account(Tenant.objects.visible_to(person)).filter(pk=uuid).first()
     if tenant is None:
@@ -34,7 +29,7 @@ def tenant_managed_by_staff(request: Request, uuid: UUID) -> Tenant:
     """Return the tenant, for staff who manage tenants; a role in the tenant is not enough."""
     tenant = _with_account(Tenant.objects.managed_by(request.user)).filter(pk=uuid).first()
     if tenant is not None:
-        _require_token(request, Role.ADMIN)
+        require_token(request, Role.ADMIN)
         return tenant
     if Tenant.objects.visible_to(request.user).filter(pk=uuid).exists():
         raise PermissionDenied("Only staff may do this to a tenant.")
@@ -57,19 +52,6 @@ def credential_of(tenant: Tenant, number: int) -> Credential:
     if credential is None:
         raise NotFound(f"The tenant has no credential {number}.")
     return credential
-
-
-def require(request: Request, tenant: UUID, role: Role) -> None:
-    """Raise PermissionDenied unless the person and the API token have the role in the tenant."""
-    if not has_role(request.user, tenant, role):
-        raise PermissionDenied(f"This needs the role {role} in the tenant.")
-    _require_token(request, role)
-
-
-def _require_token(request: Request, role: Role) -> None:
-    token = request.auth
-    if isinstance(token, ApiToken) and not Role(token.role).includes(role):
-        raise PermissionDenied(f"This needs an API token with the role {role}.")
 
 
 def _with_account(tenants: TenantQuerySet) -> TenantQuerySet:

@@ -13,6 +13,7 @@ from tenants.models.people import (
     TenantOwnedQuerySet,
     User,
     has_role,
+    tenant_of,
 )
 from tenants.models.web_sessions import WebSession
 
@@ -40,4 +41,5 @@ __all__ = [
     "WebSession",
     "has_role",
     "hash_token",
+    "tenant_of",
 ]

@@ -1,7 +1,7 @@
 """People who log in, and their roles in tenants."""
 
 import uuid
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.exceptions import ValidationError
@@ -106,6 +106,17 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.tenant}: {self.role}"
+
+
+def tenant_of(row: models.Model) -> uuid.UUID:
+    """Return the tenant of a row that a TenantOwnedQuerySet found."""
+    rows: TenantOwnedQuerySet[models.Model] = type(row).objects.none()  # type: ignore[attr-defined]
+    *relations, column = rows.tenant_path.split("__")
+    value: Any = row
+    for name in relations:
+        value = getattr(value, name)
+    tenant: uuid.UUID = getattr(value, "tenant_id" if column == "tenant" else column)
+    return tenant
 
 
 def has_role(person: Person, tenant: uuid.UUID, role: Role) -> bool:

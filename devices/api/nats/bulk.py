@@ -17,8 +17,8 @@ from devices.commands import bulk, targets
 from devices.commands.bulk import Targets
 from devices.models import BulkCommand
 from devices.presence.rules import Status
-from tenants.api import access
 from tenants.api.base.idempotency import KEY, key_of
+from tenants.api.base.permissions import person_of, require
 from tenants.api.base.serializers import BoundedListField
 from tenants.models import Role, User
 
@@ -151,7 +151,7 @@ class CancelBulkView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """Cancel its waiting commands, and give up those sent to devices that are offline now."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
-        ended = bulk.cancel(found, by=access.person_of(request))
+        ended = bulk.cancel(found, by=person_of(request))
         return Response({"success": True, **ended._asdict()})
 
 
@@ -160,17 +160,17 @@ class RetryBulkView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """Issue it again to the devices on which it failed or expired."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
-        again = bulk.retry(found, by=access.person_of(request))
+        again = bulk.retry(found, by=person_of(request))
         return Response(_issued(request, again), status=202)
 
 
 def _asked(request: Request) -> tuple[User, Targets, dict[str, Any]]:
-    person = access.person_of(request)
+    person = person_of(request)
     form = BulkCommandSerializer(data=request.data)
     form.is_valid(raise_exception=True)
     data = form.validated_data
     wanted = _targets(person, data)
-    access.require(request, wanted.tenant.pk, Role.OPERATOR)
+    require(request, wanted.tenant.pk, Role.OPERATOR)
     return person, wanted, data
 
 
@@ -185,12 +185,12 @@ def _targets(person: User, data: dict[str, Any]) -> Targets:
 
 
 def _bulk_for(request: Request, uuid: UUID, role: Role) -> BulkCommand:
-    person = access.person_of(request)
+    person = person_of(request)
     visible = BulkCommand.objects.visible_to(person).select_related("created_by", "retry_of")
     found = visible.filter(uuid=uuid).first()
     if found is None:
         raise NotFound(f"There is no bulk command {uuid}.")
-    access.require(request, found.tenant_id, role)
+    require(request, found.tenant_id, role)
     return found
 
 

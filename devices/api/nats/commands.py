@@ -16,8 +16,8 @@ from devices.api.serializers import CommandSerializer
 from devices.commands import issue as commands
 from devices.models import Command
 from devices.presence.coverage import current_cutoffs
-from tenants.api.access import person_of
 from tenants.api.base.idempotency import KEY, key_of
+from tenants.api.base.permissions import person_of
 from tenants.models import Role
 
 

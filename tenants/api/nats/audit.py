@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api import access
+from tenants.api.base.permissions import person_of
 from tenants.api.base.serializers import StrictSerializer
 from tenants.audit.export import FORMATS, export
 from tenants.audit.writer import record_export
@@ -137,7 +138,7 @@ class TenantAuditExportView(APIView):
         form = AuditExportSerializer(data=request.query_params)
         form.is_valid(raise_exception=True)
         wanted, format = _filter(form), form.validated_data["format"]
-        person = access.person_of(request)
+        person = person_of(request)
         record_export(tenant.pk, by=person, format=format, wanted=wanted.described())
         return export(_entries_of(tenant).matching(wanted), format)
 

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api import access
+from tenants.api.base.permissions import person_of
 from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
 from tenants.api.nats.tenants import TenantAnswer, tenant_response
 from tenants.api.representations import broker_addresses, epoch
@@ -88,7 +89,7 @@ class TenantCredentialsView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """Issue one more; only this answer has its secret. Those in use stay valid, except that the
         first use of a new password ends the earlier passwords."""
-        person = access.person_of(request)
+        person = person_of(request)
         tenant = access.tenant_for(request, uuid)
         form = TenantIssueSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -102,7 +103,7 @@ class RotateTenantCredentialView(APIView):
         """Issue a new credential in place of the current one; only this answer has its secret.
         `replaces` is the newest that the caller knows: if there is a newer one, the answer is
         409. `all` rotates the credentials of all devices as well."""
-        person = access.person_of(request)
+        person = person_of(request)
         tenant = access.tenant_for(request, uuid)
         form = TenantRotationSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -122,7 +123,7 @@ class RotateTenantCredentialView(APIView):
 class RevokeTenantCredentialView(APIView):
     @extend_schema(request=ReasonSerializer, responses=CredentialAnswer)
     def post(self, request: Request, uuid: UUID, credential_id: int) -> Response:
-        person = access.person_of(request)
+        person = person_of(request)
         tenant = access.tenant_for(request, uuid)
         credential = access.credential_of(tenant, credential_id)
         form = ReasonSerializer(data=request.data)
@@ -137,7 +138,7 @@ class RotateTenantKeysView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """Replace the keys that sign the tenant's credentials. Credentials signed with the old keys
         work until the overlap ends; agents fetch new ones by then."""
-        person = access.person_of(request)
+        person = person_of(request)
         tenant = access.tenant_for(request, uuid)
         form = OverlapSerializer(data=request.data)
         form.is_valid(raise_exception=True)

@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from tenants.actions.limits import set_limits, tenant_limits
 from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.api import access
+from tenants.api.base.permissions import person_of
 from tenants.api.base.serializers import ReasonSerializer, StrictSerializer
 from tenants.api.representations import epoch
 from tenants.models import Tenant
@@ -95,7 +96,7 @@ class SuspendTenantView(APIView):
     def post(self, request: Request, uuid: UUID) -> Response:
         """Suspend the tenant (staff only): its connections end, and no new one is accepted until
         it is resumed."""
-        person = access.person_of(request)
+        person = person_of(request)
         tenant = access.tenant_managed_by_staff(request, uuid)
         form = ReasonSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -107,7 +108,7 @@ class ResumeTenantView(APIView):
     @extend_schema(request=None, responses=TenantAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
         """Resume a suspended tenant (staff only)."""
-        person = access.person_of(request)
+        person = person_of(request)
         tenant = access.tenant_managed_by_staff(request, uuid)
         StrictSerializer(data=request.data).is_valid(raise_exception=True)
         resume_tenant(tenant, by=person)
@@ -126,7 +127,7 @@ class TenantLimitsView(APIView):
         return self._set(request, uuid, partial=True)
 
     def _set(self, request: Request, uuid: UUID, *, partial: bool) -> Response:
-        person = access.person_of(request)
+        person = person_of(request)
         tenant = access.tenant_managed_by_staff(request, uuid)
         form = LimitsSerializer(data=request.data, partial=partial)
         form.is_valid(raise_exception=True)

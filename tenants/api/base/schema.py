@@ -1,0 +1,62 @@
+"""What the OpenAPI document says of every endpoint, so that no view has to repeat it."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction, OpenApiResponse
+from rest_framework import serializers
+from rest_framework.permissions import SAFE_METHODS
+
+Endpoint = tuple[str, str, str, Any]
+PROBLEM = "application/problem+json"
+
+
+class WrongField(serializers.Serializer[Any]):
+    field = serializers.CharField(help_text="Its path, such as `parameters.path`; may be empty.")
+    detail = serializers.CharField()
+
+
+class ProblemDetails(serializers.Serializer[Any]):
+    """An error (RFC 9457). `type` is one of the words of docs/problems.md."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="For people; it may change.")
+    errors = WrongField(  # type: ignore[assignment]  # the name of the RFC's example
+        many=True, required=False, help_text="Beside the type `invalid` only."
+    )
+
+
+class DescribedSchema(AutoSchema):
+    """Describe the errors that an endpoint may answer, by its path, method and callers."""
+
+    def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        for status in self._problems():
+            described = OpenApiResponse(ProblemDetails, status.phrase)
+            if str(status.value) not in bodies:
+                bodies[str(status.value)] = self._get_response_for_code(
+                    described, str(status.value), [PROBLEM], direction
+                )
+        return bodies
+
+    def _problems(self) -> Iterator[HTTPStatus]:
+        yield HTTPStatus.BAD_REQUEST
+        if self.view.get_authenticators():
+            yield HTTPStatus.UNAUTHORIZED
+            yield HTTPStatus.FORBIDDEN
+        if "{" in self.path:
+            yield HTTPStatus.NOT_FOUND
+        if self.method not in SAFE_METHODS:
+            yield HTTPStatus.CONFLICT
+            yield HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        yield HTTPStatus.TOO_MANY_REQUESTS
+        yield HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def without_final_slash(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """Describe each address once: those of resources are served with a final slash as well."""
+    return [(path.rstrip("/"), *others) for path, *others in endpoints]
