@@ -7,7 +7,7 @@ from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 
 from tenants.api.base.permissions import person_of, require, require_token
-from tenants.models import Credential, Role, Tenant
+from tenants.models import Credential, Role, Tenant, User
 from tenants.models.owners import TenantQuerySet
 
 
@@ -41,7 +41,7 @@ def staff_of(request: Request, *, role: Role = Role.VIEWER) -> User:
     person = person_of(request)
     if not person.manages_platform:
         raise PermissionDenied("This is for staff who manage the platform.")
-    _require_token(request, role)
+    require_token(request, role)
     return person
 
 

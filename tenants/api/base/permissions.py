@@ -48,16 +48,12 @@ class HasTenantRole(IsPerson):
 
 
 class IsStaff(IsPerson):
-    """Answer staff, with the permission of Django that the view names as `staff_permission`."""
+    """Answer staff who manage the platform."""
 
-    message = "Only staff may do this."
+    message = "This is for staff who manage the platform."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if not isinstance(request.user, User) or not request.user.is_staff:
-            return False
-        permission = getattr(view, "staff_permission", None)
-        if permission and not request.user.has_perm(permission):
-            self.message = f"Staff need the permission {permission} for this."
+        if not isinstance(request.user, User) or not request.user.manages_platform:
             return False
         return super().has_permission(request, view)
 
