@@ -17,6 +17,7 @@ from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Status
 from natsbridge.models import DeadLetter
 from natsbridge.retention.engine import last_run
+from natsbridge.subscriber import pause
 from natsbridge.subscriber.status import open_breakers, service_state, stream_usage
 
 DAY = timedelta(hours=24)
@@ -45,7 +46,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     ]
     if may_list(request, "natsbridge.subscriberstatus") and (filled := streams()):
         shown.append(("Streams, percent full", filled))
-    return {**context, "title": "Overview", "figures": shown}
+    return {**context, "title": "Overview", "figures": shown, "pause": pause.current()}
 
 
 def devices() -> list[Figure]:
@@ -76,6 +77,8 @@ def subscribers() -> list[Figure]:
     state = service_state()
     link = linked("natsbridge.subscriberstatus")
     away = [Figure(f"Without {name}", state.running, link, "danger") for name in open_breakers()]
+    if state.paused:
+        return [Figure("Running, but paused", state.running, link, "warning"), *away]
     if not state.connected and state.running:
         return [Figure("Running, but not connected", state.running, link, "danger"), *away]
     return [

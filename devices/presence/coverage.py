@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from devices.presence.rules import BLIND_AFTER, Coverage, Cutoffs, cutoffs
 from natsbridge import models
+from natsbridge.subscriber import pause
 
 # While the service is paused nobody listens to the devices.
 _PAUSED = Exists(models.Pause.objects.all())
@@ -20,6 +21,11 @@ def blind_times(now: datetime) -> list[tuple[datetime, datetime]]:
         return []
     times = [(row.gap_started, row.gap_ended)] if row.gap_started and row.gap_ended else []
     return times + ([(row.last_beat, now)] if now - row.last_beat > BLIND_AFTER else [])
+
+
+def current_pause(cutoffs: Cutoffs) -> models.Pause | None:
+    """Return the pause that makes all devices Unknown, if that is why they are."""
+    return pause.current() if cutoffs.blind else None
 
 
 def silence_counts_since(at: datetime) -> bool:

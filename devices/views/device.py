@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from devices.models import Device
-from devices.presence.coverage import current_cutoffs
+from devices.presence.coverage import current_cutoffs, current_pause
 from devices.presence.rules import Cutoffs
 from devices.representations import status as status_representation
 from devices.telemetry import ring_buffers
@@ -88,6 +88,7 @@ def _status_context(request: PersonRequest, found: Device, cutoffs: Cutoffs) -> 
         "different_at_enrolment": {
             name: value for name, value in found.hardware_info.items() if current.get(name) != value
         },
+        "pause": current_pause(cutoffs),
         "flood": _flood_of(request, found),
         "messages_allowed": settings.DEVICE_MESSAGES_PER_SECOND,
         "online_minutes": settings.ONLINE_SECONDS // 60,

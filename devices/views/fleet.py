@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from devices.forms.fleet import FleetFilters
+from devices.presence.coverage import current_pause
 from devices.presence.rules import Status
 from tenants.models import Group, Role, Tenant
 from tenants.views.page import PersonRequest, page, wants_fragment
@@ -45,6 +46,7 @@ def fleet(request: PersonRequest) -> HttpResponse:
         "chosen": chosen,
         "sort": filters.chosen.get("sort") or "name",
         "page": shown,
+        "pause": current_pause(cutoffs),
         "rows": [(each, each.status(cutoffs), each.current_presence(cutoffs)) for each in shown],
     }
     if not wants_fragment(request) or not paginator.count:

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
@@ -26,7 +28,7 @@ from devices.telemetry import ring_buffers
 from natsbridge.models import Coverage, DeadLetter, Pause
 from natsbridge.subscriber import status
 from tenants.models import Group, User
-from tests.support.people import authorization, enrol
+from tests.support.people import authorization, enrol, logged_in
 from tests.support.system import System, eventually
 
 # A device keeps a hundred kinds of monitoring data.
@@ -163,3 +165,20 @@ def test_a_response_that_may_wait_in_its_stream_is_not_missing(
     Pause.objects.all().delete()
     delivery.sweep()
     assert list(states.all()) == [CommandState.FAILED, CommandState.EXPIRED]
+
+
+def test_pages_say_by_whom_the_service_is_paused(
+    as_bob: Client, device_a: Device, listening: Coverage, redis_server: object
+) -> None:
+    said = b"Message processing is paused</strong> by sam"
+    pages = [reverse("fleet"), reverse("device", args=[device_a.pk])]
+    for page in pages:
+        assert said not in as_bob.get(page).content
+    Pause.objects.create(by="sam", reason="the move")
+    for page in pages:
+        shown = as_bob.get(page).content
+        assert said in shown
+        assert b"the move" in shown
+    staff = logged_in(User.objects.create_superuser("stella"))
+    for name in ("admin:index", "admin:natsbridge_subscriberstatus_changelist"):
+        assert said in staff.get(reverse(name)).content
