@@ -1,7 +1,6 @@
 """Name each request by an id, and record where requests come from and where sessions are used."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
 
 import structlog
 from django.conf import settings
@@ -9,7 +8,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from tenants.actions.web_sessions import record_session_use
 from tenants.models import User
-from tenants.origin import Origin, acting
+from tenants.origin import Origin, acting, caller_address
 from tenants.rules import request_ids
 
 # Where Django keeps the header of that name.
@@ -74,15 +73,8 @@ class WebSessionMiddleware:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Return the caller's address: the last of CLIENT_ADDRESS_HEADER, or else the connection's.
-
-    The caller may have invented the others of that header.
-    """
-    if settings.CLIENT_ADDRESS_HEADER:
-        named = request.headers.get(settings.CLIENT_ADDRESS_HEADER, "").rpartition(",")[2].strip()
-        if _is_address(named):
-            return named
-    return request.META.get("REMOTE_ADDR") or ""
+    forwarded = request.headers.get(settings.CLIENT_ADDRESS_HEADER or "-", "")
+    return caller_address(forwarded, request.META.get("REMOTE_ADDR") or "")
 
 
 def _via(path: str) -> str:
@@ -92,11 +84,3 @@ def _via(path: str) -> str:
         case ["api"]:
             return "api"
     return "web"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -56,6 +56,24 @@ def network_of(address: str) -> IPv4Network | IPv6Network | None:
     return IPv4Network((parsed, 24), strict=False)
 
 
+def network_name(address: str) -> str:
+    """Return the network that this address belongs to, as text."""
+    return str(network_of(address) or "unknown")
+
+
+def caller_address(forwarded: str, peer: str) -> str:
+    """Return the caller's address: the last of what a proxy has forwarded, or else the peer's.
+
+    The caller may have invented the others.
+    """
+    named = forwarded.rpartition(",")[2].strip()
+    try:
+        ip_address(named)
+    except ValueError:
+        return peer
+    return named
+
+
 def command_line_origin() -> Origin:
     """Return the origin of a management command: the operating system's user."""
     try:

@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from channels.db import database_sync_to_async
 from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
+
+from tenants.access.websockets import record_refused_websocket
 
 PORTS = {"http": 80, "https": 443}
 
@@ -20,8 +23,10 @@ class SameOrigin:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
-        allowed = is_ours(_header(scope, b"origin"), _header(scope, b"host"))
-        return await (self._application if allowed else WebsocketDenier())(scope, receive, send)
+        if is_ours(_header(scope, b"origin"), _header(scope, b"host")):
+            return await self._application(scope, receive, send)
+        await database_sync_to_async(record_refused_websocket)(scope, "", 403)
+        return await WebsocketDenier()(scope, receive, send)
 
 
 def is_ours(origin: str, host: str) -> bool:

@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
     "tenants.middleware.WebSessionMiddleware",
     "tenants.middleware.OriginMiddleware",
+    "wegweiser.access_audit.AccessAuditMiddleware",
     "wegweiser.error_pages.ErrorPageMiddleware",
 ]
 

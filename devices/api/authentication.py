@@ -8,7 +8,10 @@ from rest_framework.request import Request
 
 from devices.enrolment.naming import device_named
 from devices.models import Device
+from tenants.access.notes import note_caller
+from tenants.access.records import Caller
 from tenants.api.base.authentication import count_failure
+from tenants.audit.writer import device_actor
 from tenants.throttle import refused_tokens
 
 
@@ -38,6 +41,7 @@ class DeviceTokenAuthentication(BaseAuthentication):
             principal = device_named(request.parser_context["kwargs"].get("uuid"))
             count_failure(request, refused_tokens.DEVICE_TOKEN, principal)
             raise AuthenticationFailed("The device token is not valid.")
+        note_caller(request.META, device_caller(found))
         if found.revoked_at:
             raise PermissionDenied("This device is revoked; an admin of its tenant can undo it.")
         if found.tenant.suspended_at:
@@ -46,3 +50,8 @@ class DeviceTokenAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def device_caller(device: Device) -> Caller:
+    """Return the device as the audit of access has it."""
+    return Caller(device_actor(device.pk), frozenset({device.tenant_id}), device.pk)

@@ -24,6 +24,7 @@ from devices.live import frames, watchers
 from devices.live.open_pages import OpenPages
 from devices.models import Device
 from natsbridge.errors import DependencyAway
+from tenants.access.websockets import record_refused_websocket
 from tenants.models import Tenant
 from tenants.rights import Login
 
@@ -59,6 +60,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
     snapshot: asyncio.Task[None] | None = None
     next_snapshot = 0.0
     login: Login
+    route: str
 
     async def connect(self) -> None:
         self.joined: list[str] = []
@@ -68,7 +70,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         self.person = self.scope.get("user", AnonymousUser())
         await self.accept()
         if not self.person.is_authenticated:
-            await self.close(LOGIN_NEEDED)
+            await self._refuse(LOGIN_NEEDED)
         else:
             await self._or_try_again(self._open_if_allowed())
 
@@ -129,7 +131,7 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         proof = session.get(HASH_SESSION_KEY, "")
         self.login = Login(session.session_key, self.person.pk, proof)
         if not await open_pages.add(self):
-            await self.close(LOGIN_NEEDED)
+            await self._refuse(LOGIN_NEEDED)
         elif not await _in_thread(watchers.add_page, self.person.pk, self.channel_name):
             await self.close(TOO_MANY_PAGES)
         elif await self._open():
@@ -141,6 +143,11 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
         self.next_snapshot = time.monotonic() + SNAPSHOT_SECONDS
         async with self.sending:
             await self._send_snapshot()
+
+    async def _refuse(self, code: int) -> None:
+        """Close the page, and record in the audit why."""
+        await _in_thread(record_refused_websocket, self.scope, self.route, code - 4000)
+        await self.close(code)
 
     async def _open(self) -> bool:
         """Join the groups of what the page shows. Return False where that closed the page."""
@@ -177,6 +184,8 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
 class DeviceConsumer(PageConsumer):
     """The websocket of a device's page."""
 
+    route = "ws/devices/<uuid:uuid>/"
+
     async def _open(self) -> bool:
         self.uuid: UUID = self.scope["url_route"]["kwargs"]["uuid"]
         if not await self._is_visible():
@@ -199,7 +208,7 @@ class DeviceConsumer(PageConsumer):
         """Close the page of somebody who may not, or no longer, see the device."""
         if await _in_thread(self._find):
             return True
-        await self.close(NO_SUCH_DEVICE)
+        await self._refuse(NO_SUCH_DEVICE)
         return False
 
     def _find(self) -> bool:
@@ -212,6 +221,8 @@ class FleetConsumer(PageConsumer):
 
     The rows themselves are the page's own request, with its filters and the person's rights.
     """
+
+    route = "ws/fleet/"
 
     async def _open(self) -> bool:
         return await self._renew()
@@ -236,8 +247,8 @@ class FleetConsumer(PageConsumer):
 
 
 websocket_urlpatterns = [
-    path("ws/devices/<uuid:uuid>/", DeviceConsumer.as_asgi()),
-    path("ws/fleet/", FleetConsumer.as_asgi()),
+    path(DeviceConsumer.route, DeviceConsumer.as_asgi()),
+    path(FleetConsumer.route, FleetConsumer.as_asgi()),
     # Channels would raise for what it does not find.
     re_path("", WebsocketDenier.as_asgi()),
 ]

@@ -6,7 +6,6 @@ Web processes count them together in Redis; while Redis is away each counts its 
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -22,9 +21,8 @@ from tenants.models import ActorKind
 log = structlog.get_logger(__name__)
 
 NOBODY = Actor(ActorKind.UNKNOWN, "")
-# Which fields of an event say nothing of its kind, so that its row has those of the newest.
-VARYING = frozenset({"device", "target", "address"})
 TOO_MANY = {"reason": "too many different ones in one minute"}
+TOO_MANY_OF_ALL = {"reason": "too many different ones of everybody in one minute"}
 
 
 def record_coalesced(
@@ -36,8 +34,9 @@ def record_coalesced(
 ) -> int:
     """Write the event at once if it is the first of its kind in a minute, or else count it.
 
-    Events are of one kind where all but their `varying` fields (some of VARYING) are equal. Return
-    for how many seconds one of the `throttled` names is above the limit, 0 for none.
+    Events are of one kind where all but their `varying` fields are equal, some of device, target
+    and address; a row has those of the newest. Return for how many seconds one of the `throttled`
+    names is above the limit, 0 for none.
     """
     events = (_without(event, varying), _group_of(event), _all_of(event), event)
     texts = Event(*map(_text, events))
@@ -111,15 +110,11 @@ def _group_of(event: AuditEvent) -> AuditEvent:
     actor = event.actor
     if actor.kind != ActorKind.PERSON:
         actor = Actor(actor.kind, "")
-    return _surplus(event, event.tenant, actor)
+    return AuditEvent(event.action, event.tenant, actor, via=event.via, detail=TOO_MANY)
 
 
 def _all_of(event: AuditEvent) -> AuditEvent:
-    return _surplus(event, None, NOBODY)
-
-
-def _surplus(event: AuditEvent, tenant: UUID | None, actor: Actor) -> AuditEvent:
-    return AuditEvent(event.action, tenant, actor, via=event.via, detail=TOO_MANY)
+    return AuditEvent(event.action, None, NOBODY, detail=TOO_MANY_OF_ALL)
 
 
 def _text(event: AuditEvent) -> str:

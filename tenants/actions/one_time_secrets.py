@@ -13,7 +13,9 @@ from django.db import transaction
 from django.db.models import Model
 from django.views.decorators.debug import sensitive_variables
 
-from tenants.models import OneTimeSecret, User
+from tenants.audit.owners import owner_of
+from tenants.audit.writer import record_action
+from tenants.models import Action, OneTimeSecret, User
 from tenants.rules import secrets
 
 
@@ -49,4 +51,15 @@ def reveal_secret(secret_id: UUID, model: type[Model], *, to: User) -> RevealedS
     if kept is None:
         return None
     kept.delete()
-    return None if kept.expired else RevealedSecret(kept.row_id, kept.secret)
+    if kept.expired:
+        return None
+    row = model._default_manager.filter(pk=kept.row_id).first()
+    owned = owner_of(model, kept.row_id)
+    record_action(
+        Action.SECRET_READ,
+        tenant=owned.tenant if owned else None,
+        by=to,
+        # By its name: the key of an API token is the token's hash.
+        target=f"{model._meta.verbose_name} {row or 'deleted meanwhile'}",
+    )
+    return RevealedSecret(kept.row_id, kept.secret)

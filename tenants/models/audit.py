@@ -65,6 +65,9 @@ class Action(models.TextChoices):
     API_REFUSED = "api.refused", "API: token or key refused"
     SERVICE_PAUSED = "service.paused", "Service paused"
     SERVICE_RESUMED = "service.resumed", "Service resumed"
+    ACCESS_REFUSED = "access.refused", "Access refused"
+    SECRET_READ = "access.secret_read", "Secret shown"
+    STAFF_READ = "access.staff_read", "Staff of the platform read data"
     AUDIT_EXPORTED = "audit.exported", "Audit exported"
     AUDIT_PRUNED = "audit.pruned", "Audit pruned"
 

@@ -12,7 +12,7 @@ from knox.settings import CONSTANTS
 from tenants.access.coalesced import NOBODY, record_coalesced
 from tenants.audit.writer import AuditEvent
 from tenants.models import Action, ApiToken, Group
-from tenants.origin import current_origin, network_of
+from tenants.origin import current_origin, network_name
 
 DEVICE_TOKEN, API_TOKEN, ENROLMENT_KEY = "device token", "API token", "enrolment key"
 
@@ -47,7 +47,7 @@ def token_named(plain: str) -> Principal | None:
 def record(kind: str, route: str, principal: Principal | None) -> int:
     """Count a failure; return for how many seconds the next one is throttled, 0 for none."""
     address = current_origin().address
-    prefix = prefix_of(address)
+    prefix = network_name(address)
     detail = {"kind": kind, "route": route}
     if principal is None:
         # A row of a network is about all its addresses.
@@ -71,8 +71,3 @@ def record(kind: str, route: str, principal: Principal | None) -> int:
         throttled=[prefix, principal.identity],
         limit=settings.AUTH_FAILURE_LIMIT,
     )
-
-
-def prefix_of(address: str) -> str:
-    """Return the network that this address belongs to, as text."""
-    return str(network_of(address) or "unknown")

@@ -5,6 +5,7 @@ from rest_framework.authentication import get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
+from tenants.access.notes import note_recorded
 from tenants.models import ApiToken, User
 from tenants.throttle import refused_tokens
 from tenants.throttle.refused_tokens import Principal
@@ -33,6 +34,7 @@ class PersonTokenAuthentication(TokenAuthentication):
 def count_failure(request: Request, kind: str, principal: Principal | None) -> None:
     """Count a wrong token or key. Raises Throttled after too many, with the seconds to wait."""
     match = request.resolver_match
+    note_recorded(request.META)
     wait = refused_tokens.record(kind, match.route if match else "", principal)
     if wait:
         raise Throttled(wait, f"Too many wrong {kind}s from your network or for this name.")

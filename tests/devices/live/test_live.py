@@ -20,7 +20,7 @@ from devices.models import Connectivity, Device
 from devices.presence import heard
 from devices.telemetry import reports, ring_buffers
 from natsbridge.models import DeadLetter
-from tenants.models import Group, Membership, User
+from tenants.models import Action, AuditEntry, Group, Membership, User
 from tests.support.people import Enrolled, enrol
 from tests.support.system import Agent, System, eventually
 from tests.support.waiting import SAFETY_NET
@@ -164,6 +164,12 @@ def test_who_was_heard_while_postgres_was_away_is_written_with_the_next_points(
     assert Connectivity.objects.get(device=device_a).last_seen_online == now
 
 
+def refused() -> list[tuple[str, UUID | None, dict[str, object]]]:
+    """What the platform's audit has of it: the caller, the device, and the request."""
+    rows = AuditEntry.objects.filter(action=Action.ACCESS_REFUSED, tenant_uuid=None)
+    return list(rows.values_list("actor", "device_uuid", "detail"))
+
+
 class Page:
     """An open page's websocket, driven on the test's loop; without a device it is the fleet's."""
 
@@ -296,6 +302,8 @@ def test_charlie_of_another_tenant_is_told_that_there_is_no_such_device(
 ) -> None:
     outsider = Page(system, enrolled.device, charlie)
     assert outsider.close_code() == 4404
+    request = "websocket /ws/devices/<uuid:uuid>/"
+    assert refused() == [("charlie", enrolled.device.pk, {"request": request, "status": 404})]
 
 
 def test_a_superuser_who_is_not_a_member_hears_a_device_and_the_fleet(
@@ -311,6 +319,8 @@ def test_a_superuser_who_is_not_a_member_hears_a_device_and_the_fleet(
 def test_somebody_who_is_not_logged_in_is_told_to(system: System, enrolled: Enrolled) -> None:
     anonymous = Page(system, enrolled.device, None)
     assert anonymous.close_code() == 4401
+    request = "websocket /ws/devices/<uuid:uuid>/"
+    assert refused() == [("", None, {"request": request, "status": 401})]
 
 
 @pytest.mark.parametrize(
@@ -372,6 +382,7 @@ def test_a_page_of_a_foreign_origin_is_refused(system: System, enrolled: Enrolle
     )
     connected, _ = system.thread.run(socket.connect(timeout=SAFETY_NET))
     assert not connected
+    assert refused() == [("", None, {"request": "websocket /", "status": 403})]
 
 
 def test_redis_away_keeps_the_points_until_it_is_back(

@@ -197,6 +197,8 @@ def test_the_mark_costs_one_query_however_many_devices(
             assert as_root.get("/").status_code == 200
         return len(captured)
 
+    # The first of a minute is written to the audit, and the others are counted.
+    queries()
     few = queries()
     for number in range(5):
         enrol(device_a.group, f"another {number}")

@@ -16,9 +16,8 @@ from natsbridge.redis import client
 from tenants.access import coalesced, shared_counts
 from tenants.actions.keys import create_api_token, create_enrollment_key
 from tenants.models import Action, AuditEntry, Group, Role, User
-from tenants.origin import Origin, acting
+from tenants.origin import Origin, acting, network_name
 from tenants.throttle import refused_tokens
-from tenants.throttle.refused_tokens import prefix_of
 from tests.support.people import Enrolled, authorization, enrol
 
 URL = "/api/nats/agent/register"
@@ -298,7 +297,7 @@ def test_rows_that_cannot_be_written_are_told_later(
     ],
 )
 def test_an_address_counts_for_its_network(address: str, prefix: str) -> None:
-    assert prefix_of(address) == prefix
+    assert network_name(address) == prefix
 
 
 def test_a_header_of_the_proxy_says_who_called(

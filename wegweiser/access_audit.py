@@ -1,0 +1,122 @@
+"""Tell the audit what was refused, and what staff read: one place for the API, pages and the admin.
+
+It sees how each request was answered, so a new endpoint is covered without a line.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+from django.apps import apps
+from django.contrib.admin.utils import unquote
+from django.db import Error as AnyDatabaseError
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import ResolverMatch
+from django.utils.functional import SimpleLazyObject
+
+from devices.api.authentication import DevicePrincipal, device_caller
+from tenants.access import notes
+from tenants.access.records import (
+    STRANGER,
+    Asked,
+    Caller,
+    person_caller,
+    record_refusal,
+    record_staff_read,
+)
+from tenants.audit.owners import Owned, owner_of, owners_of, tenant_path
+from tenants.models import User
+
+log = structlog.get_logger(__name__)
+
+REFUSED = (401, 403, 404)
+# The routes on which a superuser reads nothing of a customer's.
+OWN_ROUTES = ("account/", "api/docs/", "api/schema/", "api/nats/health", "downloads/", "login/")
+
+
+class AccessAuditMiddleware:
+    """Records refusals and what staff read. Without the database the answer stays what it is."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        try:
+            _record(request, response.status_code)
+        except AnyDatabaseError as error:
+            log.warning("an access is not in the audit", error=str(error).strip())
+        return response
+
+
+def caller_of(user: object) -> Caller:
+    """Return the caller for a `request.user`."""
+    if isinstance(user, DevicePrincipal):
+        return device_caller(user.device)
+    if isinstance(user, User):
+        return person_caller(user)
+    return STRANGER
+
+
+def _record(request: HttpRequest, status: int) -> None:
+    match = request.resolver_match
+    if status in REFUSED:
+        # What has no route is a typing error, and nobody is looked up for it.
+        if (match or status != 404) and not notes.is_recorded(request.META):
+            _record_refusal(request, match, status)
+    elif status == 200 and match and request.method in ("GET", "HEAD") and _has_user(request):
+        _record_read(request, match, status)
+
+
+def _record_refusal(request: HttpRequest, match: ResolverMatch | None, status: int) -> None:
+    caller = notes.noted_caller(request.META) or caller_of(request.user)
+    # Whatever strangers name, it is looked up for nobody.
+    named = _named(match) if match and caller != STRANGER else []
+    record_refusal(caller, Asked(_described(request, match), status, named))
+
+
+def _record_read(request: HttpRequest, match: ResolverMatch, status: int) -> None:
+    person = request.user
+    if not isinstance(person, User) or not (person.is_staff or person.is_superuser):
+        return
+    named = _named(match)
+    if named or _lists_customers(match, person):
+        record_staff_read(caller_of(person), Asked(_described(request, match), status, named))
+
+
+def _has_user(request: HttpRequest) -> bool:
+    """Return whether the view has asked who is logged in: otherwise nobody's rights opened it, and
+    it may have to work without the database."""
+    return bool(request.session.accessed) or type(request.user) is not SimpleLazyObject
+
+
+def _named(match: ResolverMatch) -> list[Owned]:
+    """Return the objects that the address names."""
+    model = _admin_model(match)
+    if model and "object_id" in match.kwargs:
+        found = owner_of(model, unquote(match.kwargs["object_id"]))
+        return [found] if found else []
+    return owners_of([each for each in match.kwargs.values() if isinstance(each, UUID)])
+
+
+def _lists_customers(match: ResolverMatch, person: User) -> bool:
+    if "admin" in match.namespaces:
+        model = _admin_model(match)
+        return bool(model and tenant_path(model))
+    return person.is_superuser and not match.route.startswith(OWN_ROUTES)
+
+
+def _admin_model(match: ResolverMatch) -> type[Model] | None:
+    """Return the model whose page of the admin this is, by the name of its address."""
+    app, _, rest = (match.url_name or "").partition("_")
+    if "admin" not in match.namespaces or not rest:
+        return None
+    try:
+        return apps.get_model(app, rest.partition("_")[0])
+    except LookupError:
+        return None
+
+
+def _described(request: HttpRequest, match: ResolverMatch | None) -> str:
+    return f"{request.method} /{match.route}" if match else str(request.method)
