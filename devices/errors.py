@@ -46,6 +46,14 @@ class TooManyDevices(DevicesError):
     """The tenant has as many devices as its limit allows."""
 
 
+class DeviceArchived(DevicesError):
+    """The device is archived, so it cannot be reinstated."""
+
+
+class InventoryRefused(DevicesError):
+    """A tag or a custom field is unknown, or a value is not one of the field's type."""
+
+
 class DeviceCannotMove(DevicesError):
     """A device stays within its tenant."""
 

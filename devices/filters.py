@@ -84,6 +84,7 @@ class DeviceFilters(FilterSet):
     connection_type = CharFilter(field_name="connectivity__connection_type", max_length=20)
     platform = CharFilter(field_name=f"{SYSTEM_INFO}__platform", lookup_expr="iexact")
     agent_version = CharFilter(field_name="connectivity__agent_version", max_length=64)
+    archived = ChoiceFilter(method="with_archived", choices=YES_OR_NO, label="Archived")
     revoked = ChoiceFilter(method="with_revoked", choices=YES_OR_NO, label="Revoked")
 
     class Meta:
@@ -118,7 +119,9 @@ class DeviceFilters(FilterSet):
             return self.queryset.none()
         devices = self.queryset
         for name, value in self.form.cleaned_data.items():
-            if name != but:
+            if name == "archived" and not value:
+                devices = devices.in_fleet()
+            elif name != but:
                 devices = self.filters[name].filter(devices, value)
         return devices
 
@@ -128,6 +131,9 @@ class DeviceFilters(FilterSet):
 
     def having_status(self, devices: DeviceQuerySet, name: str, status: str) -> DeviceQuerySet:
         return devices.with_status(Status(status), self.cutoffs)
+
+    def with_archived(self, devices: DeviceQuerySet, name: str, answer: str) -> DeviceQuerySet:
+        return devices.filter(archived_at__isnull=answer == "false")
 
     def with_revoked(self, devices: DeviceQuerySet, name: str, answer: str) -> DeviceQuerySet:
         return devices.filter(revoked_at__isnull=answer == "false")

@@ -36,7 +36,10 @@ from devices.errors import (
     AlreadyRegistered,
     CommandConflict,
     CommandRefused,
+    DeviceArchived,
+    DeviceCannotMove,
     DeviceImportRefused,
+    InventoryRefused,
     RegistrationForbidden,
     RegistrationRefused,
     TooManyDevices,
@@ -72,6 +75,12 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ParseError: Problem(400, "malformed", "The body is not JSON, or is nested too deeply."),
     MalformedMessage: Problem(400, "malformed", "The body is not JSON, or is nested too deeply."),
     LimitRefused: Problem(400, "limit-refused", "A limit is unknown or out of range."),
+    InventoryRefused: Problem(
+        400,
+        "inventory-refused",
+        "A tag or a custom field is unknown, or a value is not one of the field's type.",
+    ),
+    DeviceCannotMove: Problem(400, "device-cannot-move", "A device stays within its tenant."),
     CommandRefused: Problem(
         400, "command-refused", "This command cannot be given, whenever it is tried."
     ),
@@ -112,6 +121,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
         405, "method-not-allowed", "`Allow` names the methods of this address."
     ),
     NotAcceptable: Problem(406, "not-acceptable", "`Accept` excludes what this address answers."),
+    DeviceArchived: Problem(409, "device-archived", "Unarchive the device first."),
     AlreadyRegistered: Problem(
         409,
         "already-registered",

@@ -11,6 +11,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from devices.enrolment import actions as enrolment
 from devices.errors import TooManyDevices
+from devices.inventory.details import move_device
 from devices.models import Connectivity, Device
 from tenants.admin.choices import GroupChoiceField
 from tenants.admin.writing import person_of
@@ -75,7 +76,7 @@ class AddingAdmin(ModelAdmin):
         self, request: HttpRequest, obj: Device, form: forms.ModelForm, change: bool
     ) -> None:
         if change:
-            enrolment.move(obj, obj.group, by=person_of(request))
+            move_device(obj, obj.group, by=person_of(request))
             return
         wanted = form.cleaned_data
         device = enrolment.record_existing(

@@ -44,6 +44,8 @@ class DeviceTokenAuthentication(BaseAuthentication):
         note_caller(request.META, device_caller(found))
         if found.revoked_at:
             raise PermissionDenied("This device is revoked; an admin of its tenant can undo it.")
+        if found.refusal:
+            raise PermissionDenied(found.refusal)
         if found.tenant.suspended_at:
             raise PermissionDenied("This device's tenant is suspended.")
         return DevicePrincipal(found), None

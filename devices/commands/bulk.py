@@ -33,6 +33,7 @@ MAX_DEVICES = 100_000
 
 NO_ROLE = "not allowed"
 REVOKED = "revoked"
+ARCHIVED = "archived"
 SUSPENDED = "the tenant is suspended"
 NOT_OFFERED = "does not offer it"
 UNISSUED = "cancelled before it was issued"
@@ -224,11 +225,13 @@ def _reachable(targets: Targets) -> DeviceQuerySet:
 
 
 def _left_out(targets: Targets, command: str) -> dict[str, int]:
-    revoked = targets.devices.exclude(revoked_at=None)
+    archived = targets.devices.exclude(archived_at=None)
+    revoked = targets.devices.in_fleet().exclude(revoked_at=None)
     suspended = targets.devices.filter(revoked_at=None).exclude(tenant__suspended_at=None)
     reachable = _reachable(targets)
     counts = {
         NO_ROLE: targets.elsewhere,
+        ARCHIVED: archived.count(),
         REVOKED: revoked.count(),
         SUSPENDED: suspended.count(),
         NOT_OFFERED: reachable.count() - reachable.offering(command).count(),

@@ -251,6 +251,8 @@ def _finish(
 
 
 def _why_not_sent(row: Command) -> str:
+    if row.device.archived_at is not None:
+        return "the device was archived, and not unarchived before the deadline"
     if row.device.revoked_at is not None:
         return "the device was revoked, and not reinstated before the deadline"
     if row.device.tenant.suspended_at is not None:

@@ -172,6 +172,8 @@ def wake_delivery_to(devices: Iterable[UUID]) -> None:
 def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Command, bool]:
     if known := _issued_before(row):
         return known, False
+    if row.device.archived_at is not None:
+        raise CommandConflict("The device is archived; it gets no commands until it is unarchived.")
     if row.device.revoked_at is not None:
         raise CommandConflict("The device is revoked; it gets no commands until it is reinstated.")
     refuse_if_suspended(row.device.tenant)

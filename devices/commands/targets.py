@@ -26,7 +26,7 @@ def of_group(person: User, uuid: UUID) -> Targets:
     found = Group.objects.visible_to(person).filter(pk=uuid).first()
     if found is None:
         raise UnknownTarget(f"There is no group {uuid}.")
-    devices = Device.objects.visible_to(person).filter(group=found)
+    devices = Device.objects.visible_to(person).in_fleet().filter(group=found)
     _require_operator(person, found.tenant)
     return Targets(found.tenant, devices, f"group {found.name}", {"group": str(uuid)})
 
@@ -35,7 +35,7 @@ def of_organisation(person: User, uuid: UUID) -> Targets:
     found = Organisation.objects.visible_to(person).filter(pk=uuid).first()
     if found is None:
         raise UnknownTarget(f"There is no organisation {uuid}.")
-    devices = Device.objects.visible_to(person).filter(group__organisation=found)
+    devices = Device.objects.visible_to(person).in_fleet().filter(group__organisation=found)
     _require_operator(person, found.tenant)
     words = f"organisation {found.name}"
     return Targets(found.tenant, devices, words, {"organisation": str(uuid)})

@@ -1,4 +1,4 @@
-"""Register, record, upgrade and move devices."""
+"""Register, record and upgrade devices."""
 
 import base64
 import binascii
@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from devices.errors import (
     AlreadyRegistered,
-    DeviceCannotMove,
     RegistrationForbidden,
     RegistrationRefused,
     TooManyDevices,
@@ -124,8 +123,8 @@ def _register_again(
     if device.group_id != group:
         raise AlreadyRegistered("This key pair is registered in another group.")
     _refuse_suspended(device.tenant)
-    if device.revoked_at:
-        raise RegistrationForbidden("This device is revoked; an admin of its tenant can undo it.")
+    if device.refusal:
+        raise RegistrationForbidden(device.refusal)
     _record_registration(device, key, again=True)
     return Registration(device, _fresh_token(device), created=False)
 
@@ -162,8 +161,8 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
     the key pair is another device's, CredentialRefused while the tenant is suspended.
     """
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
-    if row.revoked_at:
-        raise UpgradeRefused("This device is revoked; an admin of its tenant can undo it.")
+    if row.refusal:
+        raise UpgradeRefused(row.refusal)
     issued_before = Credential.objects.filter(device_uuid=row.pk)
     if issued_before.exclude(first_used_at=None).exists():
         raise UpgradeRefused("This device speaks NATS already.")
@@ -212,31 +211,15 @@ def refuse_too_many(tenant: Tenant, adding: int = 1) -> None:
     if most is None or most == UNLIMITED:
         return
     locks.lock(Lock.TENANT_DEVICES, tenant.pk)
-    there = Device.objects.filter(tenant=tenant).count()
+    there = Device.objects.in_fleet().filter(tenant=tenant).count()
     if there + adding > most:
         limit = f"{tenant.name} has reached its limit of devices, {most:,}."
         if adding > 1:
             limit = f"{tenant.name} may have {most:,} devices; {there:,} and {adding:,} are more."
         raise TooManyDevices(
-            f"{limit} Delete devices that are gone, or ask the staff of this installation for a "
-            "higher limit."
+            f"{limit} Archive or delete devices that are gone, or ask the staff of this "
+            "installation for a higher limit."
         )
-
-
-@transaction.atomic
-def move(device: Device, group: Group, *, by: User | None) -> None:
-    """Move a device to another group of its tenant. Raise DeviceCannotMove."""
-    if group.tenant_id != device.tenant_id:
-        raise DeviceCannotMove(
-            "A device stays within its tenant: its credentials are those of the tenant's account. "
-            "Register it again in the other tenant."
-        )
-    known = Device.objects.select_related("group").select_for_update(of=("self",)).get(pk=device.pk)
-    device.group = group
-    device.save(update_fields=["group"])
-    if known.group_id != group.pk:
-        moved = {"from": known.group.name, "to": group.name}
-        _record(Action.DEVICE_MOVED, device, by, group=moved)
 
 
 def _record_registration(device: Device, key: EnrollmentKey, *, again: bool) -> None:

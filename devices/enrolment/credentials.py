@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
 from devices.commands.issue import wake_delivery
+from devices.errors import DeviceArchived
 from devices.live import frames
 from devices.models import Command, Connectivity, Device
 from devices.telemetry import ring_buffers
@@ -48,10 +49,13 @@ def revoke_device(device: Device, *, by: User | None, reason: str) -> None:
 
 @transaction.atomic
 def reinstate_device(device: Device, *, by: User | None) -> None:
-    """Make a revoked device's token valid again; its agent gets a new credential with it."""
+    """Make a revoked device's token valid again; its agent gets a new credential with it. Raise
+    DeviceArchived."""
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
     if not row.revoked_at:
         return
+    if row.archived_at:
+        raise DeviceArchived("This device is archived; unarchive it to reinstate it.")
     row.revoked_at, row.revoked_by, row.revoked_by_name, row.revoked_reason = None, None, "", ""
     row.save(update_fields=REVOCATION)
     _record(Action.DEVICE_REINSTATED, row, by)

@@ -91,6 +91,20 @@ def push_fleets(devices: Iterable[UUID]) -> None:
         _send((fleet_group(tenant), {"type": "fleet"}) for tenant in tenants)
 
 
+def push_details(devices: Collection[UUID]) -> None:
+    """Push that people have changed what is recorded about these devices, to the devices' own
+    pages and to those of their fleets."""
+    shown = watchers.watched_devices().intersection(devices)
+    _send((device_group(device), {"type": "details"}) for device in shown)
+    push_fleets(devices)
+
+
+def push_fleet(tenant: UUID) -> None:
+    """Push to the pages of the tenant's fleet that something in its list has changed."""
+    if tenant in watchers.watched_fleets():
+        _send([(fleet_group(tenant), {"type": "fleet"})])
+
+
 def push_commands(rows: Iterable[Command]) -> None:
     """Push the states of these commands, as `push_states` does."""
     push_states((row.device_id, row.uuid, row.state) for row in rows)

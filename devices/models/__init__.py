@@ -9,6 +9,7 @@ from devices.models.connectivity import (
     RealtimeData,
 )
 from devices.models.device import Device, RegistrationProof
+from devices.models.inventory import CustomField, DeviceTag, Note, Tag
 from devices.models.onboarding import DeviceImport, Onboarding
 from devices.presence.rules import Presence, Reporter
 
@@ -19,12 +20,16 @@ __all__ = [
     "Command",
     "CommandState",
     "Connectivity",
+    "CustomField",
     "Device",
     "DeviceImport",
+    "DeviceTag",
+    "Note",
     "Onboarding",
     "Presence",
     "PresenceChange",
     "RealtimeData",
     "RegistrationProof",
     "Reporter",
+    "Tag",
 ]

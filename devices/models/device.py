@@ -2,6 +2,7 @@ import uuid
 from datetime import datetime
 from typing import Self
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -30,6 +31,10 @@ class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
     def holding_token(self, token: str) -> Self:
         """Return the device that has this token, if any."""
         return self.filter(token_digest=hash_token(token))
+
+    def in_fleet(self) -> Self:
+        """Return the devices that are not archived."""
+        return self.filter(archived_at=None)
 
     def managed_by(self, person: Person) -> Self:
         """Return all devices for staff who may view devices in the admin, and none for others."""
@@ -90,11 +95,34 @@ class Device(models.Model):
     # A user, or at the command line the user of the operating system.
     revoked_by_name = models.CharField(max_length=200, blank=True, editable=False)
     revoked_reason = models.CharField(max_length=300, blank=True, editable=False)
+    # Out of the fleet, and revoked too. Equal to `revoked_at` if archiving revoked it.
+    archived_at = models.DateTimeField(null=True, blank=True, editable=False)
+    archived_by_name = models.CharField(max_length=200, blank=True, editable=False)
+    archived_reason = models.CharField(max_length=300, blank=True, editable=False)
+    tags = models.ManyToManyField(
+        "devices.Tag", through="devices.DeviceTag", related_name="devices", editable=False
+    )
+    # By the uuid of the CustomField, as `inventory.rules.read_value` returns them.
+    custom_values = models.JSONField(default=dict, blank=True, editable=False)
 
     objects = DeviceQuerySet.as_manager()
 
     class Meta:
         ordering = ["name", "uuid"]
+        constraints = [
+            # A foreign key of tags refers to this pair; see the migration.
+            models.UniqueConstraint(fields=["uuid", "tenant"], name="device_with_tenant"),
+            # So whatever a revoked device may not do, an archived one may not do either.
+            models.CheckConstraint(
+                condition=Q(archived_at=None) | Q(revoked_at__isnull=False),
+                name="archived_device_is_revoked",
+            ),
+        ]
+        indexes = [
+            GinIndex(
+                fields=["custom_values"], name="device_custom_values", opclasses=["jsonb_path_ops"]
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -102,6 +130,15 @@ class Device(models.Model):
     def save(self, *args: object, **kwargs: object) -> None:
         self.tenant_id = self.group.tenant_id
         super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    @property
+    def refusal(self) -> str:
+        """Why it may not connect or enrol, for people; empty if it may."""
+        if self.archived_at:
+            return "This device is archived; an admin of its tenant can unarchive it."
+        if self.revoked_at:
+            return "This device is revoked; an admin of its tenant can undo it."
+        return ""
 
     def status(self, cutoffs: Cutoffs) -> Status:
         """Return the device's status. Load `connectivity` with the devices where there are many.

@@ -14,8 +14,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from devices.commands import issue as commands
-from devices.enrolment import actions as enrolment
 from devices.errors import DeviceCannotMove
+from devices.inventory.details import move_device
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
 from natsbridge.models import DeadLetter, Pruning
 from natsbridge.subscriber import status
@@ -250,7 +250,7 @@ def test_a_device_does_not_move_to_another_tenant(
         "A device stays within its tenant: choose one of the tenant's own groups."
     ]
     with pytest.raises(DeviceCannotMove):
-        enrolment.move(device_a, group_b, by=None)
+        move_device(device_a, group_b, by=None)
     assert Device.objects.get().group == device_a.group
 
 

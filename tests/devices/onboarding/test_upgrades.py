@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 from devices.enrolment import actions as enrolment
 from devices.enrolment.credentials import revoke_device
 from devices.errors import UpgradeRefused
+from devices.inventory.details import move_device
 from devices.models import Connectivity, Device
 from devices.onboarding import upgrades
 from devices.onboarding.imports import ImportReport
@@ -30,7 +31,7 @@ def accepted(device: UUID, token: str) -> bool:
 def other_group(group_a: Group, imported: ImportReport) -> Group:
     """A second group, to which one of the devices belongs."""
     other = create_group(group_a.organisation, name="Servers")
-    enrolment.move(Device.objects.get(pk=imported.created[0]), other, by=None)
+    move_device(Device.objects.get(pk=imported.created[0]), other, by=None)
     return other
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from devices.commands import issue as commands
-from devices.enrolment import actions as enrolment
+from devices.inventory.details import move_device
 from devices.models import Device
 from tenants.actions import sign_ins
 from tenants.actions.keys import create_api_token, create_enrollment_key, revoke_enrollment_key
@@ -402,7 +402,7 @@ def test_what_admins_do_is_told_with_what_it_was_before(
     rename(group_a, name="Desks", by=alice)
     assert recorded(Action.PLACE_RENAMED).detail["name"] == {"from": "Laptops", "to": "Desks"}
     there = create_group(group_a.organisation, name="There", by=alice)
-    enrolment.move(device_a, there, by=alice)
+    move_device(device_a, there, by=alice)
     assert recorded(Action.DEVICE_MOVED).detail["group"] == {"from": "Desks", "to": "There"}
     assert recorded(Action.DEVICE_MOVED).device_uuid == device_a.pk
     assert recorded(Action.DEVICE_REGISTERED).actor_kind == ActorKind.DEVICE
@@ -412,7 +412,7 @@ def test_what_changes_nothing_is_not_told(alice: User, tenant_a: Tenant, device_
     before = AuditEntry.objects.count()
     set_membership(alice, tenant_a, Role.ADMIN, by=alice)
     rename(tenant_a, name=tenant_a.name, by=alice)
-    enrolment.move(device_a, device_a.group, by=alice)
+    move_device(device_a, device_a.group, by=alice)
     assert AuditEntry.objects.count() == before
 
 

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from devices.enrolment.credentials import delete_devices
+from devices.inventory.archive import archive_device
 from devices.models import Device
 from natsbridge.identity import nkeys
 from natsbridge.identity.jwt import decode_jwt
@@ -105,6 +106,21 @@ def test_the_same_key_pair_with_a_proof_is_the_same_device_with_a_fresh_token(
         HTTP_AUTHORIZATION=f"Bearer {first['device_token']}",
     )
     assert old.status_code == 401
+
+
+def test_an_archived_device_neither_enrols_again_nor_uses_its_token(
+    api: APIClient, group_a: Group, key: str, pair: KeyPair
+) -> None:
+    first = register(api, body(group_a, key, pair)).json()
+    archive_device(Device.objects.get(pk=first["deviceuuid"]), by=None)
+    again = register(api, body(group_a, key, pair, **signed(group_a, pair)))
+    status = api.get(
+        f"/api/nats/device/{first['deviceuuid']}/status",
+        HTTP_AUTHORIZATION=f"Bearer {first['device_token']}",
+    )
+    for answer in (again, status):
+        assert answer.status_code == 403
+        assert "archived" in answer.json()["detail"]
 
 
 def test_the_same_key_pair_without_a_proof_is_refused(
