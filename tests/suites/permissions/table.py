@@ -1,0 +1,106 @@
+"""Who may call what: each endpoint and method by each caller, with the status that answers.
+
+The outsider is an admin of another tenant; the sibling another device of the same group. Staff may
+manage the platform and are in no tenant. Everybody's token has the role admin.
+"""
+
+from typing import Any
+
+CALLERS = (
+    *("nobody", "device", "sibling", "viewer", "operator", "admin"),
+    *("outsider", "staff", "superuser"),
+)
+
+_MATRIX = """
+nob dev sib vie ope adm out sta sup
+401 401 401 200 200 200 200 200 200  GET /api/
+401 200 404 200 200 200 404 404 200  GET /api/device/{device}/tenant
+200 200 200 200 200 200 200 200 200  GET /api/docs/
+401 401 401 200 200 200 200 200 200  GET /api/groups
+401 401 401 403 403 201 400 403 403  POST /api/groups
+401 401 401 403 403 409 404 404 403  DELETE /api/groups/{groups}
+401 401 401 200 200 200 404 404 200  GET /api/groups/{groups}
+401 401 401 403 403 200 404 404 403  PATCH /api/groups/{groups}
+201 201 201 201 201 201 201 201 201  POST /api/nats/agent/register
+401 200 404 403 403 200 404 404 403  POST /api/nats/agent/{agent}/upgrade
+401 404 404 200 200 200 404 404 200  GET /api/nats/command/{command}
+401 403 403 403 200 200 404 404 403  POST /api/nats/command/{command}/cancel
+401 403 403 403 409 409 404 404 403  POST /api/nats/command/{command}/retry
+401 403 403 403 202 202 404 404 403  POST /api/nats/commands
+401 403 403 403 200 200 404 404 403  POST /api/nats/commands/preview
+401 403 403 200 200 200 404 404 200  GET /api/nats/commands/{commands}
+401 403 403 403 200 200 404 404 403  POST /api/nats/commands/{commands}/cancel
+401 403 403 403 409 409 404 404 403  POST /api/nats/commands/{commands}/retry
+401 403 403 403 403 200 404 404 403  DELETE /api/nats/device/{device}
+401 403 403 403 202 202 404 404 403  POST /api/nats/device/{device}/command
+401 200 404 403 403 403 404 404 403  GET /api/nats/device/{device}/credentials
+401 403 403 403 403 200 404 404 403  GET /api/nats/device/{device}/credentials/history
+401 200 404 403 403 403 404 404 403  POST /api/nats/device/{device}/heartbeat
+401 200 404 200 200 200 404 404 200  GET /api/nats/device/{device}/metrics/recent
+401 403 403 403 403 200 404 404 403  POST /api/nats/device/{device}/reinstate
+401 403 403 403 403 200 404 404 403  POST /api/nats/device/{device}/revoke
+401 403 403 403 403 202 404 404 403  POST /api/nats/device/{device}/rotate
+401 200 404 200 200 200 404 404 200  GET /api/nats/device/{device}/status
+401 200 404 200 200 200 404 404 200  GET /api/nats/device/{device}/tenant
+200 200 200 200 200 200 200 200 200  GET /api/nats/health
+401 403 403 403 403 403 403 200 200  POST /api/nats/service/start
+401 403 403 403 403 403 403 200 200  GET /api/nats/service/status
+401 403 403 403 403 403 403 200 200  POST /api/nats/service/stop
+401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}
+401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}/audit
+401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}/audit/export
+401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}/credentials
+401 403 403 403 403 201 404 201 201  POST /api/nats/tenant/{tenant}/credentials
+401 403 403 403 403 201 404 201 201  POST /api/nats/tenant/{tenant}/credentials/rotate
+401 403 403 403 403 200 404 200 200  POST /api/nats/tenant/{tenant}/credentials/{credentials}/revoke
+401 403 403 403 403 403 404 200 200  PATCH /api/nats/tenant/{tenant}/limits
+401 403 403 403 403 403 404 200 200  PUT /api/nats/tenant/{tenant}/limits
+401 403 403 403 403 403 404 200 200  POST /api/nats/tenant/{tenant}/resume
+401 403 403 403 403 202 404 202 202  POST /api/nats/tenant/{tenant}/rotate-keys
+401 403 403 403 403 403 404 200 200  POST /api/nats/tenant/{tenant}/suspend
+401 401 401 200 200 200 200 200 200  GET /api/organisations
+401 401 401 403 403 201 400 403 403  POST /api/organisations
+401 401 401 403 403 409 404 404 403  DELETE /api/organisations/{organisations}
+401 401 401 200 200 200 404 404 200  GET /api/organisations/{organisations}
+401 401 401 403 403 200 404 404 403  PATCH /api/organisations/{organisations}
+200 200 200 200 200 200 200 200 200  GET /api/schema/
+"""
+
+_COMMAND = {"command": "ping"}
+_REASON = {"reason": "a test"}
+
+# What is sent. The names in braces are ids of the world.
+BODIES: dict[str, dict[str, Any]] = {
+    "POST /api/groups": {"organisation": "{organisations}", "name": "New"},
+    "POST /api/organisations": {"tenant": "{tenant}", "name": "New"},
+    "PATCH /api/groups/{groups}": {"name": "New"},
+    "PATCH /api/organisations/{organisations}": {"name": "New"},
+    "POST /api/nats/agent/register": {
+        "groupuuid": "{groups}",
+        "devicename": "new",
+        "enrollment_key": "{enrolment_key}",
+    },
+    "POST /api/nats/commands": {**_COMMAND, "group": "{groups}"},
+    "POST /api/nats/commands/preview": {**_COMMAND, "group": "{groups}"},
+    "POST /api/nats/device/{device}/command": _COMMAND,
+    "POST /api/nats/device/{device}/revoke": _REASON,
+    "POST /api/nats/tenant/{tenant}/suspend": _REASON,
+    "POST /api/nats/tenant/{tenant}/credentials/{credentials}/revoke": _REASON,
+}
+
+
+def read(matrix: str) -> dict[str, dict[str, int]]:
+    """Return the statuses of each endpoint, by caller."""
+    _, *rows = (line.split() for line in matrix.strip().splitlines())
+    return {
+        f"{method} {path}": dict(zip(CALLERS, map(int, statuses), strict=True))
+        for *statuses, method, path in rows
+    }
+
+
+def row(endpoint: str, statuses: list[int]) -> str:
+    """Return the line of the matrix."""
+    return f"{' '.join(map(str, statuses))}  {endpoint}"
+
+
+MATRIX = read(_MATRIX)

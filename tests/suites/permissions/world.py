@@ -1,0 +1,87 @@
+"""The tenants, people and devices that call every endpoint, and what they ask it about."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import Permission
+from django.db import transaction
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from devices.commands import bulk, issue
+from devices.commands.bulk import Targets
+from devices.models import Device
+from natsbridge.subscriber import status as status_row
+from tenants.actions.keys import create_enrollment_key
+from tenants.broker.accounts import ensure_platform_keys
+from tenants.credentials.issue import issue_tenant_credential
+from tenants.models import Credential, Group, Role, User
+from tests.suites.permissions.table import BODIES, CALLERS
+from tests.support.people import authorization, enrol, person
+
+
+@dataclass
+class World:
+    """The headers of each caller, and the id of each thing by the part of the address before it."""
+
+    callers: dict[str, dict[str, str]]
+    ids: dict[str, str]
+    people: dict[str, User]
+
+    def ask(self, endpoint: str, caller: str) -> int:
+        """Return the status with which the endpoint answers the caller; nothing is changed."""
+        return self.send(endpoint, self.callers[caller])
+
+    def send(self, endpoint: str, headers: dict[str, str], client: Any = None) -> int:
+        method, path = endpoint.format(**self.ids).split()
+        body = {
+            name: value.format(**self.ids) if isinstance(value, str) else value
+            for name, value in BODIES.get(endpoint, {}).items()
+        }
+        with transaction.atomic():
+            sent: dict[str, Any] = {"format": "json"} if method != "GET" else {}
+            sender = getattr(client or APIClient(), method.lower())
+            answer = sender(path, body, **sent, **headers)
+            transaction.set_rollback(True)
+        return int(answer.status_code)
+
+
+def build(group_a: Group, group_b: Group) -> World:
+    ensure_platform_keys()
+    status_row.beat("test", started_at=timezone.now(), connected=True, details={})
+    tenant = group_a.tenant
+    people = {
+        "viewer": person("viewer", tenant, Role.VIEWER),
+        "operator": person("operator", tenant, Role.OPERATOR),
+        "admin": person("admin", tenant, Role.ADMIN),
+        "outsider": person("outsider", group_b.tenant, Role.ADMIN),
+        "staff": User.objects.create_user("staff", is_staff=True),
+        "superuser": User.objects.create_superuser("superuser"),
+    }
+    people["staff"].user_permissions.add(Permission.objects.get(codename="change_tenant"))
+    device, sibling = enrol(group_a, "device"), enrol(group_a, "sibling")
+    callers = {
+        "nobody": {},
+        "device": device.authorization,
+        "sibling": sibling.authorization,
+        **{name: authorization(each) for name, each in people.items()},
+    }
+    assert tuple(callers) == CALLERS
+    admin = people["admin"]
+    command = issue.issue(device.device, "ping", {}, by=admin)
+    targets = Targets(tenant, Device.objects.filter(pk=device.device.pk), "one device", {})
+    sent, _ = bulk.issue(targets, "ping", {}, by=admin)
+    credential = issue_tenant_credential(tenant, kind=Credential.Kind.PASSWORD, by=admin)
+    _, key = create_enrollment_key(group_a, name="office", created_by=admin)
+    ids = {
+        "agent": device.device.pk,
+        "command": command.uuid,
+        "commands": sent.uuid,
+        "credentials": credential.credential.pk,
+        "device": device.device.pk,
+        "groups": group_a.pk,
+        "organisations": group_a.organisation_id,
+        "tenant": tenant.pk,
+        "enrolment_key": key,
+    }
+    return World(callers, {name: str(pk) for name, pk in ids.items()}, people)
