@@ -41,6 +41,10 @@ class PowerMissing(TenantsError):
     """Somebody would give or take a right that they lack."""
 
 
+class TenantSuspended(TenantsError):
+    """Nobody can log in to the account of a suspended tenant."""
+
+
 class NoSuchStream(TenantsError):
     """No stream or consumer has that name."""
 

@@ -122,5 +122,11 @@ def tenant_permissions(tenant: UUID) -> Permissions:
     )
 
 
+def replay_permissions(tenant: UUID) -> Permissions:
+    """Return the permission to read the tenant's own stream, and nothing else."""
+    stream = tenant_stream_name(tenant)
+    return Permissions(publish=(f"$JS.API.STREAM.MSG.GET.{stream}",), subscribe=("_INBOX.>",))
+
+
 def _present(**lists: tuple[str, ...]) -> dict[str, list[str]]:
     return {name: list(subjects) for name, subjects in lists.items() if subjects}

@@ -21,6 +21,7 @@ from natsbridge.identity.permissions import (
     SYSTEM_PERMISSIONS,
     Permissions,
     recreating_permissions,
+    replay_permissions,
 )
 from natsbridge.protocol.login_request import Authority
 from tenants.broker.accounts import Purpose, key_pair
@@ -80,6 +81,11 @@ def system_login() -> Login:
 def provisioner_login(tenant: Tenant) -> Login:
     """Return a login to the tenant's account that may create and update its stream."""
     return _login(Purpose.ACCOUNT, tenant.pk, "provisioner", PROVISIONER_PERMISSIONS)
+
+
+def replay_login(tenant: Tenant) -> Login:
+    """Return a login to the tenant's account that may read its stream, and do nothing else."""
+    return _login(Purpose.ACCOUNT, tenant.pk, "replay", replay_permissions(tenant.pk))
 
 
 def inspector_login() -> Login:

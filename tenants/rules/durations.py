@@ -11,12 +11,17 @@ USUAL_OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=30)
 
 
-def parse_overlap(text: str) -> timedelta:
+def parse_length(text: str) -> timedelta:
     """Parse "24h", "90m", "7d", "0" or plain seconds. Raises ValueError with the reason."""
     found = LENGTH.match(text.strip().lower())
     if found is None:
         raise ValueError("Write a number of seconds, or one with a unit: 30s, 90m, 24h, 7d.")
-    overlap = timedelta(**{UNITS[found[2]]: int(found[1])})
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def parse_overlap(text: str) -> timedelta:
+    """Parse a length that an overlap may have. Raises ValueError with the reason."""
+    overlap = parse_length(text)
     if overlap > LONGEST_OVERLAP:
         raise ValueError(f"The overlap may be at most {LONGEST_OVERLAP.days} days.")
     return overlap
