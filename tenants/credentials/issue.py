@@ -8,7 +8,7 @@ the last revocation.
 import secrets as randomness
 import string
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 
 from natsbridge.identity import nkeys
@@ -129,33 +129,30 @@ def new_for_tenant(tenant: Tenant, kind: Credential.Kind, *, by: User | None) ->
     return Issued(row, text, row.username)
 
 
-def has_row(nkey_public: str) -> bool:
-    """Return whether a JWT of this key that may still be valid has a row.
+def create_placeholders(tenant: UUID, keys: Mapping[UUID, str | None]) -> list[Credential]:
+    """Create rows that stand for all JWTs so far of these devices, so that they can be ended.
 
-    Where a backup of the database was restored, JWTs that were issued after it have none.
+    `keys` has by device its public NKey, None for a device without one. Where a backup of the
+    database was restored, JWTs that were issued after it have no row, although older ones have.
     """
-    return bool(keys_with_rows([nkey_public]))
-
-
-def keys_with_rows(nkeys_public: Collection[str]) -> set[str]:
-    """Return those of the keys for which `has_row`."""
-    unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    rows = Credential.objects.filter(unexpired, public_key__in=nkeys_public)
-    return set(rows.values_list("public_key", flat=True))
-
-
-def create_placeholder(tenant: UUID, device: UUID, nkey_public: str) -> Credential:
-    """Create a row for the JWTs of this key that have none, so that they can be ended."""
-    newest = Credential.objects.filter(public_key=nkey_public).aggregate(at=Max("issued_at"))["at"]
-    now = _moment(int(time.time()))
-    issued_at = max(now, newest) if newest else now
-    return Credential.objects.create(
-        tenant_id=tenant,
-        device_uuid=device,
-        kind=Kind.JWT,
-        public_key=nkey_public,
-        issued_at=issued_at,
-        expires_at=issued_at + timedelta(seconds=settings.DEVICE_JWT_SECONDS),
+    known = Credential.objects.filter(public_key__in=[key for key in keys.values() if key])
+    newest = dict(known.order_by().values_list("public_key").annotate(Max("issued_at")))
+    now, lifetime = _moment(int(time.time())), timedelta(seconds=settings.DEVICE_JWT_SECONDS)
+    issued_at = {key: max(now, newest.get(key, now)) for key in keys.values() if key}
+    return Credential.objects.bulk_create(
+        [
+            Credential(
+                tenant_id=tenant,
+                device_uuid=device,
+                kind=Kind.JWT,
+                public_key=key,
+                issued_at=issued_at[key],
+                expires_at=issued_at[key] + lifetime,
+            )
+            for device, key in keys.items()
+            if key
+        ],
+        batch_size=500,
     )
 
 

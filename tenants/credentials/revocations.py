@@ -8,11 +8,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from tenants.credentials.issue import (
-    create_placeholder,
+    create_placeholders,
     credential_lock,
     end_credentials,
-    has_row,
-    keys_with_rows,
     locked_rows,
 )
 from tenants.credentials.rotate import retire_keys
@@ -46,8 +44,7 @@ def revoke_device_credentials(
     with credential_lock(tenant, device):
         held = Credential.objects.filter(tenant=tenant, device_uuid=device, ended_at=None)
         rows = list(locked_rows(held))
-        if nkey_public and not has_row(nkey_public):
-            rows.append(create_placeholder(tenant, device, nkey_public))
+        rows += create_placeholders(tenant, {device: nkey_public})
         end_credentials(rows, by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
 
 
@@ -58,10 +55,7 @@ def revoke_credentials_of(
     with credential_lock(tenant):
         held = Credential.objects.filter(tenant=tenant, device_uuid__in=keys, ended_at=None)
         rows = list(locked_rows(held))
-        known = keys_with_rows([key for key in keys.values() if key])
-        for device, key in keys.items():
-            if key and key not in known:
-                rows.append(create_placeholder(tenant, device, key))
+        rows += create_placeholders(tenant, keys)
         end_credentials(rows, by=by, reason=reason, action=Action.CREDENTIAL_REVOKED)
 
 

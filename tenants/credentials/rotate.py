@@ -15,11 +15,10 @@ from tenants.broker.claims import has_too_many_revocations
 from tenants.credentials import renewals
 from tenants.credentials.issue import (
     Issued,
-    create_placeholder,
+    create_placeholders,
     credential_event,
     credential_lock,
     end_credentials,
-    has_row,
     locked_rows,
     new_for_tenant,
     refuse_suspended,
@@ -84,8 +83,7 @@ def rotate_device(
                 "locked out. Restart it, so that it fetches one: the old password ends at the "
                 "first use of the new one. An overlap of 0 ends the old one at once."
             )
-        if nkey_public and not has_row(nkey_public):
-            rows.append(create_placeholder(tenant, device, nkey_public))
+        rows += create_placeholders(tenant, {device: nkey_public})
         told = renewing_devices([device])
         _end_after(rows, by=by, overlap=overlap, sparing=[] if told else [device])
 

@@ -114,6 +114,26 @@ def test_who_is_revoked_or_suspended_is_disconnected_and_stays_out(
     eventually(otto.gets_in)
 
 
+def test_a_jwt_that_a_restored_backup_lacks_is_disconnected_and_stays_out(
+    system: System, group_a: Group
+) -> None:
+    system.start_subscriber()
+    provisioned(group_a)
+    enrolled = enrol(group_a, "anna")
+    assert enrolled.jwt
+    # The backup has this row of an hour ago, and not that of the JWT that came after it.
+    row = Credential.objects.get(device_uuid=enrolled.device.pk)
+    Credential.objects.filter(pk=row.pk).update(issued_at=row.issued_at - timedelta(hours=1))
+    anna = Held(system, enrolled)
+    Credential.objects.filter(device_uuid=enrolled.device.pk).exclude(pk=row.pk).delete()
+    connected = anna.log_in()
+
+    device_credentials.revoke_device(anna.device, by=None, reason="stolen")
+    eventually(lambda: connected.client.is_closed)
+
+    assert not anna.gets_in()
+
+
 def test_a_password_that_ends_ends_its_connection_and_no_other(
     system: System, group_a: Group
 ) -> None:
