@@ -51,3 +51,7 @@ class NoSuchStream(TenantsError):
 
 class MigrationRefused(TenantsError):
     """A tenant is not marked as migrated: some of its devices have not come over."""
+
+
+class ExportRefused(TenantsError):
+    """An export cannot be requested or downloaded now."""

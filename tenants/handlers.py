@@ -1,5 +1,6 @@
 """Hand jobs of the subscriber to the actions of this app."""
 
+from natsbridge.postgres.locks import Lock
 from natsbridge.registry import registry
 from natsbridge.runtime import Part, Runtime
 from natsbridge.subscriber.intake import DEVICE_STREAMS
@@ -11,6 +12,7 @@ from tenants.broker.floods import lift_due_blocks
 from tenants.broker.logins import system_login
 from tenants.callout import task as callout_task
 from tenants.credentials.revocations import end_due_credentials
+from tenants.export import exports
 
 
 @registry.side_task("accounts", login=system_login, wakes_on=ACCOUNTS_CHANNEL)
@@ -39,3 +41,8 @@ async def auth(part: Part) -> None:
 @registry.side_task("floods", login=system_login, beside=DEVICE_STREAMS)
 async def floods(part: Part) -> None:
     await floods_task.FloodWatch(part).run()
+
+
+@registry.periodic("exports", every=60.0, wakes_on=exports.EXPORTS_CHANNEL, lock=Lock.EXPORTS)
+def tenant_exports(runtime: Runtime) -> None:
+    runtime.counters["exports.made"] += exports.make_requested(runtime.stopping.is_set)

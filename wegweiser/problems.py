@@ -49,6 +49,7 @@ from natsbridge.errors import DependencyAway, ForeignIdentity, MalformedMessage,
 from tenants.errors import (
     CredentialRefused,
     EnrollmentRefused,
+    ExportRefused,
     LimitRefused,
     MigrationRefused,
     NameTaken,
@@ -133,6 +134,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     CredentialRefused: Problem(
         409, "credential-refused", "The tenant is suspended, or the device is revoked."
     ),
+    ExportRefused: Problem(409, "export-refused", "Another export is being made."),
     MigrationRefused: Problem(
         409, "migration-refused", "Some of the tenant's devices have not logged in to NATS yet."
     ),

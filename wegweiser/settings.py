@@ -186,6 +186,9 @@ AUDIT_ANCHORS_FILE = read.path("AUDIT_ANCHORS_FILE", WEGWEISER_HOME / "audit-anc
 AUDIT_DAYS = read.integer("AUDIT_DAYS", 365, minimum=1)
 # Credentials, API tokens and enrolment keys, once they open nothing any more.
 ENDED_DAYS = read.integer("ENDED_DAYS", 90, minimum=1)
+# Exports of a tenant, which are kept in the database until they expire.
+EXPORT_HOURS = read.integer("EXPORT_HOURS", 24, minimum=1)
+EXPORT_MAX_BYTES = read.integer("EXPORT_MAX_BYTES", 1024**3, minimum=1024**2)
 # The header in which a proxy of our own says who called, such as X-Forwarded-For.
 CLIENT_ADDRESS_HEADER = read.text("CLIENT_ADDRESS_HEADER")
 

@@ -173,7 +173,8 @@ def unmark_migrated(tenant: Tenant, *, by: User | None) -> None:
 
 
 def _of(tenant: Tenant, group: Group | None) -> OnboardingQuerySet:
-    found = Onboarding.objects.filter(device__tenant=tenant)
+    """Return the onboardings of the devices in the fleet, which archived ones are not."""
+    found = Onboarding.objects.filter(device__tenant=tenant, device__archived_at=None)
     return found.filter(device__group=group) if group else found
 
 

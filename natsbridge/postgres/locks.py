@@ -15,6 +15,7 @@ class Lock(StrEnum):
     AUDIT_CHAIN = "audit chain"
     COMMAND_DEADLINES = "command deadlines"
     DEVICE_IMPORT = "device import"
+    EXPORTS = "exports"
     PRESENCE_LIST = "presence list"
     PRUNING = "pruning"
     RENEWALS = "renewals"

@@ -75,13 +75,13 @@ def _cell(value: Any) -> Any:
 
 
 def _json_lines(rows: Iterable[tuple[Any, ...]]) -> bytes:
-    encode = _Encoder(ensure_ascii=False).encode
+    encode = PreciseEncoder(ensure_ascii=False).encode
     lines = (encode(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows)
     return escape_marks("".join(lines).encode())
 
 
-class _Encoder(DjangoJSONEncoder):
-    """Keeps the microseconds, which Django leaves out."""
+class PreciseEncoder(DjangoJSONEncoder):
+    """Encode moments with their microseconds, which Django leaves out."""
 
     def default(self, value: Any) -> Any:
         return value.isoformat() if hasattr(value, "isoformat") else super().default(value)

@@ -2,6 +2,7 @@
 
 from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry, AuditFilter
 from tenants.models.broker import BrokerAccount, BrokerKey, Credential
+from tenants.models.exports import ExportChunk, TenantExport
 from tenants.models.floods import FloodBlock
 from tenants.models.keys import ApiToken, EnrollmentKey, hash_token
 from tenants.models.one_time import OneTimeSecret
@@ -28,6 +29,7 @@ __all__ = [
     "BrokerKey",
     "Credential",
     "EnrollmentKey",
+    "ExportChunk",
     "FloodBlock",
     "Group",
     "Membership",
@@ -36,6 +38,7 @@ __all__ = [
     "Person",
     "Role",
     "Tenant",
+    "TenantExport",
     "TenantOwnedQuerySet",
     "User",
     "WebSession",

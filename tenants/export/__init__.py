@@ -1,0 +1,1 @@
+"""Export all that a tenant has, as JSON lines."""
