@@ -3,42 +3,9 @@
 from typing import Any
 
 from devices.commands.rules.states import COMMAND_STATES
-from devices.models import BulkCommand, Command, Connectivity, Device
-from devices.presence.rules import Cutoffs, Status
-from natsbridge.protocol import subjects
-from tenants.api.representations import broker_addresses, epoch
-
-
-def broker_access(device: Device) -> dict[str, Any]:
-    """Return what an agent needs beside its credential to use the broker."""
-    return broker_addresses() | {
-        "inbox_prefix": subjects.device_inbox(device.pk),
-        "subjects": subjects.device_subjects(device.tenant_id, device.pk),
-    }
-
-
-def status(device: Device, cutoffs: Cutoffs) -> dict[str, Any]:
-    """Return a device's status. Load `connectivity` with the devices where there are many."""
-    connectivity: Connectivity | None = getattr(device, "connectivity", None)
-    last_seen = connectivity.last_seen_online if connectivity else None
-    state, presence = device.status(cutoffs), device.current_presence(cutoffs)
-    return {
-        "success": True,
-        "device_uuid": str(device.pk),
-        "revoked": device.revoked_at is not None,
-        "is_online": state is Status.ONLINE,
-        "status": state.value,
-        "connection_type": connectivity.connection_type if connectivity else "",
-        "last_heartbeat": epoch(connectivity.newest_heartbeat) if connectivity else None,
-        "last_heartbeat_by": connectivity.heartbeat_by if connectivity else None,
-        "last_seen_online": epoch(last_seen),
-        "presence": presence.presence,
-        "presence_since": epoch(presence.since),
-        "reported_by": presence.by,
-        "unstable": bool(connectivity and connectivity.is_unstable),
-        "agent_version": connectivity.agent_version if connectivity else "",
-        "connection_info": connectivity.connection_info if connectivity else {},
-    }
+from devices.models import BulkCommand, Command
+from devices.presence.rules import Status
+from tenants.api.representations import epoch
 
 
 def command(row: Command) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from devices.api.nats.devices import DeviceStatusAnswer
 from devices.models import Device
 from devices.presence.coverage import current_cutoffs, current_pause
 from devices.presence.rules import Cutoffs
-from devices.representations import status as status_representation
 from devices.telemetry import ring_buffers
 from devices.views.parts import find_device, form_context, history_of
 from devices.views.presence import presence_context
@@ -78,7 +78,7 @@ def device_status(request: PersonRequest, device_uuid: UUID) -> HttpResponse:
 
 
 def _status_context(request: PersonRequest, found: Device, cutoffs: Cutoffs) -> dict[str, Any]:
-    status = status_representation(found, cutoffs)
+    status = DeviceStatusAnswer(found, context={"cutoffs": cutoffs}).data
     information = status["connection_info"] or {}
     current = information.get("system_info") or {}
     return {

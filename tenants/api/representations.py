@@ -4,21 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from rest_framework import serializers
 
 
 def epoch(moment: datetime | None) -> float | None:
     return None if moment is None else round(moment.timestamp(), 3)
-
-
-class EpochField(serializers.FloatField):
-    """Show a time as epoch seconds."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(read_only=True, **options)
-
-    def to_representation(self, value: datetime) -> float:  # type: ignore[override]
-        return round(value.timestamp(), 3)
 
 
 def broker_addresses() -> dict[str, Any]:

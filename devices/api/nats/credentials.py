@@ -1,6 +1,5 @@
 """A device's access to the broker: revoked, reinstated, rotated."""
 
-from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
@@ -8,14 +7,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import representations
 from devices.api.access import administered_device
-from devices.api.nats.devices import DeviceAnswer, DeviceStatusAnswer
+from devices.api.nats.devices import DeviceAnswer, DeviceStatusAnswer, status_response
 from devices.enrolment import credentials
 from devices.models import Device
-from devices.presence.coverage import current_cutoffs
 from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
-from tenants.api.nats.credentials import CredentialAnswer, credential_representation
+from tenants.api.nats.credentials import CredentialAnswer
 
 CREDENTIALS_SHOWN = 200
 
@@ -32,8 +29,8 @@ class DeviceCredentialHistoryView(APIView):
         _, device = administered_device(request, uuid)
         rows = device.tenant.credentials.filter(device_uuid=device.pk)
         found = rows.select_related("issued_by")[:CREDENTIALS_SHOWN]
-        shown = [credential_representation(row) for row in found]
-        return Response({**_done(uuid), "credentials": shown})
+        answer = {"device_uuid": uuid, "credentials": found}
+        return Response(DeviceCredentialHistoryAnswer(answer).data)
 
 
 class RevokeDeviceView(APIView):
@@ -65,13 +62,9 @@ class RotateDeviceView(APIView):
         form = OverlapSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         credentials.rotate_device(device, by=person, overlap=form.validated_data["overlap"])
-        return Response(_done(uuid), status=202)
-
-
-def _done(uuid: UUID) -> dict[str, Any]:
-    return {"success": True, "device_uuid": str(uuid)}
+        return Response(DeviceAnswer({"device_uuid": uuid}).data, status=202)
 
 
 def _status(device: Device) -> Response:
     device.refresh_from_db()
-    return Response(representations.status(device, current_cutoffs()))
+    return status_response(device)

@@ -15,7 +15,7 @@ from devices.api.access import own_device
 from devices.presence.http_heartbeats import record_http_heartbeat
 from natsbridge.protocol import envelope
 from natsbridge.protocol.kinds import Heartbeat
-from tenants.api.representations import EpochField
+from tenants.api.base.fields import EpochField, SuccessField
 
 
 class BytesParser(BaseParser):
@@ -51,7 +51,7 @@ class HeartbeatSerializer(serializers.Serializer[Any]):
 
 
 class HeartbeatAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
+    success = SuccessField()
     message = serializers.CharField()
     device_uuid = serializers.UUIDField()
     timestamp = EpochField(help_text="When it came, by the server's clock.")
@@ -75,7 +75,6 @@ class HeartbeatView(APIView):
         )
         recorded_at = record_http_heartbeat(device, cast(Heartbeat, body))
         answer = {
-            "success": True,
             "message": "Heartbeat recorded.",
             "device_uuid": device.pk,
             "timestamp": recorded_at,

@@ -9,18 +9,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import representations
 from devices.api.access import device_for, own_device
+from devices.api.nats.broker import BrokerAccessAnswer, CredentialsAnswer
 from devices.api.serializers import JsonObjectField
 from devices.enrolment import actions as enrolment
 from devices.errors import RegistrationRefused
 from devices.models import Device
 from natsbridge.identity.nkeys import is_public_user_key
 from tenants.api.base.authentication import count_failure
-from tenants.api.nats.credentials import BrokerAddressesAnswer
-from tenants.credentials.issue import Issued
+from tenants.api.base.fields import SuccessField
 from tenants.errors import EnrollmentRefused
-from tenants.models import Credential, Role, User
+from tenants.models import Role, User
 from tenants.names import validate_name
 from tenants.throttle import refused_tokens
 
@@ -65,70 +64,41 @@ class UpgradeSerializer(serializers.Serializer[Any]):
     )
 
 
-class SubjectsAnswer(serializers.Serializer[Any]):
-    heartbeat = serializers.CharField()
-    commands = serializers.CharField(
-        help_text="The agent subscribes to this one, and publishes to the others."
-    )
-    responses = serializers.CharField()
-    status = serializers.CharField()
-    monitoring = serializers.CharField()
-    sysinfo = serializers.CharField()
-    metrics = serializers.CharField(
-        help_text="With the metric's name, such as `cpu_percent`, in place of `{metric_type}`."
-    )
-
-
-class BrokerAccessAnswer(BrokerAddressesAnswer):
-    inbox_prefix = serializers.CharField(
-        help_text="To be set in the client library: acknowledgements reach no other inbox."
-    )
-    subjects = SubjectsAnswer()
-
-
-class CredentialsAnswer(BrokerAccessAnswer):
-    """A JWT for a device that registered a key; a username and a password for any other."""
-
-    jwt = serializers.CharField(required=False)
-    username = serializers.CharField(required=False)
-    password = serializers.CharField(
-        required=False,
-        help_text="A new one each time; the previous one ends once this one has been used.",
-    )
-
-
 class RegistrationAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
-    deviceuuid = serializers.UUIDField()
-    tenant_uuid = serializers.UUIDField()
+    success = SuccessField()
+    deviceuuid = serializers.UUIDField(source="device.pk")
+    tenant_uuid = serializers.UUIDField(source="device.tenant_id")
     device_token = serializers.CharField()
-    nats_credentials = CredentialsAnswer()
+    nats_credentials = CredentialsAnswer(source="issued")
 
 
 class UpgradeAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
-    device_uuid = serializers.UUIDField()
-    tenant_uuid = serializers.UUIDField()
+    success = SuccessField()
+    device_uuid = serializers.UUIDField(source="device.pk")
+    tenant_uuid = serializers.UUIDField(source="device.tenant_id")
     device_token = serializers.CharField(
         required=False, help_text="Only if a person asked; earlier tokens become invalid."
     )
-    nats_credentials = CredentialsAnswer()
+    nats_credentials = CredentialsAnswer(source="issued")
 
 
 class DeviceTenantAnswer(BrokerAccessAnswer):
-    success = serializers.BooleanField()
-    device_uuid = serializers.UUIDField()
-    tenant_uuid = serializers.UUIDField()
-    group_uuid = serializers.UUIDField()
-    org_uuid = serializers.UUIDField()
-    nats_server = serializers.CharField(help_text="The same as `nats_url`.")
+    success = SuccessField()
+    device_uuid = serializers.UUIDField(source="pk")
+    tenant_uuid = serializers.UUIDField(source="tenant_id")
+    group_uuid = serializers.UUIDField(source="group_id")
+    org_uuid = serializers.UUIDField(source="group.organisation_id")
+    nats_server = serializers.SerializerMethodField(help_text="The same as `nats_url`.")
+
+    def get_nats_server(self, device: Device) -> str:
+        return self.get_nats_url(device)
 
 
 class DeviceCredentialsAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
-    device_uuid = serializers.UUIDField()
-    tenant_uuid = serializers.UUIDField()
-    credentials = CredentialsAnswer()
+    success = SuccessField()
+    device_uuid = serializers.UUIDField(source="credential.device_uuid")
+    tenant_uuid = serializers.UUIDField(source="credential.tenant_id")
+    credentials = CredentialsAnswer(source="*")
 
 
 class RegisterView(APIView):
@@ -167,16 +137,13 @@ class RegisterView(APIView):
             group = refused_tokens.group_named(data["groupuuid"])
             count_failure(request, refused_tokens.ENROLMENT_KEY, group)
             raise
-        device = registration.device
         answer = {
-            "success": True,
-            "deviceuuid": str(device.pk),
-            "tenant_uuid": str(device.tenant_id),
+            "device": registration.device,
             "device_token": registration.device_token,
-            "nats_credentials": _credentials(device),
+            "issued": enrolment.issue_credential(registration.device),
         }
         status = 201 if registration.created else 200
-        return Response(answer, status=status, headers=NO_STORE)
+        return Response(RegistrationAnswer(answer).data, status=status, headers=NO_STORE)
 
 
 class UpgradeView(APIView):
@@ -186,23 +153,30 @@ class UpgradeView(APIView):
     itself. It may be repeated until the agent has logged in, and invalidates what it issued before.
     """
 
+    # Without HEAD, which Django would answer as GET: the secrets would reach nobody.
+    http_method_names = ["get", "post", "options"]
+
+    @extend_schema(parameters=[UpgradeSerializer], responses=UpgradeAnswer)
+    def get(self, request: Request, uuid: UUID) -> Response:
+        """Do as POST does, with the public key among the query parameters."""
+        return self._upgrade(request, uuid, request.query_params)
+
     @extend_schema(request=UpgradeSerializer, responses=UpgradeAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
+        return self._upgrade(request, uuid, request.data)
+
+    def _upgrade(self, request: Request, uuid: UUID, data: Any) -> Response:
         device = device_for(request, uuid, role=Role.ADMIN)
-        form = UpgradeSerializer(data=request.data)
+        form = UpgradeSerializer(data=data)
         form.is_valid(raise_exception=True)
         person = request.user if isinstance(request.user, User) else None
         upgraded = enrolment.upgrade(
             device, nkey_public=form.validated_data.get("nkey_public"), by=person
         )
-        answer = {
-            "success": True,
-            "device_uuid": str(uuid),
-            "tenant_uuid": str(device.tenant_id),
-            **({"device_token": upgraded.device_token} if upgraded.device_token else {}),
-            "nats_credentials": _shown(device, upgraded.issued),
-        }
-        return Response(answer, headers=NO_STORE)
+        answer: dict[str, Any] = {"device": device, "issued": upgraded.issued}
+        if upgraded.device_token:
+            answer["device_token"] = upgraded.device_token
+        return Response(UpgradeAnswer(answer).data, headers=NO_STORE)
 
 
 class DeviceTenantView(APIView):
@@ -210,39 +184,11 @@ class DeviceTenantView(APIView):
 
     @extend_schema(responses=DeviceTenantAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
-        device = device_for(request, uuid)
-        broker = representations.broker_access(device)
-        answer = {
-            "success": True,
-            "device_uuid": str(device.pk),
-            "tenant_uuid": str(device.tenant_id),
-            "group_uuid": str(device.group_id),
-            "org_uuid": str(device.group.organisation_id),
-            "nats_server": broker["nats_url"],
-        }
-        return Response(answer | broker)
+        return Response(DeviceTenantAnswer(device_for(request, uuid)).data)
 
 
 class DeviceCredentialsView(APIView):
     @extend_schema(responses=DeviceCredentialsAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
-        device = own_device(request, uuid)
-        answer = {
-            "success": True,
-            "device_uuid": str(device.pk),
-            "tenant_uuid": str(device.tenant_id),
-            "credentials": _credentials(device),
-        }
-        return Response(answer, headers=NO_STORE)
-
-
-def _credentials(device: Device) -> dict[str, Any]:
-    return _shown(device, enrolment.issue_credential(device))
-
-
-def _shown(device: Device, issued: Issued) -> dict[str, Any]:
-    """Return the credential as agents read it: a JWT, or a username and a password."""
-    secret = {"jwt": issued.secret}
-    if issued.credential.kind == Credential.Kind.PASSWORD:
-        secret = {"username": issued.username, "password": issued.secret}
-    return secret | representations.broker_access(device)
+        issued = enrolment.issue_credential(own_device(request, uuid))
+        return Response(DeviceCredentialsAnswer(issued).data, headers=NO_STORE)

@@ -12,13 +12,14 @@ from rest_framework.views import APIView
 
 from tenants.api import access
 from tenants.api.base.permissions import person_of
+from tenants.api.base.fields import EpochField, SuccessField
 from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
+from tenants.api.nats.broker import BrokerAddressesAnswer
 from tenants.api.nats.tenants import TenantAnswer, tenant_response
-from tenants.api.representations import broker_addresses, epoch
 from tenants.credentials.issue import Issued, issue_tenant_credential
 from tenants.credentials.revocations import revoke_credential
 from tenants.credentials.rotate import newest_credential, rotate_all, rotate_keys, rotate_tenant
-from tenants.models import Credential, Tenant, User
+from tenants.models import Credential, Tenant
 
 # The first is the newest; older ones are in the audit.
 CREDENTIALS_SHOWN = 200
@@ -35,14 +36,6 @@ class TenantRotationSerializer(TenantIssueSerializer, OverlapSerializer):
     all = serializers.BooleanField(required=False, default=False)
 
 
-class BrokerAddressesAnswer(serializers.Serializer[Any]):
-    nats_url = serializers.CharField(help_text="The first of `nats_urls`.")
-    nats_urls = serializers.ListField(
-        child=serializers.CharField(),
-        help_text="All addresses of the broker, to try in turn; they may differ in scheme.",
-    )
-
-
 class CredentialAnswer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     kind = serializers.CharField()
@@ -50,25 +43,28 @@ class CredentialAnswer(serializers.Serializer[Any]):
     state = serializers.CharField(
         help_text="live, ending, expired, ended, or suspended with its tenant."
     )
-    issued_at = serializers.FloatField()
-    issued_by = serializers.CharField(allow_null=True)
-    first_used_at = serializers.FloatField(allow_null=True)
-    last_used_at = serializers.FloatField(allow_null=True)
-    expires_at = serializers.FloatField(allow_null=True)
-    ends_at = serializers.FloatField(allow_null=True)
-    ended_at = serializers.FloatField(allow_null=True)
-    ended_by = serializers.CharField(allow_null=True)
+    issued_at = EpochField()
+    issued_by = serializers.CharField(source="issued_by.username", allow_null=True)
+    first_used_at = EpochField(allow_null=True)
+    last_used_at = EpochField(allow_null=True)
+    expires_at = EpochField(allow_null=True)
+    ends_at = EpochField(allow_null=True)
+    ended_at = EpochField(allow_null=True)
+    ended_by = serializers.SerializerMethodField()
     end_reason = serializers.CharField()
+
+    def get_ended_by(self, row: Credential) -> str | None:
+        return row.ended_by_name or None
 
 
 class TenantCredentialsAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
+    success = SuccessField()
     tenant_uuid = serializers.UUIDField()
     credentials = CredentialAnswer(many=True)
 
 
 class IssuedCredential(BrokerAddressesAnswer):
-    success = serializers.BooleanField()
+    success = SuccessField()
     credential = CredentialAnswer()
     username = serializers.CharField()
     secret = serializers.CharField(
@@ -82,8 +78,8 @@ class TenantCredentialsView(APIView):
         """List the tenant's own credentials, newest first, without their secrets."""
         tenant = access.tenant_for(request, uuid)
         rows = tenant.credentials.filter(device_uuid=None).select_related("issued_by")
-        shown = [credential_representation(row) for row in rows[:CREDENTIALS_SHOWN]]
-        return Response({"success": True, "tenant_uuid": str(tenant.pk), "credentials": shown})
+        answer = {"tenant_uuid": tenant.pk, "credentials": rows[:CREDENTIALS_SHOWN]}
+        return Response(TenantCredentialsAnswer(answer).data)
 
     @extend_schema(request=TenantIssueSerializer, responses={201: IssuedCredential})
     def post(self, request: Request, uuid: UUID) -> Response:
@@ -130,7 +126,7 @@ class RevokeTenantCredentialView(APIView):
         form.is_valid(raise_exception=True)
         revoke_credential(credential, by=person, reason=form.validated_data["reason"])
         credential.refresh_from_db()
-        return Response(credential_representation(credential))
+        return Response(CredentialAnswer(credential).data)
 
 
 class RotateTenantKeysView(APIView):
@@ -168,33 +164,5 @@ def _replaced(tenant: Tenant, kind: Credential.Kind, wanted: dict[str, Any]) -> 
 
 
 def _issued(issued: Issued) -> Response:
-    answer = {
-        "success": True,
-        "credential": credential_representation(issued.credential),
-        "username": issued.username,
-        "secret": issued.secret,
-        **broker_addresses(),
-    }
-    return Response(answer, status=201, headers={"Cache-Control": "no-store"})
-
-
-def credential_representation(row: Credential) -> dict[str, Any]:
-    return {
-        "id": row.pk,
-        "kind": row.kind,
-        "username": row.username,
-        "state": row.state,
-        "issued_at": epoch(row.issued_at),
-        "issued_by": _name(row.issued_by),
-        "first_used_at": epoch(row.first_used_at),
-        "last_used_at": epoch(row.last_used_at),
-        "expires_at": epoch(row.expires_at),
-        "ends_at": epoch(row.ends_at),
-        "ended_at": epoch(row.ended_at),
-        "ended_by": row.ended_by_name or None,
-        "end_reason": row.end_reason,
-    }
-
-
-def _name(person: User | None) -> str | None:
-    return person.get_username() if person else None
+    headers = {"Cache-Control": "no-store"}
+    return Response(IssuedCredential(issued).data, status=201, headers=headers)

@@ -10,7 +10,6 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from devices import representations
 from devices.api.nats.commands import CommandAnswer
 from devices.api.nats.devices import DeviceStatusAnswer, RecentMetricsAnswer
 from devices.api.nats.health import HealthAnswer
@@ -202,7 +201,7 @@ def said_of(device: Device) -> dict[str, Any]:
     """What pages and the API say, after it was told by all that look at rows in bulk."""
     found = Device.objects.select_related("connectivity").get(pk=device.pk)
     cutoffs = current_cutoffs()
-    shown = representations.status(found, cutoffs)
+    shown = DeviceStatusAnswer(found, context={"cutoffs": cutoffs}).data
     counted = [each for each in Status if Device.objects.with_status(each, cutoffs).exists()]
     assert [each.value for each in counted] == [shown["status"]]
     return shown
