@@ -1,5 +1,5 @@
-"""Choose the devices of a bulk command, among those that a person may see: a group, an
-organisation, the fleet's filters, or a list."""
+"""Choose the devices of a bulk command, among those that a person may see: a tenant, a
+group, an organisation, the fleet's filters, or a list."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -29,6 +29,15 @@ def of_group(person: User, uuid: UUID) -> Targets:
     devices = Device.objects.visible_to(person).in_fleet().filter(group=found)
     _require_operator(person, found.tenant)
     return Targets(found.tenant, devices, f"group {found.name}", {"group": str(uuid)})
+
+
+def of_tenant(person: User, uuid: UUID) -> Targets:
+    found = Tenant.objects.visible_to(person).filter(pk=uuid).first()
+    if found is None:
+        raise UnknownTarget(f"There is no tenant {uuid}.")
+    devices = Device.objects.visible_to(person).filter(tenant=found)
+    _require_operator(person, found)
+    return Targets(found, devices, f"all devices of {found.name}", {"tenant": str(uuid)})
 
 
 def of_organisation(person: User, uuid: UUID) -> Targets:

@@ -21,7 +21,6 @@ SHORT = {
     "natsbridge/apps.py": "Django looks for it",
     "natsbridge/protocol/hexdump.py": "the admin and a command show bodies with it",
     "tenants/api/routes.py": "where the app's resources are registered",
-    "tenants/api/representations.py": "what the representations of both apps share",
     "tenants/apps.py": "Django looks for it",
     "tenants/rules/visible.py": "names and the values of custom fields are checked by it",
     "tenants/templatetags/account.py": "a library of template tags is a module",

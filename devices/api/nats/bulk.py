@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -11,15 +10,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import representations
 from devices.api.serializers import CommandSerializer
 from devices.commands import bulk, targets
 from devices.commands.bulk import Targets
+from devices.commands.rules.states import COMMAND_STATES
 from devices.models import BulkCommand
 from devices.presence.rules import Status
+from tenants.api.base.fields import EpochField, SuccessField, TextOrNullField
 from tenants.api.base.idempotency import KEY, key_of
 from tenants.api.base.permissions import person_of, require
-from tenants.api.base.serializers import BoundedListField
+from tenants.api.base.serializers import BoundedListField, StrictSerializer
 from tenants.models import Role, User
 
 MAX_LISTED = 10_000
@@ -53,10 +53,14 @@ class BulkCommandSerializer(CommandSerializer):
         return attrs
 
 
-class BulkIssuedAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
-    bulk_id = serializers.UUIDField()
-    status_url = serializers.URLField()
+class BroadcastSerializer(CommandSerializer, StrictSerializer):
+    """A command to all devices: a field that would choose some of them is refused."""
+
+
+class BulkIssuedAnswer(serializers.Serializer[BulkCommand]):
+    success = SuccessField()
+    bulk_id = serializers.UUIDField(source="uuid")
+    status_url = serializers.HyperlinkedIdentityField("nats:bulk-command", lookup_field="uuid")
     total = serializers.IntegerField(help_text="Devices that get the command.")
     left_out = serializers.DictField(
         child=serializers.IntegerField(), help_text="Devices that do not get it, counted by reason."
@@ -65,32 +69,37 @@ class BulkIssuedAnswer(serializers.Serializer[Any]):
 
 class BulkPreviewAnswer(serializers.Serializer[Any]):
     target = serializers.CharField()
-    total = serializers.IntegerField(help_text="Devices that would get the command.")
-    by_status = serializers.DictField(
-        child=serializers.IntegerField(), help_text="online, stale, offline, unknown."
+    total = serializers.IntegerField(
+        source="preview.total", help_text="Devices that would get the command."
     )
+    by_status = serializers.SerializerMethodField(help_text="online, stale, offline, unknown.")
     left_out = serializers.DictField(
+        source="preview.left_out",
         child=serializers.IntegerField(),
         help_text="Devices that would not get it, counted by reason.",
     )
 
+    def get_by_status(self, shown: dict[str, Any]) -> dict[str, int]:
+        counts: dict[Status, int] = shown["preview"].by_status
+        return {status.lower(): count for status, count in counts.items()}
+
 
 class BulkAnswer(serializers.Serializer[Any]):
-    bulk_id = serializers.UUIDField()
-    tenant_uuid = serializers.UUIDField()
-    command = serializers.CharField()
-    parameters = serializers.JSONField()
-    target = serializers.CharField()
-    created_by = serializers.CharField(allow_null=True)
-    created_at = serializers.FloatField()
-    deadline = serializers.FloatField()
-    cancelled_at = serializers.FloatField(allow_null=True)
-    retry_of = serializers.UUIDField(allow_null=True)
-    request_id = serializers.CharField(
-        allow_null=True, help_text="The `X-Request-ID` of the request that issued it."
+    bulk_id = serializers.UUIDField(source="bulk.uuid")
+    tenant_uuid = serializers.UUIDField(source="bulk.tenant_id")
+    command = serializers.CharField(source="bulk.command")
+    parameters = serializers.JSONField(source="bulk.parameters")
+    target = serializers.CharField(source="bulk.target")
+    created_by = serializers.CharField(source="bulk.created_by.username", allow_null=True)
+    created_at = EpochField(source="bulk.created_at")
+    deadline = EpochField(source="bulk.deadline")
+    cancelled_at = EpochField(source="bulk.cancelled_at", allow_null=True)
+    retry_of = serializers.UUIDField(source="bulk.retry_of.uuid", allow_null=True)
+    request_id = TextOrNullField(
+        source="bulk.request_id", help_text="The `X-Request-ID` of the request that issued it."
     )
     total = serializers.IntegerField()
-    left_out = serializers.DictField(child=serializers.IntegerField())
+    left_out = serializers.DictField(source="bulk.left_out", child=serializers.IntegerField())
     counts = serializers.DictField(
         child=serializers.IntegerField(), help_text="Its commands, counted by state."
     )
@@ -99,9 +108,20 @@ class BulkAnswer(serializers.Serializer[Any]):
         help_text="Commands sent to devices that are offline now; cancelling gives them up."
     )
 
+    def to_representation(self, row: BulkCommand) -> dict[str, Any]:
+        counts = bulk.progress(row)
+        shown = {
+            "bulk": row,
+            "total": sum(counts.values()),
+            "counts": counts,
+            "open": sum(counts[state] for state in COMMAND_STATES.open),
+            "to_give_up": bulk.to_give_up(row),
+        }
+        return super().to_representation(shown)
+
 
 class CancelledAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
+    success = SuccessField()
     cancelled = serializers.IntegerField(help_text="Waiting commands that were cancelled.")
     given_up = serializers.IntegerField(
         help_text="Commands sent to devices that are offline now. They count as failed unless a "
@@ -117,16 +137,24 @@ class BulkCommandsView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Issue it: 202, or 200 if the Idempotency-Key has been used for it before."""
-        person, wanted, data = _asked(request)
-        issued, new = bulk.issue(
-            wanted,
-            data["command"],
-            data["parameters"],
-            by=person,
-            deadline=data.get("deadline"),
-            idempotency_key=key_of(request),
-        )
-        return Response(_issued(request, issued), status=202 if new else 200)
+        return _issue(request, *_asked(request))
+
+
+class BroadcastView(APIView):
+    @extend_schema(
+        request=BroadcastSerializer,
+        parameters=[KEY],
+        responses={202: BulkIssuedAnswer, 200: BulkIssuedAnswer},
+    )
+    def post(self, request: Request, uuid: UUID) -> Response:
+        """Issue a bulk command to all devices of the tenant: 202, or 200 if the Idempotency-Key
+        has been used for it before."""
+        person = person_of(request)
+        wanted = targets.of_tenant(person, uuid)
+        require(request, uuid, Role.OPERATOR)
+        form = BroadcastSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        return _issue(request, person, wanted, form.validated_data)
 
 
 class BulkPreviewView(APIView):
@@ -135,15 +163,14 @@ class BulkPreviewView(APIView):
         """Count the devices that would get it now, and those that would not; nothing is sent."""
         _, wanted, data = _asked(request)
         shown = bulk.preview(wanted, data["command"])
-        return Response(representations.bulk_preview(wanted.words, shown.by_status, shown.left_out))
+        return Response(BulkPreviewAnswer({"target": wanted.words, "preview": shown}).data)
 
 
 class BulkCommandView(APIView):
     @extend_schema(responses=BulkAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         found = _bulk_for(request, uuid, Role.VIEWER)
-        counts, to_give_up = bulk.progress(found), bulk.to_give_up(found)
-        return Response(representations.bulk(found, counts, to_give_up))
+        return Response(BulkAnswer(found).data)
 
 
 class CancelBulkView(APIView):
@@ -152,7 +179,7 @@ class CancelBulkView(APIView):
         """Cancel its waiting commands, and give up those sent to devices that are offline now."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
         ended = bulk.cancel(found, by=person_of(request))
-        return Response({"success": True, **ended._asdict()})
+        return Response(CancelledAnswer(ended).data)
 
 
 class RetryBulkView(APIView):
@@ -161,7 +188,7 @@ class RetryBulkView(APIView):
         """Issue it again to the devices on which it failed or expired."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
         again = bulk.retry(found, by=person_of(request))
-        return Response(_issued(request, again), status=202)
+        return _issued(request, again)
 
 
 def _asked(request: Request) -> tuple[User, Targets, dict[str, Any]]:
@@ -194,12 +221,18 @@ def _bulk_for(request: Request, uuid: UUID, role: Role) -> BulkCommand:
     return found
 
 
-def _issued(request: Request, issued: BulkCommand) -> dict[str, Any]:
-    path = reverse("nats:bulk-command", args=[issued.uuid])
-    return {
-        "success": True,
-        "bulk_id": str(issued.uuid),
-        "status_url": request.build_absolute_uri(path),
-        "total": issued.total,
-        "left_out": issued.left_out,
-    }
+def _issue(request: Request, person: User, wanted: Targets, data: dict[str, Any]) -> Response:
+    issued, new = bulk.issue(
+        wanted,
+        data["command"],
+        data["parameters"],
+        by=person,
+        deadline=data.get("deadline"),
+        idempotency_key=key_of(request),
+    )
+    return _issued(request, issued, status=202 if new else 200)
+
+
+def _issued(request: Request, issued: BulkCommand, status: int = 202) -> Response:
+    answer = BulkIssuedAnswer(issued, context={"request": request})
+    return Response(answer.data, status=status)

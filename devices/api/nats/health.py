@@ -31,4 +31,4 @@ class HealthView(APIView):
             "status": "healthy" if healthy else "unhealthy",
             "components": components,
         }
-        return Response(body, status=200 if healthy else 503)
+        return Response(HealthAnswer(body).data, status=200 if healthy else 503)

@@ -2,6 +2,7 @@ from django.urls import path
 
 from devices.api import schemes  # noqa: F401 (registers the schemes)
 from devices.api.nats import (
+    agents,
     bulk,
     commands,
     credentials,
@@ -14,6 +15,9 @@ from devices.api.nats import (
 urlpatterns = [
     path("agent/register", registration.RegisterView.as_view(), name="register"),
     path("agent/<uuid:uuid>/upgrade", registration.UpgradeView.as_view(), name="upgrade"),
+    path("agent/<uuid:uuid>/config", agents.AgentConfigView.as_view(), name="agent-config"),
+    path("agent/<uuid:uuid>/restart", agents.RestartAgentView.as_view(), name="agent-restart"),
+    path("tenant/<uuid:uuid>/agents/broadcast", bulk.BroadcastView.as_view(), name="broadcast"),
     path(
         "device/<uuid:uuid>/tenant",
         registration.DeviceTenantView.as_view(),

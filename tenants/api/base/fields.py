@@ -24,3 +24,13 @@ class SuccessField(serializers.BooleanField):
 
     def get_attribute(self, instance: Any) -> bool:
         return True
+
+
+class TextOrNullField(serializers.CharField):
+    """Show a text, and null where it is empty."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(read_only=True, allow_null=True, **options)
+
+    def to_representation(self, value: str) -> str | None:  # type: ignore[override]
+        return value or None

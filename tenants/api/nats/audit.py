@@ -69,9 +69,9 @@ class AuditExportSerializer(AuditFilterSerializer):
     format = serializers.ChoiceField(list(FORMATS), required=False, default="csv")
 
 
-class AuditEntryAnswer(serializers.Serializer[Any]):
+class AuditEntryAnswer(serializers.Serializer[AuditEntry]):
     id = serializers.IntegerField()
-    at = serializers.FloatField(help_text="Epoch seconds.")
+    at = serializers.SerializerMethodField(help_text="Epoch seconds.")
     action = serializers.ChoiceField(TENANT_ACTION_CHOICES)
     actor_kind = serializers.CharField()
     actor = serializers.CharField()
@@ -81,7 +81,13 @@ class AuditEntryAnswer(serializers.Serializer[Any]):
     via = serializers.CharField()
     count = serializers.IntegerField(help_text="The number of equal events in this row.")
     detail = serializers.JSONField()
-    sealed = serializers.BooleanField()
+    sealed = serializers.SerializerMethodField()
+
+    def get_at(self, entry: AuditEntry) -> float:
+        return entry.at.timestamp()
+
+    def get_sealed(self, entry: AuditEntry) -> bool:
+        return entry.sequence is not None
 
 
 class AuditPageAnswer(serializers.Serializer[Any]):
@@ -117,8 +123,8 @@ class TenantAuditView(APIView):
         following = None
         if len(found) > limit:
             following = _following(request, uuid, shown[-1])
-        answer = {"tenant_uuid": str(uuid), "entries": list(map(_entry, shown)), "next": following}
-        return Response(answer, headers={"Cache-Control": "no-store"})
+        answer = {"tenant_uuid": uuid, "entries": shown, "next": following}
+        return Response(AuditPageAnswer(answer).data, headers={"Cache-Control": "no-store"})
 
 
 class TenantAuditExportView(APIView):
@@ -156,20 +162,3 @@ def _filter(form: AuditFilterSerializer) -> AuditFilter:
 def _following(request: Request, tenant: UUID, last: AuditEntry) -> str:
     query = {**request.query_params.dict(), "cursor": last.pk}
     return request.build_absolute_uri(f"{reverse('nats:audit', args=[tenant])}?{urlencode(query)}")
-
-
-def _entry(entry: AuditEntry) -> dict[str, Any]:
-    return {
-        "id": entry.pk,
-        "at": entry.at.timestamp(),
-        "action": entry.action,
-        "actor_kind": entry.actor_kind,
-        "actor": entry.actor,
-        "device_uuid": entry.device_uuid,
-        "target": entry.target,
-        "address": entry.address,
-        "via": entry.via,
-        "count": entry.count,
-        "detail": entry.detail,
-        "sealed": entry.sequence is not None,
-    }

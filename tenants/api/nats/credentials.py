@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api import access
+from tenants.api.base.fields import EpochField, SuccessField, TextOrNullField
 from tenants.api.base.permissions import person_of
-from tenants.api.base.fields import EpochField, SuccessField
 from tenants.api.base.serializers import OverlapSerializer, ReasonSerializer, StrictSerializer
 from tenants.api.nats.broker import BrokerAddressesAnswer
 from tenants.api.nats.tenants import TenantAnswer, tenant_response
@@ -50,11 +50,8 @@ class CredentialAnswer(serializers.Serializer[Any]):
     expires_at = EpochField(allow_null=True)
     ends_at = EpochField(allow_null=True)
     ended_at = EpochField(allow_null=True)
-    ended_by = serializers.SerializerMethodField()
+    ended_by = TextOrNullField(source="ended_by_name")
     end_reason = serializers.CharField()
-
-    def get_ended_by(self, row: Credential) -> str | None:
-        return row.ended_by_name or None
 
 
 class TenantCredentialsAnswer(serializers.Serializer[Any]):

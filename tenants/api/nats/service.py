@@ -15,17 +15,12 @@ from rest_framework.views import APIView
 from natsbridge.subscriber.report import RunState, service_report
 from tenants.actions.service import pause_service, resume_service
 from tenants.api import access
+from tenants.api.base.fields import EpochField
 from tenants.api.base.serializers import StrictSerializer
-from tenants.api.representations import epoch
 from tenants.forms.credentials import REASON_MAX
 from tenants.models import Role
 
 TAG = "service"
-
-
-class EpochField(serializers.FloatField):
-    def to_representation(self, value: Any) -> Any:
-        return epoch(value)
 
 
 class PauseRequestSerializer(StrictSerializer):

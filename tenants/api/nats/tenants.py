@@ -16,10 +16,10 @@ from rest_framework.views import APIView
 from tenants.actions.limits import set_limits, tenant_limits
 from tenants.actions.suspension import resume_tenant, suspend_tenant
 from tenants.api import access
+from tenants.api.base.fields import EpochField, SuccessField, TextOrNullField
 from tenants.api.base.permissions import person_of
 from tenants.api.base.serializers import ReasonSerializer, StrictSerializer
-from tenants.api.representations import epoch
-from tenants.models import Tenant
+from tenants.models import BrokerAccount, Tenant
 
 
 class LimitField(serializers.IntegerField):
@@ -39,11 +39,27 @@ class LimitsSerializer(StrictSerializer):
     max_devices = LimitField(2**31 - 1)
 
 
-class ProvisioningAnswer(serializers.Serializer[Any]):
-    state = serializers.CharField(help_text="none, waiting, failed, suspended or provisioned.")
-    waiting = serializers.BooleanField(help_text="Changes are pending at the broker.")
-    provisioned_at = serializers.FloatField(allow_null=True)
-    error = serializers.CharField(help_text="The message of the broker if the last attempt failed.")
+class ProvisioningAnswer(serializers.Serializer[Tenant]):
+    state = serializers.SerializerMethodField(
+        help_text="none, waiting, failed, suspended or provisioned."
+    )
+    waiting = serializers.SerializerMethodField(help_text="Changes are pending at the broker.")
+    provisioned_at = EpochField(source="broker_account.provisioned_at", allow_null=True)
+    error = serializers.SerializerMethodField(
+        help_text="The message of the broker if the last attempt failed."
+    )
+
+    def get_state(self, row: Tenant) -> str:
+        account = _account(row)
+        return account.state if account else "none"
+
+    def get_waiting(self, row: Tenant) -> bool:
+        account = _account(row)
+        return account is None or account.waits
+
+    def get_error(self, row: Tenant) -> str:
+        account = _account(row)
+        return account.last_error if account else ""
 
 
 class LimitAnswer(serializers.Serializer[Any]):
@@ -61,28 +77,42 @@ class LimitsAnswer(serializers.Serializer[Any]):
     storage_bytes = LimitAnswer()
     max_devices = LimitAnswer()
 
+    def to_representation(self, row: Tenant) -> dict[str, Any]:
+        return super().to_representation(tenant_limits(row))
 
-class TenantCountsAnswer(serializers.Serializer[Any]):
-    devices = serializers.IntegerField()
-    revoked_devices = serializers.IntegerField()
-    groups = serializers.IntegerField()
-    members = serializers.IntegerField()
-    live_credentials = serializers.IntegerField(
+
+class TenantCountsAnswer(serializers.Serializer[Tenant]):
+    devices = serializers.IntegerField(source="devices.count")
+    revoked_devices = serializers.SerializerMethodField()
+    groups = serializers.IntegerField(source="groups.count")
+    members = serializers.IntegerField(source="memberships.count")
+    live_credentials = serializers.SerializerMethodField(
         help_text="The tenant's own, without those of its devices."
     )
 
+    def get_revoked_devices(self, row: Tenant) -> int:
+        return row.devices.exclude(revoked_at=None).count()
 
-class TenantAnswer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
-    tenant_uuid = serializers.UUIDField()
+    def get_live_credentials(self, row: Tenant) -> int:
+        if row.suspended_at:
+            return 0
+        return row.credentials.live().filter(device_uuid=None).count()
+
+
+class TenantAnswer(serializers.Serializer[Tenant]):
+    success = SuccessField()
+    tenant_uuid = serializers.UUIDField(source="pk")
     name = serializers.CharField()
-    suspended = serializers.BooleanField()
-    suspended_at = serializers.FloatField(allow_null=True)
-    suspended_by = serializers.CharField(allow_null=True)
+    suspended = serializers.SerializerMethodField()
+    suspended_at = EpochField(allow_null=True)
+    suspended_by = TextOrNullField(source="suspended_by_name")
     suspended_reason = serializers.CharField()
-    provisioning = ProvisioningAnswer()
-    limits = LimitsAnswer()
-    counts = TenantCountsAnswer()
+    provisioning = ProvisioningAnswer(source="*")
+    limits = LimitsAnswer(source="*")
+    counts = TenantCountsAnswer(source="*")
+
+    def get_suspended(self, row: Tenant) -> bool:
+        return row.suspended_at is not None
 
 
 class TenantView(APIView):
@@ -136,34 +166,8 @@ class TenantLimitsView(APIView):
 
 
 def tenant_response(tenant: Tenant, status: int = 200) -> Response:
-    body = _representation(tenant, tenant_limits(tenant))
-    return Response(body, status=status)
+    return Response(TenantAnswer(tenant).data, status=status)
 
 
-def _representation(row: Tenant, limits: dict[str, Any]) -> dict[str, Any]:
-    account = getattr(row, "broker_account", None)
-    return {
-        "success": True,
-        "tenant_uuid": str(row.pk),
-        "name": row.name,
-        "suspended": row.suspended_at is not None,
-        "suspended_at": epoch(row.suspended_at),
-        "suspended_by": row.suspended_by_name or None,
-        "suspended_reason": row.suspended_reason,
-        "provisioning": {
-            "state": account.state if account else "none",
-            "waiting": account is None or account.waits,
-            "provisioned_at": epoch(account.provisioned_at) if account else None,
-            "error": account.last_error if account else "",
-        },
-        "limits": limits,
-        "counts": {
-            "devices": row.devices.count(),
-            "revoked_devices": row.devices.exclude(revoked_at=None).count(),
-            "groups": row.groups.count(),
-            "members": row.memberships.count(),
-            "live_credentials": 0
-            if row.suspended_at
-            else row.credentials.live().filter(device_uuid=None).count(),
-        },
-    }
+def _account(row: Tenant) -> BrokerAccount | None:
+    return getattr(row, "broker_account", None)
