@@ -22,6 +22,9 @@ nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 404 404 200  GET /api/groups/{groups}
 401 401 401 403 403 200 404 404 403  PATCH /api/groups/{groups}
 201 201 201 201 201 201 201 201 201  POST /api/nats/agent/register
+401 200 404 200 200 200 404 404 200  GET /api/nats/agent/{agent}/config
+401 403 403 403 202 202 404 404 403  POST /api/nats/agent/{agent}/restart
+401 200 404 403 403 200 404 404 403  GET /api/nats/agent/{agent}/upgrade
 401 200 404 403 403 200 404 404 403  POST /api/nats/agent/{agent}/upgrade
 401 404 404 200 200 200 404 404 200  GET /api/nats/command/{command}
 401 403 403 403 200 200 404 404 403  POST /api/nats/command/{command}/cancel
@@ -47,6 +50,7 @@ nob dev sib vie ope adm out sta sup
 401 403 403 403 403 403 403 200 200  GET /api/nats/service/status
 401 403 403 403 403 403 403 200 200  POST /api/nats/service/stop
 401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}
+401 403 403 403 202 202 404 404 403  POST /api/nats/tenant/{tenant}/agents/broadcast
 401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}/audit
 401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}/audit/export
 401 403 403 403 403 200 404 200 200  GET /api/nats/tenant/{tenant}/credentials
@@ -84,6 +88,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/nats/commands/preview": {**_COMMAND, "group": "{groups}"},
     "POST /api/nats/device/{device}/command": _COMMAND,
     "POST /api/nats/device/{device}/revoke": _REASON,
+    "POST /api/nats/tenant/{tenant}/agents/broadcast": _COMMAND,
     "POST /api/nats/tenant/{tenant}/suspend": _REASON,
     "POST /api/nats/tenant/{tenant}/credentials/{credentials}/revoke": _REASON,
 }
