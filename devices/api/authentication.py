@@ -42,8 +42,6 @@ class DeviceTokenAuthentication(BaseAuthentication):
             count_failure(request, refused_tokens.DEVICE_TOKEN, principal)
             raise AuthenticationFailed("The device token is not valid.")
         note_caller(request.META, device_caller(found))
-        if found.revoked_at:
-            raise PermissionDenied("This device is revoked; an admin of its tenant can undo it.")
         if found.refusal:
             raise PermissionDenied(found.refusal)
         if found.tenant.suspended_at:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from devices.commands.bulk import Targets
 from devices.errors import CommandRefused
-from devices.filters import DeviceFilters
+from devices.filters.devices import DeviceFilters
 from devices.models import Device
 from devices.models.device import DeviceQuerySet
 from tenants.models import Group, Organisation, Role, Tenant, User
@@ -53,13 +53,17 @@ def of_organisation(person: User, uuid: UUID) -> Targets:
 def of_filter(person: User, asked: Mapping[str, Any]) -> Targets:
     """Return the devices that the fleet page shows for these filters. Raise CommandRefused if they
     belong to several tenants that the person may command."""
-    wanted = {name: str(value) for name, value in asked.items() if value}
+    wanted = {
+        name: value if isinstance(value, list) else str(value)
+        for name, value in asked.items()
+        if value
+    }
     filters = DeviceFilters.of(person, wanted)
     if filters.contradiction:
         raise CommandRefused(filters.contradiction)
     if filters.errors:
-        wrong = ", ".join(filters.errors)
-        raise UnknownTarget(f"Not a valid value of the filter: {wrong}.")
+        wrong = "; ".join(f"{name}: {' '.join(why)}" for name, why in filters.errors.items())
+        raise UnknownTarget(f"Not a valid value of the filter: {wrong}")
     words = _in_words(filters) if wanted else "all devices"
     return _of_one_tenant(person, filters.matching(), words, {"filter": wanted})
 
@@ -103,6 +107,7 @@ def _in_words(filters: DeviceFilters) -> str:
     chosen = filters.chosen
     words = [
         chosen["status"].lower(),
+        "archived" if chosen["archived"] == "true" else "",
         {"true": "revoked", "false": "unrevoked"}.get(chosen["revoked"], ""),
         "devices",
         f"of {chosen['tenant'].name}" if chosen["tenant"] else "",
@@ -111,6 +116,8 @@ def _in_words(filters: DeviceFilters) -> str:
         f"on {chosen['platform']}" if chosen["platform"] else "",
         f"with agent {chosen['agent_version']}" if chosen["agent_version"] else "",
         f"connected by {chosen['connection_type']}" if chosen["connection_type"] else "",
+        f"tagged {' and '.join(filters.tags)}" if filters.tags else "",
+        *(f"with {name} {value}" for name, value in filters.field_values),
         f"that match “{chosen['q']}”" if chosen["q"] else "",
     ]
     return " ".join(word for word in words if word)

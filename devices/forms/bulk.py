@@ -9,7 +9,7 @@ from django import forms
 from devices.commands import targets
 from devices.commands.bulk import Targets
 from devices.commands.rules.capabilities import Capability, read_capabilities
-from devices.filters import groups_of, organisations_of
+from devices.filters.devices import groups_of, organisations_of
 from devices.models import Device
 from devices.presence.rules import Status
 from tenants.forms.choices import PlaceChoice, SelectOfTenant

@@ -4,7 +4,7 @@ from django.db.models import F
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django_filters import ChoiceFilter
 
-from devices.filters import DeviceFilters
+from devices.filters.devices import DeviceFilters
 from devices.models.device import DeviceQuerySet
 
 SYSTEM = KeyTransform("system_info", "connectivity__connection_info")

@@ -14,6 +14,7 @@ from devices.api.serializers import CommandSerializer
 from devices.commands import bulk, targets
 from devices.commands.bulk import Targets
 from devices.commands.rules.states import COMMAND_STATES
+from devices.filters.inventory import MOST_TAGS, PREFIX
 from devices.models import BulkCommand
 from devices.presence.rules import Status
 from tenants.api.base.fields import EpochField, SuccessField, TextOrNullField
@@ -25,13 +26,36 @@ from tenants.models import Role, User
 MAX_LISTED = 10_000
 
 
-class FilterSerializer(serializers.Serializer[Any]):
-    """The fleet page's filters."""
+class FilterSerializer(StrictSerializer):
+    """The filters of devices; also `field.NAME`, with the value of a custom field."""
 
     q = serializers.CharField(required=False, max_length=200)
     status = serializers.ChoiceField([each.value for each in Status], required=False)
     tenant = serializers.UUIDField(required=False)
+    organisation = serializers.UUIDField(required=False)
     group = serializers.UUIDField(required=False)
+    connection_type = serializers.CharField(required=False, max_length=20)
+    platform = serializers.CharField(required=False, max_length=100)
+    agent_version = serializers.CharField(required=False, max_length=64)
+    tag = BoundedListField(
+        child=serializers.CharField(max_length=50),
+        required=False,
+        max_length=MOST_TAGS,
+        help_text="Names; a device has all of them.",
+    )
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Take any custom field's value as text, as a query string has it."""
+        if not isinstance(data, dict):
+            return super().to_internal_value(data)
+        fields = {name: value for name, value in data.items() if str(name).startswith(PREFIX)}
+        for name, value in fields.items():
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                raise serializers.ValidationError({name[:100]: "This must be text or a number."})
+        others = {name: value for name, value in data.items() if name not in fields}
+        return super().to_internal_value(others) | {
+            name: str(value)[:500] for name, value in fields.items()
+        }
 
 
 class BulkCommandSerializer(CommandSerializer):

@@ -97,7 +97,7 @@ def test_a_filter_that_contradicts_itself_says_so_and_sends_nothing(
 ) -> None:
     set_membership(alice, device_b.tenant, Role.OPERATOR)
     fields = {"target": "filter", "tenant": device_b.tenant_id, "group": device_a.group_id}
-    words = "The group Acme Ltd / Laptops belongs to Acme, not to Beta."
+    words = "The group Acme / Acme Ltd / Laptops does not belong to Beta."
     assert words in as_alice.get("/commands/new/", fields).content.decode()
     answer = as_alice.post("/commands/new/", fields | {"command": "ping"})
     assert (answer.status_code, words in answer.content.decode()) == (422, True)

@@ -12,6 +12,10 @@ from rest_framework.test import APIClient
 from devices.api.nats.bulk import BulkAnswer, BulkIssuedAnswer, BulkPreviewAnswer, CancelledAnswer
 from devices.commands import bulk, targets
 from devices.commands import issue as commands
+from devices.inventory.archive import archive_device
+from devices.inventory.custom_fields import create_field, set_values
+from devices.inventory.rules import FieldType
+from devices.inventory.tags import create_tag, set_tags
 from devices.models import BulkCommand, Command, CommandState, Connectivity, Device, Presence
 from natsbridge.subscriber import status
 from tenants.actions.people import set_membership
@@ -110,6 +114,67 @@ def test_a_filter_that_contradicts_itself_says_so(
     assert answer.status_code == 400
     assert "Laptops does not belong to Beta" in str(answer.json())
     assert not Command.objects.exists()
+
+
+def test_devices_are_chosen_by_tags_and_custom_fields(
+    api: APIClient, device: Device, group_a: Group, tenant_a: Tenant, alice: User
+) -> None:
+    other = Device.objects.create(group=group_a, name="other")
+    create_tag(tenant_a, "Server", by=None)
+    create_field(tenant_a, "Price", FieldType.NUMBER, by=None)
+    for each in (device, other):
+        set_tags(each, ["Server"], by=None)
+    set_values(other, {"Price": 12.5}, by=None)
+    body = {"filter": {"tag": ["server"], "field.Price__gte": 12}, "command": "ping"}
+    shown = post(api, alice, body, f"{ADDRESS}/preview").json()
+    assert (shown["target"], shown["total"]) == (
+        "devices tagged server with Price__gte 12",
+        1,
+    )
+    assert post(api, alice, body).json()["total"] == 1
+    assert Command.objects.get().device == other
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "named"),
+    [
+        ({"tags": ["server"]}, 400, "filter.tags: Unknown field."),
+        ({"tag": "server"}, 400, "filter.tag"),
+        ({"tag": ["server"]}, 404, 'no tag "server"'),
+        ({"field.Price": "9"}, 404, 'no custom field "Price"'),
+        ({"field.Price": [9]}, 400, "filter.field.Price"),
+    ],
+)
+def test_a_filter_that_is_wrong_or_unknown_sends_nothing(
+    api: APIClient,
+    device: Device,
+    tenant_b: Tenant,
+    alice: User,
+    wanted: dict[str, Any],
+    status: int,
+    named: str,
+) -> None:
+    create_tag(tenant_b, "server", by=None)
+    create_field(tenant_b, "Price", FieldType.NUMBER, by=None)
+    answer = post(api, alice, {"filter": wanted, "command": "ping"})
+    assert answer.status_code == status
+    assert named in answer.json()["detail"]
+    assert not Command.objects.exists()
+
+
+def test_archived_devices_get_no_bulk_command(
+    api: APIClient, device: Device, group_a: Group, alice: User
+) -> None:
+    archived = Device.objects.create(group=group_a, name="archived")
+    archive_device(archived, by=None)
+    for target, left_out in (
+        ({"group": str(group_a.pk)}, {}),
+        ({"filter": {"group": str(group_a.pk)}}, {}),
+        ({"devices": [str(archived.pk), str(device.pk)]}, {"archived": 1}),
+    ):
+        body = {**target, "command": "ping"}
+        shown = post(api, alice, body, f"{ADDRESS}/preview").json()
+        assert (shown["total"], shown["left_out"]) == (1, left_out)
 
 
 def test_the_preview_counts_who_would_not_get_it_and_why(

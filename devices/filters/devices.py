@@ -1,15 +1,16 @@
 """The filters by which people choose devices: on the fleet page, in the API, for bulk commands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
 from django import forms
 from django.db.models import Q, QuerySet
-from django_filters import CharFilter, ChoiceFilter, FilterSet, ModelChoiceFilter
+from django_filters import CharFilter, ChoiceFilter, Filter, FilterSet, ModelChoiceFilter
 from django_filters import fields as filter_fields
 
-from devices.models import Device
+from devices.filters.inventory import PREFIX, TagFilter, filters_given, filters_offered
+from devices.models import CustomField, Device
 from devices.models.device import DeviceQuerySet
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Cutoffs, Status
@@ -17,6 +18,8 @@ from tenants.forms.choices import SelectOfTenant, path_of
 from tenants.models import Group, Organisation, Role, Tenant, User
 
 SYSTEM_INFO = "connectivity__connection_info__system_info"
+# How many inputs for custom fields a page has before a tenant is chosen.
+MOST_OFFERED = 12
 YES_OR_NO = (("true", "Yes"), ("false", "No"))
 
 
@@ -31,6 +34,13 @@ class PlaceFilter(ModelChoiceFilter):
     field_class = PlaceField
 
 
+class ArchivedFilter(ChoiceFilter):
+    """Leave out archived devices, unless they are asked for: then show them alone."""
+
+    def filter(self, qs: DeviceQuerySet, value: str) -> DeviceQuerySet:
+        return qs.exclude(archived_at=None) if value == "true" else qs.in_fleet()
+
+
 def organisations_of(person: User, role: Role = Role.VIEWER) -> QuerySet[Organisation]:
     visible = Organisation.objects.visible_to(person, role).select_related("tenant")
     return visible.order_by("tenant__name", "name")
@@ -39,6 +49,10 @@ def organisations_of(person: User, role: Role = Role.VIEWER) -> QuerySet[Organis
 def groups_of(person: User, role: Role = Role.VIEWER) -> QuerySet[Group]:
     visible = Group.objects.visible_to(person, role).select_related("tenant", "organisation")
     return visible.order_by("tenant__name", "organisation__name", "name")
+
+
+def role_of(request: Any) -> Role:
+    return getattr(request, "role", Role.VIEWER)
 
 
 class DeviceFilterForm(forms.Form):
@@ -68,34 +82,85 @@ class DeviceFilters(FilterSet):
         method="having_status", choices=[(each, each) for each in Status], empty_label="Any status"
     )
     tenant = ModelChoiceFilter(
-        queryset=lambda request: Tenant.objects.visible_to(request.user), empty_label="All tenants"
+        queryset=lambda request: Tenant.objects.visible_to(request.user, role_of(request)),
+        empty_label="All tenants",
     )
     organisation = PlaceFilter(
         field_name="group__organisation",
-        queryset=lambda request: organisations_of(request.user),
+        queryset=lambda request: organisations_of(request.user, role_of(request)),
         empty_label="All organisations",
         widget=SelectOfTenant,
     )
     group = PlaceFilter(
-        queryset=lambda request: groups_of(request.user),
+        queryset=lambda request: groups_of(request.user, role_of(request)),
         empty_label="All groups",
         widget=SelectOfTenant,
     )
     connection_type = CharFilter(field_name="connectivity__connection_type", max_length=20)
     platform = CharFilter(field_name=f"{SYSTEM_INFO}__platform", lookup_expr="iexact")
     agent_version = CharFilter(field_name="connectivity__agent_version", max_length=64)
-    archived = ChoiceFilter(method="with_archived", choices=YES_OR_NO, label="Archived")
+    archived = ArchivedFilter(choices=YES_OR_NO, label="Archived")
     revoked = ChoiceFilter(method="with_revoked", choices=YES_OR_NO, label="Revoked")
+    tag = TagFilter(label="Tags")
+
+    offered: Sequence[str] = ()
 
     class Meta:
         model = Device
         fields: tuple[str, ...] = ()
         form = DeviceFilterForm
 
+    def __init__(self, data: Any = None, queryset: Any = None, **options: Any) -> None:
+        """Add a filter for each custom field that the data names, as `field.NAME`."""
+        super().__init__(data, queryset, **options)
+        if self.request:
+            self._add(filters_given(self.request.user, self.data))
+
     @classmethod
-    def of(cls, person: User, data: Mapping[str, Any]) -> Self:
-        """Return the filters over the devices that the person may see."""
-        return cls(data, Device.objects.visible_to(person), request=SimpleNamespace(user=person))
+    def of(cls, person: User, data: Mapping[str, Any], *, role: Role = Role.VIEWER) -> Self:
+        """Return the filters over the devices that the person may see. They offer the tenants,
+        organisations and groups in which the person has the role."""
+        asker = SimpleNamespace(user=person, role=role)
+        return cls(data, Device.objects.visible_to(person), request=asker)
+
+    def offer_fields(self) -> None:
+        """Add the filters of the custom fields for which a page shows inputs: those of the chosen
+        tenant, or of all if they are few."""
+        fields = CustomField.objects.visible_to(self.request.user, role_of(self.request))
+        if tenant := self.chosen.get("tenant"):
+            fields = fields.filter(tenant=tenant)
+        offered = filters_offered(fields[: MOST_OFFERED * 10])
+        if tenant or len(offered) <= MOST_OFFERED:
+            self._add(offered)
+            self.offered = list(offered)
+        if hasattr(self, "_form"):
+            # It was made without them.
+            del self._form
+
+    @property
+    def field_inputs(self) -> list[forms.BoundField]:
+        """The inputs that `offer_fields` has added."""
+        return [self.form[name] for name in self.offered]
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags that are asked for, as they were written."""
+        given = self.form["tag"].value() or []
+        return [given] if isinstance(given, str) else list(given)
+
+    @property
+    def field_values(self) -> list[tuple[str, str]]:
+        """What is asked of custom fields: the name and the value, as they were written."""
+        return [
+            (name.removeprefix(PREFIX), self.data[name])
+            for name in self.given
+            if name.startswith(PREFIX)
+        ]
+
+    def _add(self, filters: Mapping[str, Filter]) -> None:
+        for name, each in filters.items():
+            each.model, each.parent = Device, self
+            self.filters[name] = each
 
     @property
     def given(self) -> list[str]:
@@ -117,13 +182,13 @@ class DeviceFilters(FilterSet):
         valid."""
         if not self.form.is_valid():
             return self.queryset.none()
-        devices = self.queryset
+        return self.filter_queryset(self.queryset, but=but)
+
+    def filter_queryset(self, queryset: DeviceQuerySet, but: str = "") -> DeviceQuerySet:
         for name, value in self.form.cleaned_data.items():
-            if name == "archived" and not value:
-                devices = devices.in_fleet()
-            elif name != but:
-                devices = self.filters[name].filter(devices, value)
-        return devices
+            if name != but:
+                queryset = self.filters[name].filter(queryset, value)
+        return queryset
 
     def search(self, devices: DeviceQuerySet, name: str, term: str) -> DeviceQuerySet:
         hostname = Q(**{f"{SYSTEM_INFO}__hostname__icontains": term})
@@ -131,9 +196,6 @@ class DeviceFilters(FilterSet):
 
     def having_status(self, devices: DeviceQuerySet, name: str, status: str) -> DeviceQuerySet:
         return devices.with_status(Status(status), self.cutoffs)
-
-    def with_archived(self, devices: DeviceQuerySet, name: str, answer: str) -> DeviceQuerySet:
-        return devices.filter(archived_at__isnull=answer == "false")
 
     def with_revoked(self, devices: DeviceQuerySet, name: str, answer: str) -> DeviceQuerySet:
         return devices.filter(revoked_at__isnull=answer == "false")
