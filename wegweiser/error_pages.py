@@ -1,12 +1,14 @@
 """Pages for errors that no view answers."""
 
+import sys
+
 from django.db import connections
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 from django.views import defaults
 
-from wegweiser.problems import explained
+from wegweiser.problems import CONTENT_TYPE, INTERNAL_ERROR, Problem, explained, problem_body
 
 
 class ErrorPageMiddleware(MiddlewareMixin):
@@ -14,12 +16,21 @@ class ErrorPageMiddleware(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         known = explained(exception)
-        if known is None:
-            return None
-        problem, text = known
-        # Without the request: the navigation would ask the server that may be away.
-        page = render_to_string("error.html", {"status": problem.status, "text": text})
-        return HttpResponse(page, status=problem.status)
+        return _page(*known) if known else None
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer what was raised where no view was reached, such as in a middleware.
+
+    A server that is away is told as inside of a view. What nobody expected is a 500.
+    """
+    error = sys.exception()
+    known = explained(error) if isinstance(error, Exception) else None
+    if not request.path_info.startswith("/api/"):
+        return _page(*known) if known else defaults.server_error(request)
+    problem, text = known or (INTERNAL_ERROR, INTERNAL_ERROR.meaning)
+    body = problem_body(problem.status, problem.type, text)
+    return JsonResponse(body, status=problem.status, content_type=CONTENT_TYPE)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -28,6 +39,12 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _without_a_connection_left(defaults.page_not_found(request, exception))
+
+
+def _page(problem: Problem, text: str) -> HttpResponse:
+    # Without the request: the navigation would ask the server that may be away.
+    page = render_to_string("error.html", {"status": problem.status, "text": text})
+    return HttpResponse(page, status=problem.status)
 
 
 def _without_a_connection_left(response: HttpResponse) -> HttpResponse:

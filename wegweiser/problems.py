@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import (
     APIException,
@@ -151,7 +151,10 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     DependencyAway: Problem(503, "unavailable", "A server is away; try again in a moment."),
     OperationalError: Problem(503, "unavailable", "A server is away; try again in a moment."),
+    InterfaceError: Problem(503, "unavailable", "A server is away; try again in a moment."),
 }
+
+INTERNAL_ERROR = Problem(500, "internal-error", "A mistake of the server, which its log explains.")
 
 FRAMEWORK_ERRORS = (APIException, Http404, DjangoPermissionDenied)
 
@@ -215,15 +218,15 @@ def _answer(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Return problem details; `errors` names wrong fields: `{"field": "a.b", "detail": "why"}`."""
-    body: dict[str, Any] = {
-        "type": type_,
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
+    body = problem_body(status, type_, detail)
     if errors:
         body["errors"] = errors
     return Response(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+def problem_body(status: int, type_: str, detail: str) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    return {"type": type_, "title": title, "status": status, "detail": detail}
 
 
 def _wrong_rows(refused: DeviceImportRefused) -> list[dict[str, str]]:
@@ -244,7 +247,8 @@ def _flatten(detail: Any, field: str) -> Iterator[dict[str, str]]:
 
 def documented() -> str:
     """Return the table of docs/problems.md: each type once, by status."""
-    rows = {(each.status, each.type, each.meaning) for each in PROBLEMS.values()}
+    every = [*PROBLEMS.values(), INTERNAL_ERROR]
+    rows = {(each.status, each.type, each.meaning) for each in every}
     lines = [f"| `{type_}` | {status} | {meaning} |" for status, type_, meaning in sorted(rows)]
     return "\n".join(["| `type` | status | meaning |", "| --- | --- | --- |", *lines])
 

@@ -13,6 +13,7 @@ from tenants.api.nats.urls import urlpatterns as of_tenants
 from wegweiser.problems import NoSuchEndpointView
 
 handler403 = "wegweiser.error_pages.permission_denied"
+handler500 = "wegweiser.error_pages.server_error"
 handler404 = "wegweiser.error_pages.page_not_found"
 
 router = Router()

@@ -1,9 +1,11 @@
 """An error has one status, whether the API answers it or a page."""
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import Http404
-from django.test import Client
+from django.test import AsyncClient, Client
 from rest_framework.exceptions import MethodNotAllowed, NotFound, ParseError
 from rest_framework.test import APIClient
 
@@ -14,6 +16,7 @@ from tests.support.people import authorization
 from wegweiser.problems import (
     AWAY,
     FRAMEWORK_ERRORS,
+    INTERNAL_ERROR,
     PROBLEMS,
     documented,
     problem_details,
@@ -58,7 +61,8 @@ def test_the_nearest_class_counts_and_others_have_no_answer() -> None:
     away = problem_of(OperationalError())
     assert away is not None
     assert away.status == 503
-    assert problem_of(InterfaceError()) is problem_of(ZeroDivisionError()) is None
+    assert problem_of(InterfaceError()) == away
+    assert problem_of(ZeroDivisionError()) is None
 
 
 @pytest.mark.parametrize("error", [NotFound(), Http404(), MethodNotAllowed("GET"), ParseError()])
@@ -71,8 +75,66 @@ def test_an_error_of_a_framework_has_a_type_of_its_own(error: Exception) -> None
 
 
 def test_the_documentation_lists_each_type_once() -> None:
-    types = {(each.type, each.status) for each in PROBLEMS.values()}
+    types = {(each.type, each.status) for each in [*PROBLEMS.values(), INTERNAL_ERROR]}
     assert len({name for name, _ in types}) == len(types)
     page = (ROOT / "docs" / "problems.md").read_text()
     assert documented() in page
     assert f"`{refusals.TYPE}`" in page
+
+
+PATHS = ("/", "/account/", "/audit/", "/admin/", "/nothing/", "/api/nats/commands")
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+@pytest.mark.parametrize("path", PATHS)
+def test_without_postgres_what_comes_before_a_view_answers_503_too(
+    as_alice: Client, path: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session and its person are asked for by middleware, before any view."""
+    browser, asynchronous = Client(raise_request_exception=False), AsyncClient()
+    asynchronous.raise_request_exception = False
+    browser.cookies = asynchronous.cookies = as_alice.cookies
+
+    def away(*_: object) -> None:
+        raise error(SECRET)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "_cursor", away)
+        answers = [browser.get(path), async_to_sync(asynchronous.get)(path)]
+    for answer in answers:
+        assert answer.status_code == 503
+        text = answer.content.decode()
+        assert AWAY in text
+        assert SECRET not in text
+        is_problem = answer["Content-Type"] == "application/problem+json"
+        assert is_problem is path.startswith("/api/")
+        assert answer["X-Request-ID"]
+
+
+def test_without_postgres_what_comes_after_a_view_answers_503_too(
+    as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise InterfaceError(SECRET)
+
+    monkeypatch.setattr("tenants.middleware.record_session_use", away)
+    as_alice.raise_request_exception = False
+    answer = as_alice.get("/")
+    assert answer.status_code == 503
+    assert AWAY in answer.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/api/nats/health"])
+def test_what_nobody_expected_is_a_500_that_says_nothing_of_it(
+    client: Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError(SECRET)
+
+    monkeypatch.setattr("tenants.middleware.address_of", fail)
+    client.raise_request_exception = False
+    answer = client.get(path)
+    assert answer.status_code == 500
+    assert SECRET not in answer.content.decode()
+    if path.startswith("/api/"):
+        assert answer.json()["type"] == "internal-error"
