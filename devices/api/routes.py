@@ -1,5 +1,14 @@
 """The resources of this app, by their addresses below /api/."""
 
+from devices.api.commands import CommandViewSet
+from devices.api.of_device import ADDRESS
+from devices.api.presence import PresenceViewSet, SessionViewSet
+from devices.api.reports import MetricsViewSet, ReportViewSet
 from tenants.api.base.routers import Router
 
 router = Router()
+router.register("commands", CommandViewSet)
+router.register(f"{ADDRESS}/reports", ReportViewSet, "device-report")
+router.register(f"{ADDRESS}/metrics", MetricsViewSet, "device-metric")
+router.register(f"{ADDRESS}/presence", PresenceViewSet, "device-presence")
+router.register(f"{ADDRESS}/sessions", SessionViewSet, "device-session")

@@ -38,12 +38,21 @@ class DeadlineField(serializers.CharField):
             raise serializers.ValidationError("At least one second.")
         return timezone.now() + length
 
+    def to_representation(self, value: datetime) -> str:  # type: ignore[override]
+        return str(serializers.DateTimeField().to_representation(value))
+
+
+class CommandNameField(serializers.RegexField):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            r"\A[A-Za-z0-9_.:-]{1,100}\Z",
+            error_messages={"invalid": "A name of at most 100 letters, digits, and _ . : -"},
+            **options,
+        )
+
 
 class CommandSerializer(serializers.Serializer[Any]):
-    command = serializers.RegexField(
-        r"\A[A-Za-z0-9_.:-]{1,100}\Z",
-        error_messages={"invalid": "A name of at most 100 letters, digits, and _ . : -"},
-    )
+    command = CommandNameField()
     parameters = JsonObjectField(required=False, default=dict)
     deadline = DeadlineField(
         required=False,

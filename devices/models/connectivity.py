@@ -162,6 +162,10 @@ class RealtimeData(models.Model):
         return f"{self.kind} of {self.device_id}"
 
 
+class BrokerSessionQuerySet(TenantOwnedQuerySet["BrokerSession"]):
+    tenant_path = "device__tenant"
+
+
 class BrokerSession(models.Model):
     """One connection of a device to one nats-server, from the broker's events and lists.
 
@@ -182,6 +186,8 @@ class BrokerSession(models.Model):
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=100, blank=True)
+
+    objects = BrokerSessionQuerySet.as_manager()
 
     class Meta:
         constraints = [

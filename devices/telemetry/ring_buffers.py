@@ -2,11 +2,14 @@
 
 Each device has one Redis list for each metric, `{METRICS_REDIS_PREFIX}:{device}:{metric}`, newest
 first, with entries `{"timestamp": epoch milliseconds, "value": number}`. Two subscribers may write
-the points of one device, so readers sort.
+the points of one device, so readers sort. The set `{METRICS_REDIS_PREFIX}:{device}::names` has the
+names of its metrics.
 """
 
+import math
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -41,6 +44,12 @@ _decode = msgspec.json.Decoder(Point).decode
 
 Series = Mapping[tuple[UUID, str], Sequence[Point]]
 
+# No metric has such a name.
+_NAMES = ":names"
+# When the name of each series was last written by this process.
+_named_at: dict[tuple[UUID, str], float] = {}
+_MOST_NAMED = 1_000_000
+
 
 def metrics_client() -> redis.Redis:
     return client(settings.METRICS_REDIS_URL)
@@ -52,6 +61,10 @@ def append(series: Series) -> None:
         raise DependencyAway("Redis is away")
     limit = settings.METRICS_MAX_POINTS
     pipeline = metrics_client().pipeline(transaction=False)
+    unnamed = _unnamed(series)
+    for device, metric in unnamed:
+        pipeline.sadd(_key(device, _NAMES), metric)
+        pipeline.expire(_key(device, _NAMES), 2 * settings.METRICS_TTL_SECONDS)
     for (device, metric), points in series.items():
         key = _key(device, metric)
         pipeline.lpush(key, *[_encode(point) for point in points[-limit:]])
@@ -62,8 +75,19 @@ def append(series: Series) -> None:
             pipeline.execute()
     except DependencyAway as error:
         METRICS_STORE.failed(str(error))
+        # It may come back empty.
+        _named_at.clear()
         raise
     METRICS_STORE.succeeded()
+    _named_at.update(dict.fromkeys(unnamed, time.monotonic()))
+
+
+def names(device: UUID) -> list[str]:
+    """Return the names of the metrics that the device has sent lately, in alphabetical order. Raise
+    DependencyAway while Redis is away."""
+    with redis_needed():
+        found = cast(set[bytes], metrics_client().smembers(_key(device, _NAMES)))
+    return sorted(name.decode() for name in found)
 
 
 def recent(
@@ -97,6 +121,14 @@ def forget(devices: Collection[UUID]) -> None:
                 in wanted
             ):
                 store.unlink(key)
+
+
+def _unnamed(series: Series) -> list[tuple[UUID, str]]:
+    """Return the series whose names are to be written again, so that they outlive their points."""
+    if len(_named_at) > _MOST_NAMED:
+        _named_at.clear()
+    since = time.monotonic() - settings.METRICS_TTL_SECONDS / 3
+    return [each for each in series if _named_at.get(each, -math.inf) < since]
 
 
 def _sorted(entries: Iterable[bytes]) -> list[Point]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from django.utils import timezone
 
 from natsbridge.protocol.escaping import escape_marks
-from tenants.audit.export import PreciseEncoder
+from tenants.downloads import PreciseEncoder
 from tenants.export.tables import Table, tables
 from tenants.models import Tenant
 

@@ -22,6 +22,7 @@ SHORT = {
     "natsbridge/protocol/hexdump.py": "the admin and a command show bodies with it",
     "tenants/api/routes.py": "where the app's resources are registered",
     "tenants/apps.py": "Django looks for it",
+    "tenants/audit/export.py": "a page, the API and the admin export the audit",
     "tenants/rules/visible.py": "names and the values of custom fields are checked by it",
     "tenants/templatetags/account.py": "a library of template tags is a module",
     "tenants/views/one_time.py": "how a secret is shown once, on three pages",

@@ -22,12 +22,8 @@ from tenants.models import Role, User
 Row = TypeVar("Row", bound=Model)
 
 
-class ResourceViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Row], Generic[Row]):
-    """List and show the rows of one model that the caller may see.
-
-    A resource that writes adds REST framework's mixins; its `perform_create`, `perform_update` and
-    `perform_destroy` call an action, and `perform_create` sets `serializer.instance`.
-    """
+class ListViewSet(ListModelMixin, GenericViewSet[Row], Generic[Row]):
+    """List the rows of one model that the caller may see."""
 
     authentication_classes = [PersonTokenAuthentication, SessionAuthentication]
     permission_classes = [HasTenantRole]
@@ -67,3 +63,11 @@ class ResourceViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Row], G
     @property
     def person(self) -> User:
         return person_of(self.request)
+
+
+class ResourceViewSet(RetrieveModelMixin, ListViewSet[Row], Generic[Row]):
+    """List and show the rows of one model that the caller may see.
+
+    A resource that writes adds REST framework's mixins; its `perform_create`, `perform_update` and
+    `perform_destroy` call an action, and `perform_create` sets `serializer.instance`.
+    """

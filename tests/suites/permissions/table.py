@@ -15,6 +15,15 @@ _MATRIX = """
 nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 200 200 200  GET /api/
 401 200 404 200 200 200 404 404 200  GET /api/device/{device}/tenant
+401 401 401 200 200 200 200 200 200  GET /api/commands
+401 401 401 403 202 202 400 403 403  POST /api/commands
+401 401 401 200 200 200 404 404 200  GET /api/commands/{commands}
+401 401 401 403 200 200 404 404 403  POST /api/commands/{commands}/cancel
+401 401 401 403 409 409 404 404 403  POST /api/commands/{commands}/retry
+401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/metrics
+401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/presence
+401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/reports
+401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/sessions
 200 200 200 200 200 200 200 200 200  GET /api/docs/
 401 401 401 200 200 200 200 200 200  GET /api/groups
 401 401 401 403 403 201 400 403 403  POST /api/groups
@@ -75,6 +84,7 @@ _REASON = {"reason": "a test"}
 
 # What is sent. The names in braces are ids of the world.
 BODIES: dict[str, dict[str, Any]] = {
+    "POST /api/commands": {**_COMMAND, "device": "{devices}"},
     "POST /api/groups": {"organisation": "{organisations}", "name": "New"},
     "POST /api/organisations": {"tenant": "{tenant}", "name": "New"},
     "PATCH /api/groups/{groups}": {"name": "New"},

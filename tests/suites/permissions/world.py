@@ -33,7 +33,7 @@ class World:
         return self.send(endpoint, self.callers[caller])
 
     def send(self, endpoint: str, headers: dict[str, str], client: Any = None) -> int:
-        method, path = endpoint.format(**self.ids).split()
+        method, path = endpoint.format(**self._ids_in(endpoint)).split()
         body = {
             name: value.format(**self.ids) if isinstance(value, str) else value
             for name, value in BODIES.get(endpoint, {}).items()
@@ -46,6 +46,11 @@ class World:
             answer = sender(path, body, **sent, **headers)
             transaction.set_rollback(True)
         return int(answer.status_code)
+
+    def _ids_in(self, endpoint: str) -> dict[str, str]:
+        """Return the ids by their names in this address: `commands` are of two kinds."""
+        one = {"commands": self.ids["command"]} if " /api/commands" in endpoint else {}
+        return self.ids | one
 
 
 def build(group_a: Group, group_b: Group) -> World:
@@ -80,6 +85,7 @@ def build(group_a: Group, group_b: Group) -> World:
         "commands": sent.uuid,
         "credentials": credential.credential.pk,
         "device": device.device.pk,
+        "devices": device.device.pk,
         "groups": group_a.pk,
         "organisations": group_a.organisation_id,
         "tenant": tenant.pk,

@@ -147,7 +147,7 @@ def test_an_export_is_csv_that_no_spreadsheet_runs(
 def test_an_export_as_json_lines_has_every_row_in_pieces(
     api: APIClient, alice: User, tenant_a: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenants.audit.export.ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr("tenants.downloads.ROWS_AT_A_TIME", 2)
     happened(tenant_a, 5)
     url = f"{page_of(tenant_a)}/export?format=jsonl"
     answer = api.get(url, **authorization(alice))
