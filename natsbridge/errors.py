@@ -48,6 +48,10 @@ class AlreadyPruning(BridgeError):
     """Another process is pruning; only one may at a time."""
 
 
+class AlreadyResolved(BridgeError):
+    """A dead letter was replayed or discarded before."""
+
+
 class NoSubscriber(BridgeError):
     """No subscriber runs, so nothing can be said or done about the service."""
 

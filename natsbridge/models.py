@@ -1,7 +1,21 @@
 """The tables of this package: dead letters, and the state of the service and of pruning."""
 
+from typing import Any, Self, TypeVar
+
 from django.db import models
 from django.utils import timezone
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class PlatformQuerySet(models.QuerySet[Row]):
+    """Rows of the platform, which belong to no tenant."""
+
+    def managed_by(self, person: Any) -> Self:
+        """Return all rows for staff who may view or change them in the admin, for others none."""
+        meta = self.model._meta
+        names = (f"{meta.app_label}.{verb}_{meta.model_name}" for verb in ("view", "change"))
+        return self if person.is_staff and any(map(person.has_perm, names)) else self.none()
 
 
 class DeadLetter(models.Model):
@@ -41,6 +55,8 @@ class DeadLetter(models.Model):
     detail = models.TextField()
     attempts = models.PositiveIntegerField(default=1)
 
+    objects = PlatformQuerySet["DeadLetter"].as_manager()
+
     class Meta:
         # Named before dead letters were called so.
         db_table = "natsbridge_parkedmessage"
@@ -72,6 +88,8 @@ class SubscriberStatus(models.Model):
     # It has finished what it had read, and reads no more until the service is resumed.
     paused = models.BooleanField(default=False)
     details = models.JSONField(default=dict)
+
+    objects = PlatformQuerySet["SubscriberStatus"].as_manager()
 
     class Meta:
         verbose_name_plural = "subscriber statuses"

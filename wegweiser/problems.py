@@ -45,7 +45,13 @@ from devices.errors import (
     TooManyDevices,
     UpgradeRefused,
 )
-from natsbridge.errors import DependencyAway, ForeignIdentity, MalformedMessage, NoSubscriber
+from natsbridge.errors import (
+    AlreadyResolved,
+    DependencyAway,
+    ForeignIdentity,
+    MalformedMessage,
+    NoSubscriber,
+)
 from tenants.errors import (
     CredentialRefused,
     EnrollmentRefused,
@@ -123,6 +129,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     NotAcceptable: Problem(406, "not-acceptable", "`Accept` excludes what this address answers."),
     DeviceArchived: Problem(409, "device-archived", "Unarchive the device first."),
+    AlreadyResolved: Problem(
+        409, "already-resolved", "The dead letter was replayed or discarded before."
+    ),
     AlreadyRegistered: Problem(
         409,
         "already-registered",

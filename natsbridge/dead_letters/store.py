@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import Count, F, QuerySet
 from django.utils import timezone
 
-from natsbridge.errors import DependencyAway, InvalidSubject, MalformedMessage
+from natsbridge.errors import AlreadyResolved, DependencyAway, InvalidSubject, MalformedMessage
 from natsbridge.models import DeadLetter
 from natsbridge.postgres.wakeups import notify
 from natsbridge.protocol import dead_letter, subjects
@@ -71,6 +71,14 @@ def discard(messages: QuerySet[DeadLetter], *, by: str) -> int:
     return messages.filter(state=State.WAITING).update(
         state=State.DISCARDED, resolved_at=timezone.now(), resolved_by=by[:150]
     )
+
+
+def require_waiting(message: DeadLetter) -> None:
+    """Raise AlreadyResolved if it was replayed or discarded."""
+    if message.state != State.WAITING:
+        raise AlreadyResolved(
+            f"Dead letter {message.pk} was {message.state} by {message.resolved_by}."
+        )
 
 
 def counts_by_reason() -> dict[str, int]:

@@ -58,6 +58,20 @@ class IsStaff(IsPerson):
         return super().has_permission(request, view)
 
 
+class MayInAdmin(IsStaff):
+    """Answer staff who may view such rows in the admin, and who may change them there to write."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not super().has_permission(request, view):
+            return False
+        verbs = ("view", "change") if request.method in SAFE_METHODS else ("change",)
+        self.message = f"This needs the permission to {verbs[0]} such rows in the admin."
+        model = view.queryset.model._meta  # type: ignore[attr-defined]
+        return any(
+            request.user.has_perm(f"{model.app_label}.{verb}_{model.model_name}") for verb in verbs
+        )
+
+
 def needed_role(request: Request, view: APIView) -> Role:
     """Return the role that this request needs."""
     roles: dict[str, Role] = getattr(view, "roles", {})

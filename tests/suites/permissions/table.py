@@ -14,6 +14,12 @@ CALLERS = (
 _MATRIX = """
 nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 200 200 200  GET /api/
+401 401 401 403 403 403 403 200 200  GET /api/dead-letters
+401 401 401 403 403 403 403 400 400  POST /api/dead-letters/discard
+401 401 401 403 403 403 403 400 400  POST /api/dead-letters/replay
+401 401 401 403 403 403 403 200 200  GET /api/dead-letters/{dead-letters}
+401 401 401 403 403 403 403 200 200  POST /api/dead-letters/{dead-letters}/discard
+401 401 401 403 403 403 403 202 202  POST /api/dead-letters/{dead-letters}/replay
 401 200 404 200 200 200 404 404 200  GET /api/device/{device}/tenant
 401 401 401 200 200 200 200 200 200  GET /api/commands
 401 401 401 403 202 202 400 403 403  POST /api/commands
@@ -77,6 +83,8 @@ nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 404 404 200  GET /api/organisations/{organisations}
 401 401 401 403 403 200 404 404 403  PATCH /api/organisations/{organisations}
 200 200 200 200 200 200 200 200 200  GET /api/schema/
+401 401 401 403 403 403 403 200 200  GET /api/subscribers
+401 401 401 403 403 403 403 200 200  GET /api/subscribers/{subscribers}
 """
 
 _COMMAND = {"command": "ping"}

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from devices.commands import bulk, issue
 from devices.commands.bulk import Targets
 from devices.models import Device
+from natsbridge.models import DeadLetter
 from natsbridge.subscriber import status as status_row
 from tenants.actions.keys import create_enrollment_key
 from tenants.broker.accounts import ensure_platform_keys
@@ -64,7 +65,8 @@ def build(group_a: Group, group_b: Group) -> World:
         "staff": User.objects.create_user("staff", is_staff=True),
         "superuser": User.objects.create_superuser("superuser"),
     }
-    people["staff"].user_permissions.add(Permission.objects.get(codename="change_tenant"))
+    staff_may = ("change_tenant", "change_deadletter", "view_subscriberstatus")
+    people["staff"].user_permissions.set(Permission.objects.filter(codename__in=staff_may))
     device, sibling = enrol(group_a, "device"), enrol(group_a, "sibling")
     callers = {
         "nobody": {},
@@ -79,15 +81,20 @@ def build(group_a: Group, group_b: Group) -> World:
     sent, _ = bulk.issue(targets, "ping", {}, by=admin)
     credential = issue_tenant_credential(tenant, kind=Credential.Kind.PASSWORD, by=admin)
     _, key = create_enrollment_key(group_a, name="office", created_by=admin)
+    dead_letter = DeadLetter.objects.create(
+        received_at=timezone.now(), subject="tenant.x", body=b"{}", reason="malformed"
+    )
     ids = {
         "agent": device.device.pk,
         "command": command.uuid,
         "commands": sent.uuid,
         "credentials": credential.credential.pk,
+        "dead-letters": dead_letter.pk,
         "device": device.device.pk,
         "devices": device.device.pk,
         "groups": group_a.pk,
         "organisations": group_a.organisation_id,
+        "subscribers": "test",
         "tenant": tenant.pk,
         "enrolment_key": key,
     }
