@@ -33,6 +33,10 @@ class RotationRefused(TenantsError):
     """Another rotation was faster, or its overlap is still running."""
 
 
+class IdempotencyKeyReused(TenantsError):
+    """An idempotency key comes with a different request than before."""
+
+
 class LimitRefused(TenantsError):
     """A limit has an unknown name, or a value out of range."""
 

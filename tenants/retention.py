@@ -14,9 +14,11 @@ from tenants.models import (
     AuditEntry,
     EnrollmentKey,
     FloodBlock,
+    IdempotentRequest,
     OneTimeSecret,
     WebSession,
 )
+from tenants.models.idempotency import IDEMPOTENCY_LIFETIME
 from tenants.models.one_time import LIFETIME
 
 
@@ -46,6 +48,11 @@ def api_tokens(now: datetime) -> QuerySet[ApiToken]:
 @retention.kind("secrets that were not shown")
 def unshown_secrets(now: datetime) -> QuerySet[OneTimeSecret]:
     return OneTimeSecret.objects.filter(created_at__lt=now - LIFETIME)
+
+
+@retention.kind("idempotency keys")
+def idempotency_keys(now: datetime) -> QuerySet[IdempotentRequest]:
+    return IdempotentRequest.objects.filter(at__lt=now - IDEMPOTENCY_LIFETIME)
 
 
 @retention.kind("flood blocks")

@@ -56,6 +56,7 @@ from tenants.errors import (
     CredentialRefused,
     EnrollmentRefused,
     ExportRefused,
+    IdempotencyKeyReused,
     LimitRefused,
     MigrationRefused,
     NameTaken,
@@ -153,6 +154,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     StillInUse: Problem(409, "still-in-use", "It still has devices; move or delete them first."),
     UpgradeRefused: Problem(409, "upgrade-refused", "The device speaks NATS already, or must not."),
+    IdempotencyKeyReused: Problem(
+        422,
+        "idempotency-key-reused",
+        "The `Idempotency-Key` was used for a different request within the last 24 hours.",
+    ),
     UnsupportedMediaType: Problem(415, "unsupported-media-type", "Send JSON."),
     Throttled: Problem(429, "throttled", "`Retry-After` says how many seconds to wait."),
     NoSubscriber: Problem(

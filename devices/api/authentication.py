@@ -6,6 +6,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from devices.enrolment.actions import note_token_use
 from devices.enrolment.naming import device_named
 from devices.models import Device
 from tenants.access.notes import note_caller
@@ -46,6 +47,7 @@ class DeviceTokenAuthentication(BaseAuthentication):
             raise PermissionDenied(found.refusal)
         if found.tenant.suspended_at:
             raise PermissionDenied("This device's tenant is suspended.")
+        note_token_use(found)
         return DevicePrincipal(found), None
 
     def authenticate_header(self, request: Request) -> str:

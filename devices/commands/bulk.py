@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from devices.commands import expansion
 from devices.commands.issue import (
-    KEY_OF_ANOTHER,
     allowed_time,
     end_by_person,
     latest,
@@ -25,8 +24,9 @@ from devices.models import BulkCommand, Command, CommandState
 from devices.models.device import DeviceQuerySet
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Cutoffs, Status
+from tenants.actions.idempotency import IdempotencyKey, claim_of_person, finish
 from tenants.audit.writer import record_action
-from tenants.models import Action, Tenant, User
+from tenants.models import Action, IdempotentRequest, Tenant, User
 from tenants.origin import current_origin
 
 MAX_DEVICES = 100_000
@@ -81,45 +81,24 @@ def issue(
     *,
     by: User,
     deadline: datetime | None = None,
-    idempotency_key: str = "",
+    idempotency_key: IdempotencyKey | None = None,
 ) -> tuple[BulkCommand, bool]:
     """Issue a bulk command; return it, and whether it is new. A person's idempotency key returns
     the bulk command that it issued before.
 
     The caller has checked that `by` may command devices of the tenant; it is checked again when
-    each command is sent. Raise CommandRefused.
+    each command is sent. Raise CommandRefused or IdempotencyKeyReused.
     """
-    known = _issued_with(idempotency_key, by)
-    if known is not None:
-        if not known.says(command, parameters, dict(targets.selection)):
-            raise CommandConflict(KEY_OF_ANOTHER)
-        return known, False
-    refuse_if_suspended(targets.tenant)
-    refuse_unfit(parameters)
-    waiting = list(_able(targets, command).order_by("pk").values_list("pk", flat=True))
-    if not waiting:
-        raise CommandRefused("No device would get this command.")
-    if len(waiting) > MAX_DEVICES:
-        raise CommandRefused(
-            f"At most {MAX_DEVICES:,} devices at once; this selection has {len(waiting):,}."
-        )
-    bulk = BulkCommand(
-        tenant=targets.tenant,
-        command=command,
-        parameters=parameters,
-        target=targets.words[:300],
-        selection=dict(targets.selection),
-        created_by=by,
-        deadline=latest(deadline),
-        left_out=_left_out(targets, command),
-        waiting=waiting,
-        request_id=current_origin().request_id,
-        idempotency_key=idempotency_key,
-    )
-    if not _insert(bulk):
-        return issue(targets, command, parameters, by=by, idempotency_key=idempotency_key)
+    with transaction.atomic():
+        claimed = claim_of_person(by, idempotency_key)
+        bulk = _issued_before(claimed)
+        new = bulk is None
+        if bulk is None:
+            bulk = _create(targets, command, parameters, by=by, deadline=deadline)
+            finish(claimed, bulk.uuid)
+    # A second request may come before the first one has expanded it, and answers the same.
     expansion.expand(bulk)
-    return bulk, True
+    return bulk, new
 
 
 class Ended(NamedTuple):
@@ -153,39 +132,23 @@ def to_give_up(bulk: BulkCommand) -> int:
     return Command.objects.filter(bulk=bulk).handed_to_offline_devices(current_cutoffs()).count()
 
 
-def retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
+def retry(
+    bulk: BulkCommand, *, by: User, idempotency_key: IdempotencyKey | None = None
+) -> tuple[BulkCommand, bool]:
     """Issue it again to the devices on which it failed or expired and was not retried since.
 
-    Raise CommandRefused, or CommandConflict if there are none.
+    Return as `issue` does. Raise CommandRefused, CommandConflict if there are none, or
+    IdempotencyKeyReused.
     """
     with transaction.atomic():
-        row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
-        refuse_if_suspended(row.tenant)
-        refuse_unfit(row.parameters)
-        if row.retries.filter(expanded_at=None).exists():
-            raise CommandConflict(
-                "A retry of this bulk command is still being issued; try again when it is done."
-            )
-        waiting = list(failed(row).order_by("device_id").values_list("device_id", flat=True))
-        if not waiting:
-            raise CommandConflict(
-                "Every command of it that failed or expired has been retried already."
-            )
-        again = BulkCommand.objects.create(
-            tenant_id=row.tenant_id,
-            command=row.command,
-            parameters=row.parameters,
-            target=f"where it failed: {row.target}"[:300],
-            selection={"failed_of": str(row.uuid)},
-            created_by=by,
-            deadline=timezone.now() + allowed_time(row),
-            waiting=waiting,
-            retry_of=row,
-            request_id=current_origin().request_id,
-        )
-        _record(Action.BULK_RETRIED, again, by, retry_of=str(row.uuid), devices=len(waiting))
+        claimed = claim_of_person(by, idempotency_key)
+        again = _issued_before(claimed)
+        new = again is None
+        if again is None:
+            again = _create_retry(bulk, by=by)
+            finish(claimed, again.uuid)
     expansion.expand(again)
-    return again
+    return again, new
 
 
 def failed(bulk: BulkCommand) -> Any:
@@ -239,26 +202,71 @@ def _left_out(targets: Targets, command: str) -> dict[str, int]:
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _issued_with(key: str, by: User) -> BulkCommand | None:
-    return BulkCommand.objects.filter(created_by=by, idempotency_key=key).first() if key else None
+def _issued_before(claimed: IdempotentRequest | None) -> BulkCommand | None:
+    return BulkCommand.objects.get(uuid=claimed.outcome) if claimed and claimed.outcome else None
 
 
-@transaction.atomic
-def _insert(bulk: BulkCommand) -> bool:
-    """Return whether it was inserted; False if another request with its key was quicker."""
-    made = BulkCommand.objects.bulk_create([bulk], ignore_conflicts=bool(bulk.idempotency_key))
-    if bulk.idempotency_key:
-        known = BulkCommand.objects.get(
-            created_by=bulk.created_by, idempotency_key=bulk.idempotency_key
+def _create(
+    targets: Targets,
+    command: str,
+    parameters: dict[str, Any],
+    *,
+    by: User,
+    deadline: datetime | None,
+) -> BulkCommand:
+    refuse_if_suspended(targets.tenant)
+    refuse_unfit(parameters)
+    waiting = list(_able(targets, command).order_by("pk").values_list("pk", flat=True))
+    if not waiting:
+        raise CommandRefused("No device would get this command.")
+    if len(waiting) > MAX_DEVICES:
+        raise CommandRefused(
+            f"At most {MAX_DEVICES:,} devices at once; this selection has {len(waiting):,}."
         )
-        if known.uuid != bulk.uuid:
-            return False
-        bulk.pk = known.pk
-    else:
-        bulk.pk = made[0].pk
+    bulk = BulkCommand.objects.create(
+        tenant=targets.tenant,
+        command=command,
+        parameters=parameters,
+        target=targets.words[:300],
+        selection=dict(targets.selection),
+        created_by=by,
+        deadline=latest(deadline),
+        left_out=_left_out(targets, command),
+        waiting=waiting,
+        request_id=current_origin().request_id,
+    )
     left_out = sum(bulk.left_out.values())
-    _record(Action.BULK_ISSUED, bulk, bulk.created_by, devices=len(bulk.waiting), left_out=left_out)
-    return True
+    _record(Action.BULK_ISSUED, bulk, by, devices=len(waiting), left_out=left_out)
+    return bulk
+
+
+def _create_retry(bulk: BulkCommand, *, by: User) -> BulkCommand:
+    row = BulkCommand.objects.select_for_update(of=("self",)).get(pk=bulk.pk)
+    refuse_if_suspended(row.tenant)
+    refuse_unfit(row.parameters)
+    if row.retries.filter(expanded_at=None).exists():
+        raise CommandConflict(
+            "A retry of this bulk command is still being issued; try again when it is done."
+        )
+    waiting = list(failed(row).order_by("device_id").values_list("device_id", flat=True))
+    if not waiting:
+        raise CommandConflict(
+            "Every command of it that failed or expired has been retried already."
+        )
+    again = BulkCommand.objects.create(
+        tenant_id=row.tenant_id,
+        command=row.command,
+        parameters=row.parameters,
+        target=f"where it failed: {row.target}"[:300],
+        selection={"failed_of": str(row.uuid)},
+        created_by=by,
+        deadline=timezone.now() + allowed_time(row),
+        waiting=waiting,
+        retry_of=row,
+        request_id=current_origin().request_id,
+    )
+    _record(Action.BULK_RETRIED, again, by, retry_of=str(row.uuid), devices=len(waiting))
+    return again
 
 
 @transaction.atomic

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from devices.commands.rules import json_values
@@ -15,16 +15,15 @@ from devices.live import frames
 from devices.models import OPEN_STATES, Command, CommandState, Device
 from devices.models.command import Move
 from natsbridge.postgres.wakeups import notify
+from tenants.actions.idempotency import IdempotencyKey, claim_of_person, finish
 from tenants.audit.writer import record_action
-from tenants.models import Action, Tenant, User
+from tenants.models import Action, IdempotentRequest, Tenant, User
 from tenants.origin import current_origin
 
 # The channel that tells subscribers that commands are waiting.
 COMMANDS_CHANNEL = "wegweiser_commands"
 
 MAX_DEADLINE = timedelta(days=30)
-
-KEY_OF_ANOTHER = "This idempotency key was used for another command."
 
 
 @transaction.atomic
@@ -41,12 +40,12 @@ def issue(
     The caller has checked that `by` may command the device; it is checked again when it is sent.
     Raise CommandRefused.
     """
-    return issue_once("", device, command, parameters, by=by, deadline=deadline)[0]
+    return issue_once(None, device, command, parameters, by=by, deadline=deadline)[0]
 
 
 @transaction.atomic
 def issue_once(
-    key: str,
+    key: IdempotencyKey | None,
     device: Device,
     command: str,
     parameters: dict[str, Any],
@@ -55,7 +54,9 @@ def issue_once(
     deadline: datetime | None = None,
 ) -> tuple[Command, bool]:
     """Issue a command as `issue` does; return it, and whether it is new. A person's key returns the
-    command that it issued before."""
+    command that it issued before. Raise IdempotencyKeyReused."""
+    if known := _issued_before(claimed := claim_of_person(by, key)):
+        return known, False
     row = Command(
         device=device,
         command=command,
@@ -63,9 +64,10 @@ def issue_once(
         created_by=by,
         deadline=latest(deadline),
         request_id=current_origin().request_id,
-        idempotency_key=key,
     )
-    return _issue(Action.COMMAND_ISSUED, row, by)
+    _issue(Action.COMMAND_ISSUED, row, by)
+    finish(claimed, row.uuid)
+    return row, True
 
 
 def retry(command: Command, *, by: User) -> Command:
@@ -74,12 +76,14 @@ def retry(command: Command, *, by: User) -> Command:
     The caller has checked that `by` may command the device. Raise CommandRefused, or
     CommandConflict while the first is open.
     """
-    return retry_once("", command, by=by)[0]
+    return retry_once(None, command, by=by)[0]
 
 
 @transaction.atomic
-def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
+def retry_once(key: IdempotencyKey | None, command: Command, *, by: User) -> tuple[Command, bool]:
     """Retry as `retry` does, with the key and the return value of `issue_once`."""
+    if known := _issued_before(claimed := claim_of_person(by, key)):
+        return known, False
     if command.is_open:
         state = command.get_state_display().lower()
         raise CommandConflict(f"The command is {state}; only one that has ended can be retried.")
@@ -91,9 +95,10 @@ def retry_once(key: str, command: Command, *, by: User) -> tuple[Command, bool]:
         deadline=timezone.now() + allowed_time(command),
         retry_of=command,
         request_id=current_origin().request_id,
-        idempotency_key=key,
     )
-    return _issue(Action.COMMAND_RETRIED, again, by, retry_of=str(command.uuid))
+    _issue(Action.COMMAND_RETRIED, again, by, retry_of=str(command.uuid))
+    finish(claimed, again.uuid)
+    return again, True
 
 
 @transaction.atomic
@@ -169,38 +174,21 @@ def wake_delivery_to(devices: Iterable[UUID]) -> None:
         wake_delivery()
 
 
-def _issue(action: Action, row: Command, by: User, **detail: str) -> tuple[Command, bool]:
-    if known := _issued_before(row):
-        return known, False
+def _issue(action: Action, row: Command, by: User, **detail: str) -> None:
     if row.device.archived_at is not None:
         raise CommandConflict("The device is archived; it gets no commands until it is unarchived.")
     if row.device.revoked_at is not None:
         raise CommandConflict("The device is revoked; it gets no commands until it is reinstated.")
     refuse_if_suspended(row.device.tenant)
     refuse_unfit(row.parameters)
-    try:
-        with transaction.atomic():
-            row.save(force_insert=True)
-    except IntegrityError:
-        # Another request with its key was quicker.
-        if known := _issued_before(row):
-            return known, False
-        raise
+    row.save(force_insert=True)
     _record(action, row, by, **detail)
     wake_delivery()
     transaction.on_commit(lambda: frames.push_commands([row]))
-    return row, True
 
 
-def _issued_before(row: Command) -> Command | None:
-    """Return the command that this key issued. Raise CommandConflict if its content differs."""
-    if not row.idempotency_key:
-        return None
-    found = Command.objects.filter(created_by=row.created_by, idempotency_key=row.idempotency_key)
-    known = found.first()
-    if known and not known.says(row):
-        raise CommandConflict(KEY_OF_ANOTHER)
-    return known
+def _issued_before(claimed: IdempotentRequest | None) -> Command | None:
+    return Command.objects.get(uuid=claimed.outcome) if claimed and claimed.outcome else None
 
 
 def _record(action: Action, command: Command, by: User | None, **detail: Any) -> None:

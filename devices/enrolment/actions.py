@@ -53,7 +53,7 @@ class Registration:
     """A registered device; only here is its token in plain text."""
 
     device: Device
-    device_token: str
+    device_token: str = field(repr=False)
     created: bool
 
 
@@ -95,7 +95,7 @@ def register(
             _use_proof(proof, nkey_public)
         existing = Device.objects.select_for_update().filter(nkey_public=nkey_public).first()
         if existing is not None:
-            return _register_again(existing, group, enrollment_key, proof)
+            return _register_by_proof(existing, group, enrollment_key, proof)
     redeemed = redeem_enrollment_key(enrollment_key, group)
     _refuse_suspended(redeemed.group.tenant)
     refuse_too_many(redeemed.group.tenant)
@@ -108,7 +108,7 @@ def register(
     return Registration(device, _fresh_token(device), created=True)
 
 
-def _register_again(
+def _register_by_proof(
     device: Device, group: UUID, enrollment_key: str, proof: Proof | None
 ) -> Registration:
     """Give a known device a fresh token. The enrolment key may be used up, since the answer to the
@@ -122,6 +122,12 @@ def _register_again(
         )
     if device.group_id != group:
         raise AlreadyRegistered("This key pair is registered in another group.")
+    return register_again(device, key)
+
+
+def register_again(device: Device, key: EnrollmentKey) -> Registration:
+    """Give a registered device a fresh token in place of the one before, in the caller's
+    transaction. Raise RegistrationForbidden while the tenant is suspended or the device revoked."""
     _refuse_suspended(device.tenant)
     if device.refusal:
         raise RegistrationForbidden(device.refusal)
@@ -199,6 +205,13 @@ def issue_credential(device: Device) -> Issued:
     return issue_device_password(device.tenant_id, device.pk)
 
 
+def note_token_use(device: Device) -> None:
+    """Store when the device's token was first used."""
+    if device.token_used_at is None:
+        unused = Device.objects.filter(pk=device.pk, token_digest=device.token_digest)
+        unused.update(token_used_at=timezone.now())
+
+
 def _refuse_suspended(tenant: Tenant) -> None:
     if tenant.suspended_at:
         raise RegistrationForbidden("The tenant is suspended.")
@@ -241,8 +254,8 @@ def _record(action: Action, device: Device, by: User | Actor | None, **detail: A
 
 def _fresh_token(device: Device) -> str:
     token = secrets.new_token("wgd")
-    device.token_digest = hash_token(token)
-    device.save(update_fields=["token_digest"])
+    device.token_digest, device.token_used_at = hash_token(token), None
+    device.save(update_fields=["token_digest", "token_used_at"])
     return token
 
 

@@ -63,7 +63,7 @@ class TargetsForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4, "class": "code", "spellcheck": "false"}),
         help_text="Their UUIDs, one on each line.",
     )
-    # So that a form sent twice issues one bulk command.
+    # An idempotency key.
     key = forms.CharField(widget=forms.HiddenInput, required=False, max_length=100)
 
     def __init__(self, person: User, data: Any = None) -> None:

@@ -1,5 +1,4 @@
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -46,20 +45,11 @@ class BulkCommand(models.Model):
     )
     # As of each of its commands.
     request_id = models.CharField(max_length=MAX_LENGTH, blank=True, default="", db_default="")
-    # A person who sends the same key twice issues one bulk command.
-    idempotency_key = models.CharField(max_length=100, blank=True)
 
     objects = BulkCommandQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["created_by", "idempotency_key"],
-                name="bulk_command_issued_once",
-                condition=~Q(idempotency_key=""),
-            )
-        ]
         indexes = [
             models.Index(fields=["tenant", "-id"], name="bulk_command_of_tenant"),
             models.Index(
@@ -69,7 +59,3 @@ class BulkCommand(models.Model):
 
     def __str__(self) -> str:
         return f"{self.command} to {self.target}"
-
-    def says(self, command: str, parameters: dict[str, Any], selection: dict[str, Any]) -> bool:
-        """Return whether it was issued with this content."""
-        return (self.command, self.parameters, self.selection) == (command, parameters, selection)

@@ -112,8 +112,6 @@ class Command(models.Model):
     # The id of the request that issued it: the same in the log of the web, in the message to the
     # device, and in the device's response.
     request_id = models.CharField(max_length=MAX_LENGTH, blank=True, default="", db_default="")
-    # A person who sends the same key twice issues one command.
-    idempotency_key = models.CharField(max_length=100, blank=True, default="", db_default="")
 
     objects = CommandQuerySet.as_manager()
 
@@ -124,11 +122,6 @@ class Command(models.Model):
                 fields=["bulk", "device"],
                 name="one_command_of_bulk_on_device",
                 condition=Q(bulk__isnull=False),
-            ),
-            models.UniqueConstraint(
-                fields=["created_by", "idempotency_key"],
-                name="command_issued_once",
-                condition=~Q(idempotency_key=""),
             ),
         ]
         indexes = [
@@ -167,15 +160,6 @@ class Command(models.Model):
     @property
     def is_handed_over(self) -> bool:
         return self.state in HANDED_OVER
-
-    def says(self, other: "Command") -> bool:
-        """Return whether both are the same command to the same device, and retry the same one."""
-        return (self.device_id, self.command, self.parameters, self.retry_of_id) == (
-            other.device_id,
-            other.command,
-            other.parameters,
-            other.retry_of_id,
-        )
 
     def become(self, state: CommandState, **changes: Any) -> None:
         """Change this object only; the row moves by `move_to`. Raise NoSuchTransition."""

@@ -85,6 +85,8 @@ class Device(models.Model):
     # The public half of the agent's NKey; the private half never leaves the computer.
     nkey_public = models.CharField(max_length=56, unique=True, null=True, editable=False)
     token_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
+    # When the token was first used; empty for a new one.
+    token_used_at = models.DateTimeField(null=True, editable=False)
     hardware_info = WrittenJSONField(default=dict, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # While set, neither its credentials nor its token are valid.

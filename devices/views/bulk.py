@@ -16,6 +16,8 @@ from devices.forms.bulk import TargetsForm, capabilities_among
 from devices.forms.command import CommandForm
 from devices.models import BulkCommand, Command, CommandState
 from devices.presence.coverage import current_cutoffs
+from tenants.actions.idempotency import IdempotencyKey
+from tenants.errors import IdempotencyKeyReused
 from tenants.models import Role, Tenant, has_role
 from tenants.views.page import PersonRequest, page, wants_fragment
 
@@ -65,10 +67,10 @@ def new(request: PersonRequest) -> HttpResponse:
                 form.parameter_values(),
                 by=request.user,
                 deadline=form.cleaned_data["deadline"],
-                idempotency_key=to.key_sent,
+                idempotency_key=_key_of(request, to),
             )
             return redirect("bulk-command", issued.uuid)
-        except CommandRefused as error:
+        except (CommandRefused, IdempotencyKeyReused) as error:
             form.add_error(None, str(error))
     context |= _preview(to, name)
     template = "devices/bulk_new.html"
@@ -100,10 +102,16 @@ def retry(request: PersonRequest, bulk_uuid: UUID) -> HttpResponse:
     found = _find(request, bulk_uuid)
     _require_operator(request, found)
     try:
-        again = bulk.retry(found, by=request.user)
+        again, _ = bulk.retry(found, by=request.user)
     except CommandRefused as error:
         return _render(request, found, notice=str(error), status=409)
     return redirect("bulk-command", again.uuid)
+
+
+def _key_of(request: PersonRequest, to: TargetsForm) -> IdempotencyKey | None:
+    """Return the form's key with what it asks for, so that a form sent twice issues one command."""
+    asked = sorted((name, request.POST.getlist(name)) for name in request.POST)
+    return IdempotencyKey.of(to.key_sent, request.path, asked) if to.key_sent else None
 
 
 def _render(

@@ -4,6 +4,7 @@ from tenants.models.audit import Action, ActorKind, AuditAnchor, AuditEntry, Aud
 from tenants.models.broker import BrokerAccount, BrokerKey, Credential
 from tenants.models.exports import ExportChunk, TenantExport
 from tenants.models.floods import FloodBlock
+from tenants.models.idempotency import IdempotentRequest
 from tenants.models.keys import ApiToken, EnrollmentKey, hash_token
 from tenants.models.one_time import OneTimeSecret
 from tenants.models.owners import Group, Organisation, Tenant
@@ -32,6 +33,7 @@ __all__ = [
     "ExportChunk",
     "FloodBlock",
     "Group",
+    "IdempotentRequest",
     "Membership",
     "OneTimeSecret",
     "Organisation",

@@ -207,12 +207,18 @@ class CancelBulkView(APIView):
 
 
 class RetryBulkView(APIView):
-    @extend_schema(request=None, responses={202: BulkIssuedAnswer})
+    @extend_schema(
+        request=None,
+        parameters=[KEY],
+        responses={202: BulkIssuedAnswer, 200: BulkIssuedAnswer},
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
-        """Issue it again to the devices on which it failed or expired."""
+        """Issue it again to the devices on which it failed or expired: 202, or 200 if the
+        Idempotency-Key has been used for it before."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
-        again = bulk.retry(found, by=person_of(request))
-        return _issued(request, again)
+        person = person_of(request)
+        again, new = bulk.retry(found, by=person, idempotency_key=key_of(request))
+        return _issued(request, again, status=202 if new else 200)
 
 
 def _asked(request: Request) -> tuple[User, Targets, dict[str, Any]]:

@@ -13,11 +13,13 @@ from devices.api.access import device_for, own_device
 from devices.api.nats.broker import BrokerAccessAnswer, CredentialsAnswer
 from devices.api.serializers import JsonObjectField
 from devices.enrolment import actions as enrolment
+from devices.enrolment.registrations import register_once
 from devices.errors import RegistrationRefused
 from devices.models import Device
 from natsbridge.identity.nkeys import is_public_user_key
 from tenants.api.base.authentication import count_failure
 from tenants.api.base.fields import SuccessField
+from tenants.api.base.idempotency import KEY, key_of
 from tenants.errors import EnrollmentRefused
 from tenants.models import Role, User
 from tenants.names import validate_name
@@ -108,6 +110,10 @@ class RegisterView(APIView):
     a password. A key pair is registered once: sent again with a signature, it is the same device
     and gets a new token. A signature is valid once, so each needs a later timestamp. Without a
     key pair each request creates a new device and is one use of the enrolment key.
+
+    An `Idempotency-Key` makes the request safe to send again: for 24 hours the answer is the same
+    device with fresh secrets (200), and those of the answer before are void. Once one of them has
+    been used, it is 409.
     """
 
     authentication_classes: list[type] = []
@@ -115,6 +121,7 @@ class RegisterView(APIView):
 
     @extend_schema(
         request=RegistrationSerializer,
+        parameters=[KEY],
         responses={201: RegistrationAnswer, 200: RegistrationAnswer},
     )
     def post(self, request: Request) -> Response:
@@ -125,7 +132,8 @@ class RegisterView(APIView):
         if "signature" in data:
             proof = enrolment.Proof(data["timestamp"], data["signature"])
         try:
-            registration = enrolment.register(
+            registered = register_once(
+                key_of(request),
                 group=data["groupuuid"],
                 name=data["devicename"],
                 enrollment_key=data["enrollment_key"],
@@ -137,10 +145,11 @@ class RegisterView(APIView):
             group = refused_tokens.group_named(data["groupuuid"])
             count_failure(request, refused_tokens.ENROLMENT_KEY, group)
             raise
+        registration = registered.registration
         answer = {
             "device": registration.device,
             "device_token": registration.device_token,
-            "issued": enrolment.issue_credential(registration.device),
+            "issued": registered.issued,
         }
         status = 201 if registration.created else 200
         return Response(RegistrationAnswer(answer).data, status=status, headers=NO_STORE)

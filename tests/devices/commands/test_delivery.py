@@ -319,16 +319,6 @@ def test_what_was_sent_is_given_up_and_not_sent_again(
     assert Command.objects.get().error == "given up by alice"
 
 
-def test_two_requests_with_one_key_at_the_same_moment_are_one_command(
-    device_a: Device, alice: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, _ = commands.issue_once("key", device_a, "ping", {}, by=alice)
-    looks = iter([None, first])
-    monkeypatch.setattr(commands, "_issued_before", lambda row: next(looks))
-    assert commands.issue_once("key", device_a, "ping", {}, by=alice) == (first, False)
-    assert Command.objects.count() == 1
-
-
 def test_only_what_has_ended_is_repeated_and_the_new_one_names_the_old(
     device_a: Device, alice: User
 ) -> None:
