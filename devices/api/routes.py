@@ -1,5 +1,6 @@
 """The resources of this app, by their addresses below /api/."""
 
+from devices.api.bulk_commands import BulkCommandViewSet
 from devices.api.commands import CommandViewSet
 from devices.api.of_device import ADDRESS
 from devices.api.presence import PresenceViewSet, SessionViewSet
@@ -7,6 +8,7 @@ from devices.api.reports import MetricsViewSet, ReportViewSet
 from tenants.api.base.routers import Router
 
 router = Router()
+router.register("bulk-commands", BulkCommandViewSet)
 router.register("commands", CommandViewSet)
 router.register(f"{ADDRESS}/reports", ReportViewSet, "device-report")
 router.register(f"{ADDRESS}/metrics", MetricsViewSet, "device-metric")

@@ -11,70 +11,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices.api.serializers import CommandSerializer
+from devices.api.targets import BulkCommandSerializer, BulkPreviewAnswer, asked_of
 from devices.commands import bulk, targets
 from devices.commands.bulk import Targets
 from devices.commands.rules.states import COMMAND_STATES
-from devices.filters.inventory import MOST_TAGS, PREFIX
 from devices.models import BulkCommand
-from devices.presence.rules import Status
 from tenants.api.base.fields import EpochField, SuccessField, TextOrNullField
 from tenants.api.base.idempotency import KEY, key_of
 from tenants.api.base.permissions import person_of, require
-from tenants.api.base.serializers import BoundedListField, StrictSerializer
+from tenants.api.base.serializers import StrictSerializer
 from tenants.models import Role, User
-
-MAX_LISTED = 10_000
-
-
-class FilterSerializer(StrictSerializer):
-    """The filters of devices; also `field.NAME`, with the value of a custom field."""
-
-    q = serializers.CharField(required=False, max_length=200)
-    status = serializers.ChoiceField([each.value for each in Status], required=False)
-    tenant = serializers.UUIDField(required=False)
-    organisation = serializers.UUIDField(required=False)
-    group = serializers.UUIDField(required=False)
-    connection_type = serializers.CharField(required=False, max_length=20)
-    platform = serializers.CharField(required=False, max_length=100)
-    agent_version = serializers.CharField(required=False, max_length=64)
-    tag = BoundedListField(
-        child=serializers.CharField(max_length=50),
-        required=False,
-        max_length=MOST_TAGS,
-        help_text="Names; a device has all of them.",
-    )
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Take any custom field's value as text, as a query string has it."""
-        if not isinstance(data, dict):
-            return super().to_internal_value(data)
-        fields = {name: value for name, value in data.items() if str(name).startswith(PREFIX)}
-        for name, value in fields.items():
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise serializers.ValidationError({name[:100]: "This must be text or a number."})
-        others = {name: value for name, value in data.items() if name not in fields}
-        return super().to_internal_value(others) | {
-            name: str(value)[:500] for name, value in fields.items()
-        }
-
-
-class BulkCommandSerializer(CommandSerializer):
-    """A command, with exactly one of `group`, `organisation`, `filter` and `devices`."""
-
-    group = serializers.UUIDField(required=False)
-    organisation = serializers.UUIDField(required=False)
-    filter = FilterSerializer(required=False)
-    devices = BoundedListField(
-        child=serializers.UUIDField(), required=False, min_length=1, max_length=MAX_LISTED
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        targets = {"group", "organisation", "filter", "devices"}.intersection(attrs)
-        if len(targets) != 1:
-            raise serializers.ValidationError(
-                "Give exactly one of group, organisation, filter, devices."
-            )
-        return attrs
 
 
 class BroadcastSerializer(CommandSerializer, StrictSerializer):
@@ -89,23 +35,6 @@ class BulkIssuedAnswer(serializers.Serializer[BulkCommand]):
     left_out = serializers.DictField(
         child=serializers.IntegerField(), help_text="Devices that do not get it, counted by reason."
     )
-
-
-class BulkPreviewAnswer(serializers.Serializer[Any]):
-    target = serializers.CharField()
-    total = serializers.IntegerField(
-        source="preview.total", help_text="Devices that would get the command."
-    )
-    by_status = serializers.SerializerMethodField(help_text="online, stale, offline, unknown.")
-    left_out = serializers.DictField(
-        source="preview.left_out",
-        child=serializers.IntegerField(),
-        help_text="Devices that would not get it, counted by reason.",
-    )
-
-    def get_by_status(self, shown: dict[str, Any]) -> dict[str, int]:
-        counts: dict[Status, int] = shown["preview"].by_status
-        return {status.lower(): count for status, count in counts.items()}
 
 
 class BulkAnswer(serializers.Serializer[Any]):
@@ -161,7 +90,7 @@ class BulkCommandsView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Issue it: 202, or 200 if the Idempotency-Key has been used for it before."""
-        return _issue(request, *_asked(request))
+        return _issue(request, *asked_of(request))
 
 
 class BroadcastView(APIView):
@@ -185,7 +114,7 @@ class BulkPreviewView(APIView):
     @extend_schema(request=BulkCommandSerializer, responses=BulkPreviewAnswer)
     def post(self, request: Request) -> Response:
         """Count the devices that would get it now, and those that would not; nothing is sent."""
-        _, wanted, data = _asked(request)
+        _, wanted, data = asked_of(request)
         shown = bulk.preview(wanted, data["command"])
         return Response(BulkPreviewAnswer({"target": wanted.words, "preview": shown}).data)
 
@@ -219,26 +148,6 @@ class RetryBulkView(APIView):
         person = person_of(request)
         again, new = bulk.retry(found, by=person, idempotency_key=key_of(request))
         return _issued(request, again, status=202 if new else 200)
-
-
-def _asked(request: Request) -> tuple[User, Targets, dict[str, Any]]:
-    person = person_of(request)
-    form = BulkCommandSerializer(data=request.data)
-    form.is_valid(raise_exception=True)
-    data = form.validated_data
-    wanted = _targets(person, data)
-    require(request, wanted.tenant.pk, Role.OPERATOR)
-    return person, wanted, data
-
-
-def _targets(person: User, data: dict[str, Any]) -> Targets:
-    if "group" in data:
-        return targets.of_group(person, data["group"])
-    if "organisation" in data:
-        return targets.of_organisation(person, data["organisation"])
-    if "devices" in data:
-        return targets.of_devices(person, data["devices"])
-    return targets.of_filter(person, data["filter"])
 
 
 def _bulk_for(request: Request, uuid: UUID, role: Role) -> BulkCommand:

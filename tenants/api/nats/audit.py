@@ -10,13 +10,12 @@ from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tenants.api import access
+from tenants.api.base.parsers import IgnoreFormat
 from tenants.api.base.permissions import person_of
 from tenants.api.base.serializers import StrictSerializer
 from tenants.audit.export import FORMATS, export
@@ -94,18 +93,6 @@ class AuditPageAnswer(serializers.Serializer[Any]):
     tenant_uuid = serializers.UUIDField()
     entries = AuditEntryAnswer(many=True, help_text="Newest first.")
     next = serializers.URLField(allow_null=True)
-
-
-class IgnoreFormat(BaseContentNegotiation):
-    """Ignore `format` and `Accept`, since `format` chooses the kind of file."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type
 
 
 class TenantAuditView(APIView):

@@ -21,6 +21,13 @@ nob dev sib vie ope adm out sta sup
 401 401 401 403 403 403 403 200 200  POST /api/dead-letters/{dead-letters}/discard
 401 401 401 403 403 403 403 202 202  POST /api/dead-letters/{dead-letters}/replay
 401 200 404 200 200 200 404 404 200  GET /api/device/{device}/tenant
+401 401 401 200 200 200 200 200 200  GET /api/bulk-commands
+401 401 401 403 202 202 404 403 403  POST /api/bulk-commands
+401 401 401 403 200 200 404 403 403  POST /api/bulk-commands/preview
+401 401 401 200 200 200 404 404 200  GET /api/bulk-commands/{bulk-commands}
+401 401 401 403 200 200 404 404 403  POST /api/bulk-commands/{bulk-commands}/cancel
+401 401 401 200 200 200 404 404 200  GET /api/bulk-commands/{bulk-commands}/results
+401 401 401 403 409 409 404 404 403  POST /api/bulk-commands/{bulk-commands}/retry
 401 401 401 200 200 200 200 200 200  GET /api/commands
 401 401 401 403 202 202 400 403 403  POST /api/commands
 401 401 401 200 200 200 404 404 200  GET /api/commands/{commands}
@@ -92,6 +99,8 @@ _REASON = {"reason": "a test"}
 
 # What is sent. The names in braces are ids of the world.
 BODIES: dict[str, dict[str, Any]] = {
+    "POST /api/bulk-commands": {**_COMMAND, "group": "{groups}"},
+    "POST /api/bulk-commands/preview": {**_COMMAND, "group": "{groups}"},
     "POST /api/commands": {**_COMMAND, "device": "{devices}"},
     "POST /api/groups": {"organisation": "{organisations}", "name": "New"},
     "POST /api/organisations": {"tenant": "{tenant}", "name": "New"},

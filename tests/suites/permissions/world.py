@@ -86,6 +86,7 @@ def build(group_a: Group, group_b: Group) -> World:
     )
     ids = {
         "agent": device.device.pk,
+        "bulk-commands": sent.uuid,
         "command": command.uuid,
         "commands": sent.uuid,
         "credentials": credential.credential.pk,
