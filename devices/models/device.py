@@ -55,22 +55,37 @@ class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
 
     def with_status(self, status: Status, cutoffs: Cutoffs) -> Self:
         """Return the devices for which `Device.status` is this one."""
-        seen = "connectivity__last_seen_online"
         if cutoffs.blind:
             return self if status is Status.UNKNOWN else self.none()
-        gone = Q(connectivity__presence=Presence.OFFLINE)
-        if status is Status.OFFLINE:
-            revoked = Q(revoked_at__isnull=False)
-            return self.filter(revoked | gone | ~Q(**{f"{seen}__gte": cutoffs.offline_before}))
-        there = self.filter(revoked_at=None).exclude(gone)
-        if status is Status.ONLINE:
-            return there.filter(**{f"{seen}__gte": cutoffs.online_since})
-        between = there.filter(
-            **{f"{seen}__gte": cutoffs.offline_before, f"{seen}__lt": cutoffs.online_since}
-        )
-        if status is Status.UNKNOWN:
-            return between.filter(**{f"{seen}__lt": cutoffs.unknown_before})
-        return between.filter(**{f"{seen}__gte": cutoffs.unknown_before})
+        return self.filter(_conditions(cutoffs)[status])
+
+
+def named_status(cutoffs: Cutoffs) -> models.Case | models.Value:
+    """Return an expression for what `Device.status` returns."""
+    if cutoffs.blind:
+        return models.Value(Status.UNKNOWN.value)
+    cases = (
+        models.When(condition, then=models.Value(status.value))
+        for status, condition in _conditions(cutoffs).items()
+    )
+    return models.Case(*cases)
+
+
+def _conditions(cutoffs: Cutoffs) -> dict[Status, Q]:
+    """Return when a device has which status, by the cutoffs of a subscriber that listens."""
+    seen = "connectivity__last_seen_online"
+    gone = Q(connectivity__presence=Presence.OFFLINE)
+    there = Q(revoked_at=None) & ~gone
+    between = there & Q(
+        **{f"{seen}__gte": cutoffs.offline_before, f"{seen}__lt": cutoffs.online_since}
+    )
+    silent = ~Q(**{f"{seen}__gte": cutoffs.offline_before})
+    return {
+        Status.ONLINE: there & Q(**{f"{seen}__gte": cutoffs.online_since}),
+        Status.STALE: between & Q(**{f"{seen}__gte": cutoffs.unknown_before}),
+        Status.UNKNOWN: between & Q(**{f"{seen}__lt": cutoffs.unknown_before}),
+        Status.OFFLINE: Q(revoked_at__isnull=False) | gone | silent,
+    }
 
 
 class Device(models.Model):

@@ -12,6 +12,7 @@ from uuid import UUID
 from natsbridge.errors import InvalidSubject
 from natsbridge.protocol.kinds import KINDS, Transport, message_types
 
+DEVICE_PATTERN = "tenant.{tenant_uuid}.device.{device_uuid}.{message_type}"
 INGEST_EXPORT = "ingest.*.>"
 COMMAND_EXPORT = "command.*.>"
 INGEST_PATTERNS = tuple(
@@ -84,6 +85,16 @@ def device_subjects(tenant: UUID, device: UUID) -> dict[str, str]:
         else device_subject(tenant, device, kind.name)
         for kind in KINDS
         if not kind.alias_of
+    }
+
+
+def device_wildcards(tenant: UUID, device: UUID) -> dict[str, str]:
+    """Return, by what it takes in, each wildcard that takes in the device's own subjects."""
+    whole = f"tenant.{_text(tenant)}"
+    return {
+        "device": f"{whole}.device.{_text(device)}.>",
+        "tenant_devices": f"{whole}.device.>",
+        "tenant": f"{whole}.>",
     }
 
 

@@ -25,6 +25,15 @@ def tenant_for(request: Request, uuid: UUID) -> Tenant:
     return tenant
 
 
+def visible_tenant(request: Request, uuid: UUID) -> Tenant:
+    """Return the tenant, for those who may look at it."""
+    tenant = Tenant.objects.visible_to(person_of(request)).filter(pk=uuid).first()
+    if tenant is None:
+        _no_such_tenant(uuid)
+    require(request, uuid, Role.VIEWER)
+    return tenant
+
+
 def tenant_managed_by_staff(request: Request, uuid: UUID) -> Tenant:
     """Return the tenant, for staff who manage tenants; a role in the tenant is not enough."""
     tenant = _with_account(Tenant.objects.managed_by(request.user)).filter(pk=uuid).first()

@@ -7,8 +7,10 @@ from devices.api.nats import (
     commands,
     credentials,
     devices,
+    fleet,
     health,
     heartbeats,
+    monitoring,
     registration,
 )
 
@@ -77,5 +79,13 @@ urlpatterns = [
     path("commands/<uuid:uuid>", bulk.BulkCommandView.as_view(), name="bulk-command"),
     path("commands/<uuid:uuid>/cancel", bulk.CancelBulkView.as_view(), name="bulk-cancel"),
     path("commands/<uuid:uuid>/retry", bulk.RetryBulkView.as_view(), name="bulk-retry"),
+    path("agent-status", fleet.AgentStatusView.as_view(), name="agent-status"),
+    path("tenant/<uuid:uuid>/devices", fleet.TenantDevicesView.as_view(), name="tenant-devices"),
+    path("metrics", monitoring.MetricsView.as_view(), name="metrics"),
+    path(
+        "tenant/<uuid:uuid>/metrics", monitoring.TenantMetricsView.as_view(), name="tenant-metrics"
+    ),
+    path("connections", monitoring.ConnectionsView.as_view(), name="connections"),
+    path("debug/subjects", monitoring.SubjectsView.as_view(), name="debug-subjects"),
     path("health", health.HealthView.as_view(), name="health"),
 ]

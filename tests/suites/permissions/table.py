@@ -48,6 +48,7 @@ nob dev sib vie ope adm out sta sup
 401 403 403 403 202 202 404 404 403  POST /api/nats/agent/{agent}/restart
 401 200 404 403 403 200 404 404 403  GET /api/nats/agent/{agent}/upgrade
 401 200 404 403 403 200 404 404 403  POST /api/nats/agent/{agent}/upgrade
+401 403 403 200 200 200 200 200 200  GET /api/nats/agent-status
 401 404 404 200 200 200 404 404 200  GET /api/nats/command/{command}
 401 403 403 403 200 200 404 404 403  POST /api/nats/command/{command}/cancel
 401 403 403 403 409 409 404 404 403  POST /api/nats/command/{command}/retry
@@ -56,6 +57,8 @@ nob dev sib vie ope adm out sta sup
 401 403 403 200 200 200 404 404 200  GET /api/nats/commands/{commands}
 401 403 403 403 200 200 404 404 403  POST /api/nats/commands/{commands}/cancel
 401 403 403 403 409 409 404 404 403  POST /api/nats/commands/{commands}/retry
+401 403 403 403 403 403 403 200 200  GET /api/nats/connections
+401 403 403 403 403 403 403 200 200  GET /api/nats/debug/subjects
 401 403 403 403 403 200 404 404 403  DELETE /api/nats/device/{device}
 401 403 403 403 202 202 404 404 403  POST /api/nats/device/{device}/command
 401 200 404 403 403 403 404 404 403  GET /api/nats/device/{device}/credentials
@@ -68,6 +71,7 @@ nob dev sib vie ope adm out sta sup
 401 200 404 200 200 200 404 404 200  GET /api/nats/device/{device}/status
 401 200 404 200 200 200 404 404 200  GET /api/nats/device/{device}/tenant
 200 200 200 200 200 200 200 200 200  GET /api/nats/health
+401 403 403 403 403 403 403 200 200  GET /api/nats/metrics
 401 403 403 403 403 403 403 200 200  POST /api/nats/service/start
 401 403 403 403 403 403 403 200 200  GET /api/nats/service/status
 401 403 403 403 403 403 403 200 200  POST /api/nats/service/stop
@@ -79,8 +83,10 @@ nob dev sib vie ope adm out sta sup
 401 403 403 403 403 201 404 201 201  POST /api/nats/tenant/{tenant}/credentials
 401 403 403 403 403 201 404 201 201  POST /api/nats/tenant/{tenant}/credentials/rotate
 401 403 403 403 403 200 404 200 200  POST /api/nats/tenant/{tenant}/credentials/{credentials}/revoke
+401 403 403 200 200 200 404 404 200  GET /api/nats/tenant/{tenant}/devices
 401 403 403 403 403 403 404 200 200  PATCH /api/nats/tenant/{tenant}/limits
 401 403 403 403 403 403 404 200 200  PUT /api/nats/tenant/{tenant}/limits
+401 403 403 200 200 200 404 404 200  GET /api/nats/tenant/{tenant}/metrics
 401 403 403 403 403 403 404 200 200  POST /api/nats/tenant/{tenant}/resume
 401 403 403 403 403 202 404 202 202  POST /api/nats/tenant/{tenant}/rotate-keys
 401 403 403 403 403 403 404 200 200  POST /api/nats/tenant/{tenant}/suspend
