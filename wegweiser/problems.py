@@ -144,7 +144,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     CredentialRefused: Problem(
         409, "credential-refused", "The tenant is suspended, or the device is revoked."
     ),
-    ExportRefused: Problem(409, "export-refused", "Another export is being made."),
+    ExportRefused: Problem(
+        409, "export-refused", "An export is being made, is not ready, or has expired."
+    ),
     MigrationRefused: Problem(
         409, "migration-refused", "Some of the tenant's devices have not logged in to NATS yet."
     ),

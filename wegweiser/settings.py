@@ -256,6 +256,10 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": "0.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "CommandState": "devices.models.command.CommandState",
+        "ExportState": "tenants.models.exports.TenantExport.State",
+    },
     "PREPROCESSING_HOOKS": ["tenants.api.base.schema.without_final_slash"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -5,7 +5,8 @@ itself. An agent uses it to register the public half of a key pair of its own (`
 /api/nats/agent/{uuid}/upgrade`), so that neither a private key nor a password travels in a file.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -128,6 +129,26 @@ def undo_upgrade(device: Device, *, by: User | None) -> None:
 
 def progress(tenant: Tenant) -> Progress:
     return Progress(**_of(tenant, None).aggregate(**COUNTS))
+
+
+def progress_of(tenants: Iterable[Tenant]) -> dict[UUID, Progress]:
+    """Return the progress of each tenant that has devices from elsewhere."""
+    tenants = list(tenants)
+    if not tenants:
+        return {}
+    of_tenants = Onboarding.objects.filter(device__tenant__in=tenants, device__archived_at=None)
+    rows: Any = of_tenants.order_by().values("device__tenant").annotate(**COUNTS)
+    found = rows.values_list("device__tenant", *COUNTS)
+    return {tenant: Progress(*counts) for tenant, *counts in found}
+
+
+def token_lines(issued: Iterable[IssuedToken]) -> bytes:
+    """Return the tokens as JSON lines, for whatever brings them to the computers."""
+    lines = (
+        {"device_uuid": str(each.device), "name": each.name, "device_token": each.token}
+        for each in issued
+    )
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
 def progress_by_group(tenant: Tenant) -> list[GroupProgress]:

@@ -7,12 +7,15 @@ from django.http import StreamingHttpResponse
 from django.utils.text import slugify
 
 from tenants.audit.writer import record_action
+from tenants.errors import ExportRefused
 from tenants.models import Action, ExportChunk, TenantExport, User
 
 
 def download(export: TenantExport, *, by: User) -> StreamingHttpResponse:
-    """Return the file and record who has downloaded it, as of the request: what a browser fetches
-    ahead has left the server as well."""
+    """Return the file, and record that it was downloaded: what a browser fetches ahead has left the
+    server as well. Raise ExportRefused if it is not ready, or has expired."""
+    if not export.is_downloadable:
+        raise ExportRefused("This export is not ready, or has expired; request another one.")
     detail = {"export": str(export.pk), "rows": export.row_count}
     tenant = export.tenant
     record_action(

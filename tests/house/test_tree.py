@@ -16,7 +16,6 @@ SHORTEST_MODULE = 20
 
 # Why these are shorter than SHORTEST_MODULE lines.
 SHORT = {
-    "devices/api/routes.py": "where the app's resources are registered",
     "devices/apps.py": "Django looks for it",
     "natsbridge/apps.py": "Django looks for it",
     "natsbridge/protocol/hexdump.py": "the admin and a command show bodies with it",

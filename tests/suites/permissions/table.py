@@ -38,11 +38,25 @@ nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/reports
 401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/sessions
 200 200 200 200 200 200 200 200 200  GET /api/docs/
+401 401 401 403 403 200 200 403 403  GET /api/device-imports
+401 401 401 403 403 201 400 403 403  POST /api/device-imports
+401 401 401 403 403 200 404 404 403  GET /api/device-imports/{device-imports}
+401 401 401 403 403 200 404 404 403  POST /api/device-imports/{device-imports}/undo
+401 401 401 403 403 200 200 403 403  GET /api/exports
+401 401 401 403 403 201 400 403 403  POST /api/exports
+401 401 401 403 403 200 404 404 403  GET /api/exports/{exports}
+401 401 401 403 403 200 404 404 403  GET /api/exports/{exports}/download
 401 401 401 200 200 200 200 200 200  GET /api/groups
 401 401 401 403 403 201 400 403 403  POST /api/groups
 401 401 401 403 403 409 404 404 403  DELETE /api/groups/{groups}
 401 401 401 200 200 200 404 404 200  GET /api/groups/{groups}
 401 401 401 403 403 200 404 404 403  PATCH /api/groups/{groups}
+401 401 401 200 200 200 200 200 200  GET /api/migrations
+401 401 401 200 200 200 404 404 200  GET /api/migrations/{migrations}
+401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/complete
+401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/reopen
+401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/tokens
+401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/undo
 201 201 201 201 201 201 201 201 201  POST /api/nats/agent/register
 401 200 404 200 200 200 404 404 200  GET /api/nats/agent/{agent}/config
 401 403 403 403 202 202 404 404 403  POST /api/nats/agent/{agent}/restart
@@ -108,6 +122,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/bulk-commands": {**_COMMAND, "group": "{groups}"},
     "POST /api/bulk-commands/preview": {**_COMMAND, "group": "{groups}"},
     "POST /api/commands": {**_COMMAND, "device": "{devices}"},
+    "POST /api/device-imports": {
+        "tenant": "{tenant}",
+        "group": "{groups}",
+        "devices": [{"uuid": "00000000-0000-4000-8000-000000000001", "name": "old"}],
+    },
+    "POST /api/exports": {"tenant": "{tenant}"},
+    "POST /api/migrations/{migrations}/complete": {"despite_remaining": True},
     "POST /api/groups": {"organisation": "{organisations}", "name": "New"},
     "POST /api/organisations": {"tenant": "{tenant}", "name": "New"},
     "PATCH /api/groups/{groups}": {"name": "New"},

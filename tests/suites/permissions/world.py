@@ -1,7 +1,9 @@
 """The tenants, people and devices that call every endpoint, and what they ask it about."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.auth.models import Permission
 from django.db import transaction
@@ -11,12 +13,15 @@ from rest_framework.test import APIClient
 from devices.commands import bulk, issue
 from devices.commands.bulk import Targets
 from devices.models import Device
+from devices.onboarding import rules
+from devices.onboarding.imports import import_devices
 from natsbridge.models import DeadLetter
 from natsbridge.subscriber import status as status_row
 from tenants.actions.keys import create_enrollment_key
 from tenants.broker.accounts import ensure_platform_keys
 from tenants.credentials.issue import issue_tenant_credential
-from tenants.models import Credential, Group, Role, User
+from tenants.export.exports import request_export
+from tenants.models import Credential, Group, Role, TenantExport, User
 from tests.suites.permissions.table import BODIES, CALLERS
 from tests.support.people import authorization, enrol, person
 
@@ -84,6 +89,13 @@ def build(group_a: Group, group_b: Group) -> World:
     dead_letter = DeadLetter.objects.create(
         received_at=timezone.now(), subject="tenant.x", body=b"{}", reason="malformed"
     )
+    read = rules.read_items([{"uuid": str(uuid4()), "name": "imported"}])
+    imported = import_devices(tenant, read, group=group_a, by=admin)
+    assert imported.record
+    export = request_export(tenant, by=admin)
+    later = timezone.now() + timedelta(hours=1)
+    made = {"state": TenantExport.State.READY, "finished_at": timezone.now(), "expires_at": later}
+    TenantExport.objects.update(**made)
     ids = {
         "agent": device.device.pk,
         "bulk-commands": sent.uuid,
@@ -93,7 +105,10 @@ def build(group_a: Group, group_b: Group) -> World:
         "dead-letters": dead_letter.pk,
         "device": device.device.pk,
         "devices": device.device.pk,
+        "device-imports": imported.record.pk,
+        "exports": export.pk,
         "groups": group_a.pk,
+        "migrations": tenant.pk,
         "organisations": group_a.organisation_id,
         "subscribers": "test",
         "tenant": tenant.pk,
