@@ -97,7 +97,15 @@ def _named(match: ResolverMatch) -> list[Owned]:
     if model and "object_id" in match.kwargs:
         found = owner_of(model, unquote(match.kwargs["object_id"]))
         return [found] if found else []
-    return owners_of([each for each in match.kwargs.values() if isinstance(each, UUID)])
+    return owners_of([uuid for each in match.kwargs.values() if (uuid := _uuid(each))])
+
+
+def _uuid(part: object) -> UUID | None:
+    """Return the UUID that a part of the address is; the router of resources leaves it as text."""
+    try:
+        return part if isinstance(part, UUID) else UUID(str(part))
+    except ValueError:
+        return None
 
 
 def _lists_customers(match: ResolverMatch, person: User) -> bool:

@@ -52,6 +52,7 @@ from natsbridge.errors import (
     MalformedMessage,
     NoSubscriber,
 )
+from natsbridge.protocol.storable import storable_json
 from tenants.errors import (
     CredentialRefused,
     EnrollmentRefused,
@@ -238,7 +239,8 @@ def _answer(
     body = problem_body(status, type_, detail)
     if errors:
         body["errors"] = errors
-    return Response(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+    # An error may name what was sent, and half of a surrogate pair is not a text of UTF-8.
+    return Response(storable_json(body), status=status, content_type=CONTENT_TYPE, headers=headers)
 
 
 def problem_body(status: int, type_: str, detail: str) -> dict[str, Any]:

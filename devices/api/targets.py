@@ -8,7 +8,8 @@ from rest_framework.request import Request
 from devices.api.serializers import CommandSerializer
 from devices.commands import targets
 from devices.commands.bulk import Targets
-from devices.filters.inventory import MOST_TAGS, PREFIX
+from devices.filters.inventory import MOST_FIELDS, MOST_TAGS, PREFIX, TOO_MANY_FIELDS
+from devices.inventory.rules import LONGEST_TEXT
 from devices.presence.rules import Status
 from tenants.api.base.permissions import person_of, require
 from tenants.api.base.serializers import BoundedListField, StrictSerializer
@@ -31,6 +32,7 @@ class FilterSerializer(StrictSerializer):
     tag = BoundedListField(
         child=serializers.CharField(max_length=50),
         required=False,
+        min_length=1,
         max_length=MOST_TAGS,
         help_text="Names; a device has all of them.",
     )
@@ -40,13 +42,24 @@ class FilterSerializer(StrictSerializer):
         if not isinstance(data, dict):
             return super().to_internal_value(data)
         fields = {name: value for name, value in data.items() if str(name).startswith(PREFIX)}
-        for name, value in fields.items():
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise serializers.ValidationError({name[:100]: "This must be text or a number."})
+        if len(fields) > MOST_FIELDS:
+            raise serializers.ValidationError(TOO_MANY_FIELDS)
         others = {name: value for name, value in data.items() if name not in fields}
         return super().to_internal_value(others) | {
-            name: str(value)[:500] for name, value in fields.items()
+            name: self._text(name, value) for name, value in fields.items()
         }
+
+    def _text(self, name: str, value: Any) -> str:
+        """Return a custom field's value. A blank one would choose every device, so it is wrong."""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            problem = "This must be text or a number."
+        elif not (text := str(value).strip()):
+            problem = "This may not be blank."
+        elif len(text) > LONGEST_TEXT:
+            problem = f"At most {LONGEST_TEXT} characters."
+        else:
+            return text
+        raise serializers.ValidationError({name[:100]: problem})
 
 
 class BulkCommandSerializer(CommandSerializer):

@@ -9,7 +9,14 @@ from django.db.models import Q, QuerySet
 from django_filters import CharFilter, ChoiceFilter, Filter, FilterSet, ModelChoiceFilter
 from django_filters import fields as filter_fields
 
-from devices.filters.inventory import PREFIX, TagFilter, filters_given, filters_offered
+from devices.filters.inventory import (
+    MOST_FIELDS,
+    PREFIX,
+    TOO_MANY_FIELDS,
+    TagFilter,
+    filters_given,
+    filters_offered,
+)
 from devices.models import CustomField, Device
 from devices.models.device import DeviceQuerySet
 from devices.presence.coverage import current_cutoffs
@@ -63,6 +70,9 @@ class DeviceFilterForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
+        if sum(name.startswith(PREFIX) for name in self.data) > MOST_FIELDS:
+            # Those beyond were not read, so that more devices would match.
+            self.add_error(None, TOO_MANY_FIELDS)
         tenant = data.get("tenant")
         for name in ("organisation", "group"):
             place = data.get(name)

@@ -11,6 +11,7 @@ from django_filters import Filter
 from drf_spectacular.utils import extend_schema_field
 
 from devices.inventory.rules import (
+    LONGEST_TEXT,
     Comparison,
     FieldType,
     UnfitValue,
@@ -21,11 +22,13 @@ from devices.inventory.rules import (
 )
 from devices.models import CustomField, DeviceTag, Tag
 from devices.models.device import DeviceQuerySet
+from natsbridge.protocol.storable import storable
 from tenants.models import User
 
 PREFIX = "field."
 MOST_TAGS = 20
 MOST_FIELDS = 20
+TOO_MANY_FIELDS = f"At most {MOST_FIELDS} filters by custom fields."
 
 
 class TagsField(forms.Field):
@@ -44,7 +47,7 @@ class TagsField(forms.Field):
             return []
         if len(given) > MOST_TAGS:
             raise forms.ValidationError(f"At most {MOST_TAGS} tags.")
-        lowered = {each.lower() for each in given if "\0" not in each}
+        lowered = {storable(each).lower() for each in given}
         ids = {uuid for each in given if (uuid := _uuid(each))}
         visible = Tag.objects.visible_to(self.person).annotate(lowered=Lower("name"))
         rows = list(visible.filter(Q(lowered__in=lowered) | Q(pk__in=ids)))
@@ -88,7 +91,7 @@ class ValueField(forms.CharField):
     def __init__(
         self, *, name: str, comparison: Comparison, fields: Sequence[CustomField], **options: Any
     ) -> None:
-        super().__init__(max_length=500, **options)
+        super().__init__(max_length=LONGEST_TEXT, **options)
         self.name, self.comparison = name, comparison
         self.fields = fields
 
@@ -146,10 +149,13 @@ class CustomFieldFilter(Filter):
 
 
 def filters_given(person: User, data: Mapping[str, Any]) -> dict[str, CustomFieldFilter]:
-    """Return a filter for each `field.NAME` in a query, also for names that no field has."""
+    """Return a filter for each `field.NAME` in a query, also for names that no field has.
+
+    More than MOST_FIELDS are wrong, which the form says.
+    """
     names = [name for name in data if name.startswith(PREFIX)][:MOST_FIELDS]
     asked = {name: read_filter_name(name.removeprefix(PREFIX)) for name in names}
-    lowered = {each.field.lower() for each in asked.values() if "\0" not in each.field}
+    lowered = {storable(each.field).lower() for each in asked.values()}
     known = _by_name(_visible(person).filter(lowered__in=lowered)) if lowered else {}
     return {
         name: CustomFieldFilter(

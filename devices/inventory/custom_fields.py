@@ -10,6 +10,7 @@ from devices.errors import InventoryRefused
 from devices.inventory.details import audit_device, push_after_commit
 from devices.inventory.rules import FieldType, UnfitValue, read_value
 from devices.models import CustomField, Device
+from natsbridge.protocol.storable import storable
 from tenants.audit.writer import record_action
 from tenants.errors import NameTaken, StillInUse
 from tenants.models import Action, Tenant, User
@@ -100,7 +101,7 @@ def set_values(device: Device, values: Mapping[str, object], *, by: User | None)
 
 
 def _find(device: Device, values: Mapping[str, object]) -> list[tuple[CustomField, object]]:
-    wanted = {name.strip().lower(): name for name in values}
+    wanted = {storable(name).strip().lower(): name for name in values}
     rows = CustomField.objects.select_for_update(no_key=True).annotate(lowered=Lower("name"))
     found = list(rows.filter(tenant=device.tenant_id, lowered__in=wanted).order_by("pk"))
     unknown = set(wanted) - {field.lowered for field in found}

@@ -10,6 +10,7 @@ from devices.errors import InventoryRefused
 from devices.inventory.details import audit_device, push_after_commit
 from devices.live import frames
 from devices.models import Device, DeviceTag, Tag
+from natsbridge.protocol.storable import storable
 from tenants.audit.writer import record_action
 from tenants.errors import NameTaken
 from tenants.models import Action, Tenant, User
@@ -71,7 +72,7 @@ def set_tags(device: Device, names: Collection[str], *, by: User | None) -> None
 
 
 def _find(tenant: UUID, names: Collection[str]) -> Sequence[Tag]:
-    wanted = {name.strip().lower(): name for name in names}
+    wanted = {storable(name).strip().lower(): name for name in names}
     if len(wanted) > MOST_ON_A_DEVICE:
         raise InventoryRefused(f"A device has at most {MOST_ON_A_DEVICE} tags.")
     # Locked, so that none is deleted before it is on the device.

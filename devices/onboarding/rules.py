@@ -10,12 +10,15 @@ from uuid import UUID
 
 from devices.commands.rules import json_values
 from devices.errors import RowError, UnfitJson
+from natsbridge.protocol.storable import storable
 
 MOST_ROWS = 10_000
 # Of the errors this many are named, and all are counted.
 MOST_ERRORS = 100
 DEFAULT_TYPE = "node-red"
 COLUMNS = ("uuid", "name", "group", "hardware_info", "connection_type")
+# Of the unknown fields of one item.
+NAMED = 5
 REQUIRED = ("uuid", "name")
 LONGEST = {"name": 255, "group": 200, "connection_type": 20}
 # A spreadsheet in Europe writes semicolons.
@@ -118,11 +121,8 @@ def _item_rows(
     for line, item in enumerate(items, 1):
         if not isinstance(item, Mapping):
             errors.append(RowError(line, "", "Not a JSON object."))
-        elif unknown := [str(name) for name in item if name not in COLUMNS]:
-            choices = f"Choose from: {', '.join(COLUMNS)}."
-            errors += [
-                RowError(line, name, f'Unknown field "{name}". {choices}') for name in unknown
-            ]
+        elif unknown := [str(name)[:50] for name in item if name not in COLUMNS]:
+            errors += [RowError(line, name, _unknown("field", name)) for name in unknown[:NAMED]]
         else:
             yield line, item
 
@@ -185,6 +185,8 @@ class _RowReader:
         text = (value or "").strip()
         if required and not text:
             self._wrong(column, "It is missing.")
+        if text != storable(text):
+            self._wrong(column, "It has a character that cannot be stored, such as NUL.")
         if len(text) > LONGEST.get(column, len(text)):
             self._wrong(column, f"Longer than {LONGEST[column]} characters.")
         return text

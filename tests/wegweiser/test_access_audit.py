@@ -71,15 +71,15 @@ def test_a_lesser_role_is_refused_in_its_own_tenants_audit(
     assert seen_by(charlie) == []
 
 
-@pytest.mark.parametrize("way", ["api", "page"])
+@pytest.mark.parametrize("way", ["api", "resource", "page"])
 def test_another_tenants_404_is_for_staff_alone(
     api: APIClient, alice: User, charlie: User, device_a: Device, way: str
 ) -> None:
-    if way == "api":
-        url = f"/api/nats/device/{device_a.pk}/status"
-        answer = api.get(url, **authorization(charlie))
-    else:
+    if way == "page":
         answer = logged_in(charlie).get(f"/devices/{device_a.pk}/")
+    else:
+        path = "nats/device/{}/status" if way == "api" else "devices/{}/reports"
+        answer = api.get(f"/api/{path.format(device_a.pk)}", **authorization(charlie))
     assert answer.status_code == 404
     entry = only()
     assert (entry.tenant_uuid, entry.device_uuid) == (None, device_a.pk)

@@ -1,5 +1,7 @@
 """An error has one status, whether the API answers it or a page."""
 
+import json
+
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import InterfaceError, OperationalError
@@ -138,3 +140,20 @@ def test_what_nobody_expected_is_a_500_that_says_nothing_of_it(
     assert SECRET not in answer.content.decode()
     if path.startswith("/api/"):
         assert answer.json()["type"] == "internal-error"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/nats/commands", {"command": "ping", "\ud800": 1}),
+        ("/api/nats/commands", {"command": "ping", "filter": {"field.\ud800": "9"}}),
+        ("/api/commands", {"command": "\ud800", "\ud800": 1}),
+    ],
+)
+def test_an_error_that_names_half_of_a_surrogate_pair_can_be_read(
+    api: APIClient, alice: User, path: str, body: dict[str, object]
+) -> None:
+    sent = json.dumps(body)
+    answer = api.post(path, sent, content_type="application/json", **authorization(alice))
+    assert answer.status_code in (400, 404)
+    assert answer.json()["detail"]

@@ -167,6 +167,15 @@ def test_tags_and_fields_of_another_tenant_are_unknown(
     assert named(charlie, **{"field.Price__empty": "true"}) == [device_b.name]
 
 
+def test_more_fields_than_are_read_match_no_device(
+    alice: User, described: list[Device], tenant_a: Tenant
+) -> None:
+    asked = {f"field.Price__gte{' ' * number}": "1" for number in range(21)}
+    filters = DeviceFilters.of(alice, asked)
+    assert "At most 20 filters by custom fields." in str(filters.errors)
+    assert not filters.matching().exists()
+
+
 def test_fields_of_one_name_in_several_tenants_are_asked_together(
     alice: User, described: list[Device], device_b: Device
 ) -> None:

@@ -238,3 +238,11 @@ def test_open_pages_are_told(
         rename_device(device_a, "front desk", by=alice)
         notes.add_note(device_a, "Hello", by=alice)
     assert told == [[device_a.pk]] * 2
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_name_that_postgres_cannot_store_is_an_unknown_one(device_a: Device, name: str) -> None:
+    with pytest.raises(InventoryRefused, match="no custom field"):
+        custom_fields.set_values(device_a, {name: "x"}, by=None)
+    with pytest.raises(InventoryRefused, match="no tag"):
+        tags.set_tags(device_a, [name], by=None)

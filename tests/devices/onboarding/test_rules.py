@@ -106,6 +106,18 @@ def test_json_items_are_read_like_lines() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+@pytest.mark.parametrize("column", ["name", "group"])
+def test_text_that_postgres_cannot_store_is_refused(column: str, text: str) -> None:
+    found = rules.read_items([{"uuid": str(FIRST), "name": "a", column: text}])
+    assert [(error.line, error.column) for error in found.errors] == [(1, column)]
+
+
+def test_the_errors_of_unknown_fields_are_few_and_short() -> None:
+    found = rules.read_items([{f"{number}{'x' * 10_000}": 1 for number in range(100)}])
+    assert 0 < sum(len(str(error)) for error in found.errors) < 2_000
+
+
 def test_one_import_has_a_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "MOST_ROWS", 1)
     found = csv("uuid,name", f"{FIRST},a", f"{SECOND},b")

@@ -143,6 +143,15 @@ def test_devices_are_chosen_by_tags_and_custom_fields(
         ({"tag": ["server"]}, 404, 'no tag "server"'),
         ({"field.Price": "9"}, 404, 'no custom field "Price"'),
         ({"field.Price": [9]}, 400, "filter.field.Price"),
+        # What leaves a filter out would command every device.
+        ({"tag": []}, 400, "filter.tag"),
+        ({"field.Price": ""}, 400, "filter.field.Price: This may not be blank."),
+        ({"field.Price": " \t"}, 400, "filter.field.Price: This may not be blank."),
+        ({"field.Price": "9" * 501}, 400, "filter.field.Price: At most 500 characters."),
+        ({f"field.Price{number}": "9" for number in range(21)}, 400, "At most 20 filters"),
+        # Neither of these is a text of Postgres.
+        ({"field.Price\0": "9"}, 404, "no custom field"),
+        ({"field.Price": "\0"}, 404, "Null characters are not allowed."),
     ],
 )
 def test_a_filter_that_is_wrong_or_unknown_sends_nothing(
