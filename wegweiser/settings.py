@@ -33,7 +33,6 @@ CSRF_TRUSTED_ORIGINS = read.words("CSRF_TRUSTED_ORIGINS", [])
 SECURE_COOKIES = PUBLIC_URL.startswith("https://")
 
 INSTALLED_APPS = [
-    "daphne",
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
