@@ -14,13 +14,12 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from natsbridge.models import Coverage
 from natsbridge.redis import client
 from tenants.models import User
 from tests.support.chromium import Chromium
-from tests.support.waiting import SAFETY_NET
 from tests.support.web import Web
 
 P = ParamSpec("P")
@@ -31,10 +30,10 @@ Backend = Callable[..., Any]
 
 
 @pytest.fixture
-def browser(transactional_db: None, chromium: Chromium, web: Web) -> Iterator[Browser]:
+def browser(transactional_db: None, chromium: Chromium, web: Web) -> Iterator[Chromium]:
     client(settings.REDIS_URL).flushall()
     Coverage.objects.create(last_beat=timezone.now() + timedelta(hours=1))
-    with chromium.in_use() as browser:
+    with chromium.in_use(web.url) as browser:
         yield browser
 
 
@@ -59,17 +58,18 @@ def complaints() -> list[str]:
 
 @pytest.fixture
 def open_page(
-    browser: Browser, web: Web, backend: Backend, complaints: list[str]
+    browser: Chromium, web: Web, backend: Backend, complaints: list[str]
 ) -> Iterator[Open]:
-    """`open_page(user, path, **context_options) -> Page`, logged in unless `user` is None."""
+    """`open_page(user, path, **options) -> Page`, logged in unless `user` is None."""
+
+    pages: list[Page] = []
 
     def open_page(user: User | None, path: str, **options: Any) -> Page:
-        context = browser.new_context(base_url=web.url, locale="en-GB", **options)
-        context.set_default_timeout(SAFETY_NET * 1000)
+        page = browser.new_page(**options)
+        pages.append(page)
         if user is not None:
             session = backend(_session_of, user)
-            context.add_cookies([{"name": "sessionid", "value": session, "url": web.url}])
-        page = context.new_page()
+            page.context.add_cookies([{"name": "sessionid", "value": session, "url": web.url}])
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "console",
@@ -79,8 +79,8 @@ def open_page(
         return page
 
     yield open_page
-    for context in browser.contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert complaints == []
 
 

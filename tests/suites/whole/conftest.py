@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.support.chromium import Chromium
 from tests.support.waiting import SAFETY_NET
@@ -27,6 +26,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]:
 
 
 @pytest.fixture
-def browser(chromium: Chromium) -> Iterator[Browser]:
-    with chromium.in_use() as browser:
+def browser(chromium: Chromium, whole: Quickstart) -> Iterator[Chromium]:
+    with chromium.in_use(whole.running["url"]) as browser:
         yield browser

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
+from tests.support.chromium import Chromium
 from tests.support.waiting import SAFETY_NET
 from tests.wegweiser.quickstart.running import PROJECT, Quickstart
 
@@ -16,11 +17,9 @@ pytestmark = pytest.mark.touches("postgres", "redis", "nats", "browser")
 
 
 @pytest.fixture
-def page(browser: Browser, whole: Quickstart) -> Iterator[Page]:
+def page(browser: Chromium, whole: Quickstart) -> Iterator[Page]:
     """Logged in with the password from quickstart.json, on the fleet page."""
-    context = browser.new_context(base_url=whole.running["url"], locale="en-GB")
-    context.set_default_timeout(SAFETY_NET * 1000)
-    page = context.new_page()
+    page = browser.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto("/")
@@ -29,7 +28,7 @@ def page(browser: Browser, whole: Quickstart) -> Iterator[Page]:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Fleet")).to_be_visible()
     yield page
-    context.close()
+    page.close()
     assert complaints == []
 
 
