@@ -22,6 +22,7 @@ from tenants.actions.tenants import create_group, create_organisation, create_te
 from tenants.audit.coalescing import others_of
 from tenants.audit.rules.coalescer import Coalescer
 from tenants.models import Group, Role, Tenant, User
+from tenants.throttle import requests
 from tests.support.broker import StartNats
 from tests.support.chromium import chromium
 from tests.support.emptying import empty_tables
@@ -61,6 +62,7 @@ def _coalesced_audit_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None
     breaker = Breaker("redis, for the throttle of wrong tokens")
     monkeypatch.setattr(shared_counts, "PREFIX", f"wegweiser:refused:{uuid4()}")
     monkeypatch.setattr(shared_counts, "THROTTLE", breaker)
+    monkeypatch.setattr(requests, "PREFIX", f"wegweiser:requests:{uuid4()}")
     monkeypatch.setattr(coalesced, "_own_count", alone)
     # What a thread of its own wrote would stay behind in the database.
     for waiting in (alone._later, coalesced._later):

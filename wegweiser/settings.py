@@ -217,6 +217,11 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = read.integer("LOGIN_FAILURE_LIMIT", 10, minimum=1)
 SIGN_IN_DAYS = read.integer("SIGN_IN_DAYS", 30, minimum=1)
 AUTH_FAILURE_LIMIT = read.integer("AUTH_FAILURE_LIMIT", 20, minimum=1)
+# Of the API; 0: no limit.
+PERSON_REQUESTS_PER_MINUTE = read.integer("PERSON_REQUESTS_PER_MINUTE", 3_000, minimum=0)
+TOKEN_REQUESTS_PER_MINUTE = read.integer("TOKEN_REQUESTS_PER_MINUTE", 1_200, minimum=0)
+DEVICE_REQUESTS_PER_MINUTE = read.integer("DEVICE_REQUESTS_PER_MINUTE", 120, minimum=0)
+ADDRESS_REQUESTS_PER_MINUTE = read.integer("ADDRESS_REQUESTS_PER_MINUTE", 60_000, minimum=0)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_CLIENT_IP_CALLABLE = "tenants.middleware.address_of"
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
@@ -232,6 +237,7 @@ REST_FRAMEWORK = {
         "devices.api.authentication.DeviceTokenAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["devices.api.throttles.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tenants.api.base.parsers.ShallowJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "tenants.api.base.schema.DescribedSchema",

@@ -16,6 +16,7 @@ SHORTEST_MODULE = 20
 
 # Why these are shorter than SHORTEST_MODULE lines.
 SHORT = {
+    "devices/api/throttles.py": "a setting names the module",
     "devices/apps.py": "Django looks for it",
     "natsbridge/apps.py": "Django looks for it",
     "natsbridge/protocol/hexdump.py": "the admin and a command show bodies with it",
