@@ -25,25 +25,34 @@ Columns = Mapping[str, str]
 
 
 def download(
-    rows: QuerySet[Any], columns: Columns, *, format: str, name: str
+    rows: QuerySet[Any],
+    columns: Columns,
+    *,
+    format: str,
+    name: str,
+    at_a_time: int = ROWS_AT_A_TIME,
 ) -> StreamingHttpResponse:
     """Return a file of the rows there are now, in the order of their primary keys.
 
-    Only a few rows are in memory at a time, and each piece is a query of its own, so a slow reader
-    holds nothing up.
+    Only so many rows are in memory at a time, and each piece is a query of its own, so a slow
+    reader holds nothing up.
     """
-    answer = StreamingHttpResponse(_stream(rows, columns, format), content_type=FORMATS[format])
+    pieces = _stream(rows, columns, format, at_a_time)
+    answer = StreamingHttpResponse(pieces, content_type=FORMATS[format])
     file = f"wegweiser-{name}-{timezone.now():%Y%m%d-%H%M%S}.{format}"
     answer["Content-Disposition"] = f'attachment; filename="{file}"'
     answer["Cache-Control"] = "no-store"
     return answer
 
 
-async def _stream(rows: QuerySet[Any], columns: Columns, format: str) -> AsyncIterator[bytes]:
+async def _stream(
+    rows: QuerySet[Any], columns: Columns, format: str, at_a_time: int
+) -> AsyncIterator[bytes]:
     names = tuple(columns)
     if format == "csv":
         yield _csv_lines(names, [names])
-    pieces = _pieces(rows, columns, _csv_lines if format == "csv" else _json_lines)
+    written = _csv_lines if format == "csv" else _json_lines
+    pieces = _pieces(rows, columns, written, at_a_time)
     next_piece = sync_to_async(lambda: next(pieces, None))
     while (piece := await next_piece()) is not None:
         yield piece
@@ -53,11 +62,12 @@ def _pieces(
     rows: QuerySet[Any],
     columns: Columns,
     written: Callable[[tuple[str, ...], Iterable[Row]], bytes],
+    at_a_time: int,
 ) -> Iterator[bytes]:
     newest = rows.order_by().aggregate(newest=Max("pk"))["newest"] or 0
     listed = rows.filter(pk__lte=newest).order_by("pk").values_list("pk", *columns.values())
     done = 0
-    while page := list(listed.filter(pk__gt=done)[:ROWS_AT_A_TIME]):
+    while page := list(listed.filter(pk__gt=done)[:at_a_time]):
         yield written(tuple(columns), [row[1:] for row in page])
         done = page[-1][0]
 

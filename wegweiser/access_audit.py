@@ -10,7 +10,7 @@ import structlog
 from django.apps import apps
 from django.contrib.admin.utils import unquote
 from django.db import Error as AnyDatabaseError
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import ResolverMatch
 from django.utils.functional import SimpleLazyObject
@@ -25,6 +25,7 @@ from tenants.access.records import (
     record_refusal,
     record_staff_read,
 )
+from tenants.api.base.permissions import IsStaff
 from tenants.audit.owners import Owned, owner_of, owners_of, tenant_path
 from tenants.models import User
 
@@ -93,9 +94,9 @@ def _has_user(request: HttpRequest) -> bool:
 
 def _named(match: ResolverMatch) -> list[Owned]:
     """Return the objects that the address names."""
-    model = _admin_model(match)
-    if model and "object_id" in match.kwargs:
-        found = owner_of(model, unquote(match.kwargs["object_id"]))
+    key = match.kwargs.get("object_id") or match.kwargs.get("id")
+    if key and (model := _model(match)):
+        found = owner_of(model, unquote(key))
         return [found] if found else []
     return owners_of([uuid for each in match.kwargs.values() if (uuid := _uuid(each))])
 
@@ -109,14 +110,23 @@ def _uuid(part: object) -> UUID | None:
 
 
 def _lists_customers(match: ResolverMatch, person: User) -> bool:
-    if "admin" in match.namespaces:
-        model = _admin_model(match)
+    if "admin" in match.namespaces or _is_for_staff(match):
+        model = _model(match)
         return bool(model and tenant_path(model))
     return person.is_superuser and not match.route.startswith(OWN_ROUTES)
 
 
-def _admin_model(match: ResolverMatch) -> type[Model] | None:
-    """Return the model whose page of the admin this is, by the name of its address."""
+def _is_for_staff(match: ResolverMatch) -> bool:
+    """Return whether the API answers this address to staff alone, whatever their tenants."""
+    wanted = getattr(getattr(match.func, "cls", None), "permission_classes", ())
+    return any(issubclass(each, IsStaff) for each in wanted)
+
+
+def _model(match: ResolverMatch) -> type[Model] | None:
+    """Return the model that a resource of the API shows, or a page of the admin, by its name."""
+    rows = getattr(getattr(match.func, "cls", None), "queryset", None)
+    if isinstance(rows, QuerySet):
+        return rows.model
     app, _, rest = (match.url_name or "").partition("_")
     if "admin" not in match.namespaces or not rest:
         return None

@@ -28,6 +28,8 @@ from tenants.models import Role, Tenant
 
 Counts = dict[str, int]
 
+# Each may have 256 KiB.
+RESULTS_AT_A_TIME = 50
 # The columns of the results in a file, each with the field that it is read from.
 RESULTS = {"uuid": "uuid", "device": "device_id", "device_name": "device__name"} | {
     name: name
@@ -197,7 +199,7 @@ class BulkCommandViewSet(ResourceViewSet[BulkCommand]):
         query.is_valid(raise_exception=True)
         rows = Command.objects.visible_to(self.person).filter(bulk=self.get_object())
         format = query.validated_data["format"]
-        return download(rows, RESULTS, format=format, name="results")
+        return download(rows, RESULTS, format=format, name="results", at_a_time=RESULTS_AT_A_TIME)
 
     def query_parameters(self) -> set[str]:
         return {"format"} if self.action == "results" else super().query_parameters()

@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+from django.core.validators import EMPTY_VALUES
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 from django_filters import CharFilter, ChoiceFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
@@ -138,9 +139,13 @@ class DeadLetterViewSet(ResourceViewSet[DeadLetter]):
 
     def _matching(self, request: Request) -> QuerySet[DeadLetter]:
         StrictSerializer(data=request.data).is_valid(raise_exception=True)
-        if not any(request.query_params.values()):
+        rows = self.get_queryset()
+        filters = FilterSetBackend().get_filterset(request, rows, self)
+        # As they are read: a blank one would select every message.
+        chosen = filters.form.cleaned_data.values() if filters.is_valid() else [True]
+        if all(value in EMPTY_VALUES for value in chosen):
             raise ValidationError("Name at least one filter, such as ?reason=malformed.")
-        return self._rows(self.filter_queryset(self.get_queryset()).values("pk"))
+        return self._rows(self.filter_queryset(rows).values("pk"))
 
     def _rows(self, wanted: Any) -> QuerySet[DeadLetter]:
         """Return the same rows without the annotation."""

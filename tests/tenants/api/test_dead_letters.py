@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from natsbridge.models import DeadLetter
 from natsbridge.subscriber import status
-from tenants.models import Role, User
+from tenants.models import Action, AuditEntry, Role, Tenant, User
 from tests.support.people import authorization
 
 LETTERS, SUBSCRIBERS = "/api/dead-letters", "/api/subscribers"
@@ -136,6 +136,33 @@ def test_one_is_shown_with_its_body_replayed_and_discarded(as_staff: APIClient) 
     for unknown in ("0", "9" * 18, "9" * 19, "x"):
         assert as_staff.get(f"{LETTERS}/{unknown}").status_code == 404
     assert as_staff.delete(f"{LETTERS}/{one.pk}").status_code == 405
+
+
+@pytest.mark.parametrize("query", ["", "?reason=", "?reason=%20", "?tenant=&kind=%09", "?since="])
+def test_a_blank_filter_is_none(as_staff: APIClient, query: str) -> None:
+    dead_letter()
+    for what in ("replay", "discard"):
+        assert as_staff.post(f"{LETTERS}/{what}{query}").status_code == 400
+    waiting = DeadLetter.objects.filter(state=State.WAITING, replay_requested_at=None)
+    assert waiting.count() == 1
+
+
+def test_a_name_that_postgres_cannot_store_is_unknown(as_staff: APIClient) -> None:
+    for path in (f"{SUBSCRIBERS}/%00", f"{SUBSCRIBERS}/a%00b/", f"{LETTERS}/9{'9' * 17}"):
+        assert as_staff.get(path).status_code == 404
+
+
+def test_staff_who_read_a_tenants_dead_letter_are_in_its_audit(
+    as_staff: APIClient, tenant_a: Tenant
+) -> None:
+    letter = dead_letter(tenant=tenant_a.pk)
+    for path in (f"{LETTERS}/{letter.pk}", LETTERS, SUBSCRIBERS):
+        assert as_staff.get(path).status_code == 200
+    read = AuditEntry.objects.filter(action=Action.STAFF_READ).order_by("pk")
+    assert list(read.values_list("tenant_uuid", "target")) == [
+        (tenant_a.pk, f"dead letter {letter.pk}"),
+        (None, ""),
+    ]
 
 
 def test_all_that_match_are_replayed_or_discarded(as_staff: APIClient) -> None:
