@@ -269,6 +269,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "CommandState": "devices.models.CommandState",
+        "DeadLetterState": "natsbridge.models.DeadLetter.State",
+    },
+    # The names of the choices repeat the values.
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 
 # Files, language, time.

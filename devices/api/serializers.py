@@ -51,7 +51,7 @@ class CommandNameField(serializers.RegexField):
         )
 
 
-class CommandSerializer(serializers.Serializer[Any]):
+class NewCommandSerializer(serializers.Serializer[Any]):
     command = CommandNameField()
     parameters = JsonObjectField(required=False, default=dict)
     deadline = DeadlineField(

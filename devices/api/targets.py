@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from devices.api.serializers import CommandSerializer
+from devices.api.serializers import NewCommandSerializer
 from devices.commands import targets
 from devices.commands.bulk import Targets
 from devices.filters.inventory import MOST_FIELDS, MOST_TAGS, PREFIX, TOO_MANY_FIELDS
@@ -62,7 +62,7 @@ class FilterSerializer(StrictSerializer):
         raise serializers.ValidationError({name[:100]: problem})
 
 
-class BulkCommandSerializer(CommandSerializer):
+class BulkCommandSerializer(NewCommandSerializer):
     """A command, with exactly one of `group`, `organisation`, `filter` and `devices`."""
 
     group = serializers.UUIDField(required=False)

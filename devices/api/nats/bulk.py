@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.serializers import CommandSerializer
+from devices.api.serializers import NewCommandSerializer
 from devices.api.targets import BulkCommandSerializer, BulkPreviewAnswer, asked_of
 from devices.commands import bulk, targets
 from devices.commands.bulk import Targets
@@ -23,7 +23,7 @@ from tenants.api.base.serializers import StrictSerializer
 from tenants.models import Role, User
 
 
-class BroadcastSerializer(CommandSerializer, StrictSerializer):
+class BroadcastSerializer(NewCommandSerializer, StrictSerializer):
     """A command to all devices: a field that would choose some of them is refused."""
 
 

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices.api.access import command_for, device_for
-from devices.api.serializers import CommandSerializer
+from devices.api.serializers import NewCommandSerializer
 from devices.commands import issue as commands
 from devices.models import Command, CommandState
 from devices.presence.coverage import current_cutoffs
@@ -56,7 +56,7 @@ class CommandAnswer(serializers.Serializer[Command]):
 
 class DeviceCommandView(APIView):
     @extend_schema(
-        request=CommandSerializer,
+        request=NewCommandSerializer,
         parameters=[KEY],
         responses={202: IssuedAnswer, 200: IssuedAnswer},
     )
@@ -64,7 +64,7 @@ class DeviceCommandView(APIView):
         """Issue it: 202, or 200 if the Idempotency-Key has been used for it before."""
         person = person_of(request)
         device = device_for(request, uuid, role=Role.OPERATOR)
-        form = CommandSerializer(data=request.data)
+        form = NewCommandSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         command, new = commands.issue_once(
             key_of(request), device, by=person, **form.validated_data

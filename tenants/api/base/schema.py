@@ -33,6 +33,13 @@ class ProblemDetails(serializers.Serializer[Any]):
 class DescribedSchema(AutoSchema):
     """Describe the errors that an endpoint may answer, by its path, method and callers."""
 
+    def get_operation_id(self) -> str:
+        """Return `device_archive` for the action `archive` of the resource `device`."""
+        basename, action = (getattr(self.view, name, None) for name in ("basename", "action"))
+        if basename and action:
+            return f"{basename}_{action}".replace("-", "_")
+        return super().get_operation_id()
+
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         for status in self._problems():

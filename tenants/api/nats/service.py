@@ -54,7 +54,7 @@ class ConsumerSerializer(serializers.Serializer[Any]):
     )
 
 
-class SubscriberSerializer(serializers.Serializer[Any]):
+class SubscriberStateSerializer(serializers.Serializer[Any]):
     instance = serializers.CharField()
     started_at = EpochField()
     beat_at = EpochField(help_text="When it last wrote its status.")
@@ -67,7 +67,7 @@ class ServiceAnswer(serializers.Serializer[Any]):
     desired_state = serializers.ChoiceField([RunState.RUNNING.value, RunState.PAUSED.value])
     actual_state = serializers.ChoiceField([state.value for state in RunState])
     pause = PauseSerializer(allow_null=True)
-    subscribers = SubscriberSerializer(many=True)
+    subscribers = SubscriberStateSerializer(many=True)
     counters = serializers.DictField(
         child=serializers.IntegerField(), help_text="Added up, each since its subscriber's start."
     )
