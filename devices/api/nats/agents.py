@@ -88,7 +88,7 @@ class AgentConfigAnswer(serializers.Serializer[Device]):
 
 
 class AgentConfigView(APIView):
-    @extend_schema(responses=AgentConfigAnswer)
+    @extend_schema(summary="Show an agent's configuration", responses=AgentConfigAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         """Return what an agent needs to know, without a secret: for the device and for viewers."""
         device = device_for(request, uuid)
@@ -97,6 +97,7 @@ class AgentConfigView(APIView):
 
 class RestartAgentView(APIView):
     @extend_schema(
+        summary="Restart an agent",
         request=StrictSerializer,
         parameters=[KEY],
         responses={202: IssuedAnswer, 200: IssuedAnswer},

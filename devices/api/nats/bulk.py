@@ -84,6 +84,7 @@ class CancelledAnswer(serializers.Serializer[Any]):
 
 class BulkCommandsView(APIView):
     @extend_schema(
+        summary="Issue a command to many devices",
         request=BulkCommandSerializer,
         parameters=[KEY],
         responses={202: BulkIssuedAnswer, 200: BulkIssuedAnswer},
@@ -95,6 +96,7 @@ class BulkCommandsView(APIView):
 
 class BroadcastView(APIView):
     @extend_schema(
+        summary="Issue a command to all devices of a tenant",
         request=BroadcastSerializer,
         parameters=[KEY],
         responses={202: BulkIssuedAnswer, 200: BulkIssuedAnswer},
@@ -111,7 +113,11 @@ class BroadcastView(APIView):
 
 
 class BulkPreviewView(APIView):
-    @extend_schema(request=BulkCommandSerializer, responses=BulkPreviewAnswer)
+    @extend_schema(
+        summary="Count the devices that would get a command",
+        request=BulkCommandSerializer,
+        responses=BulkPreviewAnswer,
+    )
     def post(self, request: Request) -> Response:
         """Count the devices that would get it now, and those that would not; nothing is sent."""
         _, wanted, data = asked_of(request)
@@ -120,14 +126,14 @@ class BulkPreviewView(APIView):
 
 
 class BulkCommandView(APIView):
-    @extend_schema(responses=BulkAnswer)
+    @extend_schema(summary="Show the progress of a bulk command", responses=BulkAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         found = _bulk_for(request, uuid, Role.VIEWER)
         return Response(BulkAnswer(found).data)
 
 
 class CancelBulkView(APIView):
-    @extend_schema(request=None, responses=CancelledAnswer)
+    @extend_schema(summary="Cancel a bulk command", request=None, responses=CancelledAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
         """Cancel its waiting commands, and give up those sent to devices that are offline now."""
         found = _bulk_for(request, uuid, Role.OPERATOR)
@@ -137,6 +143,7 @@ class CancelBulkView(APIView):
 
 class RetryBulkView(APIView):
     @extend_schema(
+        summary="Retry a bulk command",
         request=None,
         parameters=[KEY],
         responses={202: BulkIssuedAnswer, 200: BulkIssuedAnswer},

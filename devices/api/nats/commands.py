@@ -56,6 +56,7 @@ class CommandAnswer(serializers.Serializer[Command]):
 
 class DeviceCommandView(APIView):
     @extend_schema(
+        summary="Issue a command to a device",
         request=NewCommandSerializer,
         parameters=[KEY],
         responses={202: IssuedAnswer, 200: IssuedAnswer},
@@ -73,13 +74,13 @@ class DeviceCommandView(APIView):
 
 
 class CommandView(APIView):
-    @extend_schema(responses=CommandAnswer)
+    @extend_schema(summary="Show a command with its result", responses=CommandAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         return Response(CommandAnswer(command_for(request, uuid)).data)
 
 
 class CancelCommandView(APIView):
-    @extend_schema(request=None, responses=CommandAnswer)
+    @extend_schema(summary="Cancel or give up a command", request=None, responses=CommandAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
         """Cancel a waiting command. One that was sent cannot be recalled: it is given up, and
         counts as failed unless a result arrives later."""
@@ -91,6 +92,7 @@ class CancelCommandView(APIView):
 
 class RetryCommandView(APIView):
     @extend_schema(
+        summary="Retry a command",
         request=None,
         parameters=[KEY],
         responses={202: IssuedAnswer, 200: IssuedAnswer},

@@ -22,7 +22,7 @@ class DeviceCredentialHistoryAnswer(DeviceAnswer):
 
 
 class DeviceCredentialHistoryView(APIView):
-    @extend_schema(responses=DeviceCredentialHistoryAnswer)
+    @extend_schema(summary="List a device's credentials", responses=DeviceCredentialHistoryAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         """List the device's credentials, newest first, without secrets; of those that ended long
         ago only the newest few are kept. For admins of its tenant."""
@@ -34,7 +34,9 @@ class DeviceCredentialHistoryView(APIView):
 
 
 class RevokeDeviceView(APIView):
-    @extend_schema(request=ReasonSerializer, responses=DeviceStatusAnswer)
+    @extend_schema(
+        summary="Revoke a device", request=ReasonSerializer, responses=DeviceStatusAnswer
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
         """End its connection within a second, and invalidate its credentials and its token."""
         person, device = administered_device(request, uuid)
@@ -45,7 +47,7 @@ class RevokeDeviceView(APIView):
 
 
 class ReinstateDeviceView(APIView):
-    @extend_schema(request=None, responses=DeviceStatusAnswer)
+    @extend_schema(summary="Reinstate a revoked device", request=None, responses=DeviceStatusAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
         """Make its token valid again, with which it gets a new credential."""
         person, device = administered_device(request, uuid)
@@ -55,7 +57,11 @@ class ReinstateDeviceView(APIView):
 
 
 class RotateDeviceView(APIView):
-    @extend_schema(request=OverlapSerializer, responses={202: DeviceAnswer})
+    @extend_schema(
+        summary="Ask a device to renew its credential",
+        request=OverlapSerializer,
+        responses={202: DeviceAnswer},
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
         """Tell the agent to fetch a new credential; the old one works until the overlap ends."""
         person, device = administered_device(request, uuid)

@@ -101,7 +101,7 @@ class RecentMetricsAnswer(serializers.Serializer[Any]):
 
 
 class DeviceView(APIView):
-    @extend_schema(responses={200: DeviceAnswer})
+    @extend_schema(summary="Delete a device", responses={200: DeviceAnswer})
     def delete(self, request: Request, uuid: UUID) -> Response:
         """Delete the device and all its data; its credentials and its token become invalid."""
         person, device = administered_device(request, uuid)
@@ -111,13 +111,17 @@ class DeviceView(APIView):
 
 
 class DeviceStatusView(APIView):
-    @extend_schema(responses=DeviceStatusAnswer)
+    @extend_schema(summary="Show a device's status", responses=DeviceStatusAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         return status_response(device_for(request, uuid))
 
 
 class RecentMetricsView(APIView):
-    @extend_schema(parameters=[RecentMetricsSerializer], responses=RecentMetricsAnswer)
+    @extend_schema(
+        summary="Show a device's live metrics",
+        parameters=[RecentMetricsSerializer],
+        responses=RecentMetricsAnswer,
+    )
     def get(self, request: Request, uuid: UUID) -> Response:
         device = device_for(request, uuid)
         form = RecentMetricsSerializer(data=request.query_params)

@@ -22,7 +22,11 @@ class HealthView(APIView):
     authentication_classes: list[type] = []
     permission_classes: list[type] = []
 
-    @extend_schema(responses={200: HealthAnswer, 503: HealthAnswer}, auth=[])
+    @extend_schema(
+        summary="Show whether the service works",
+        responses={200: HealthAnswer, 503: HealthAnswer},
+        auth=[],
+    )
     def get(self, request: Request) -> Response:
         components = health.components()
         # A load balancer must not take away the web, through which the service is started again.

@@ -60,7 +60,9 @@ class HeartbeatAnswer(serializers.Serializer[Any]):
 class HeartbeatView(APIView):
     parser_classes = [BytesParser]
 
-    @extend_schema(request=HeartbeatSerializer, responses=HeartbeatAnswer)
+    @extend_schema(
+        summary="Send a heartbeat over HTTP", request=HeartbeatSerializer, responses=HeartbeatAnswer
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
         """Record a sign of life of the device, for the device alone.
 

@@ -120,6 +120,7 @@ class RegisterView(APIView):
     permission_classes: list[type] = []
 
     @extend_schema(
+        summary="Register a computer as a device",
         request=RegistrationSerializer,
         parameters=[KEY],
         responses={201: RegistrationAnswer, 200: RegistrationAnswer},
@@ -165,12 +166,16 @@ class UpgradeView(APIView):
     # Without HEAD, which Django would answer as GET: the secrets would reach nobody.
     http_method_names = ["get", "post", "options"]
 
-    @extend_schema(parameters=[UpgradeSerializer], responses=UpgradeAnswer)
+    @extend_schema(
+        summary="Move a device to NATS", parameters=[UpgradeSerializer], responses=UpgradeAnswer
+    )
     def get(self, request: Request, uuid: UUID) -> Response:
         """Do as POST does, with the public key among the query parameters."""
         return self._upgrade(request, uuid, request.query_params)
 
-    @extend_schema(request=UpgradeSerializer, responses=UpgradeAnswer)
+    @extend_schema(
+        summary="Move a device to NATS", request=UpgradeSerializer, responses=UpgradeAnswer
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
         return self._upgrade(request, uuid, request.data)
 
@@ -191,13 +196,15 @@ class UpgradeView(APIView):
 class DeviceTenantView(APIView):
     """Also at `/api/device/{uuid}/tenant`, for agents that are older than `/api/nats/`."""
 
-    @extend_schema(responses=DeviceTenantAnswer)
+    @extend_schema(
+        summary="Show a device's tenant and the broker's address", responses=DeviceTenantAnswer
+    )
     def get(self, request: Request, uuid: UUID) -> Response:
         return Response(DeviceTenantAnswer(device_for(request, uuid)).data)
 
 
 class DeviceCredentialsView(APIView):
-    @extend_schema(responses=DeviceCredentialsAnswer)
+    @extend_schema(summary="Issue the device a new credential", responses=DeviceCredentialsAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         issued = enrolment.issue_credential(own_device(request, uuid))
         return Response(DeviceCredentialsAnswer(issued).data, headers=NO_STORE)

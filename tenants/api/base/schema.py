@@ -1,5 +1,6 @@
 """What the OpenAPI document says of every endpoint, so that no view has to repeat it."""
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -39,6 +40,11 @@ class DescribedSchema(AutoSchema):
         if basename and action:
             return f"{basename}_{action}".replace("-", "_")
         return super().get_operation_id()
+
+    def get_tags(self) -> list[str]:
+        """Return what the view names, or for an agent's endpoint what its address is about."""
+        about = re.search(r"/api/(?:nats/)?(agent|command|device|health|tenant)\b", self.path)
+        return [f"Agents' API: {about[1]}"] if about else super().get_tags()
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)

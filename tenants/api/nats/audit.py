@@ -96,7 +96,11 @@ class AuditPageAnswer(serializers.Serializer[Any]):
 
 
 class TenantAuditView(APIView):
-    @extend_schema(parameters=[AuditPageSerializer], responses=AuditPageAnswer)
+    @extend_schema(
+        summary="List the audit of a tenant",
+        parameters=[AuditPageSerializer],
+        responses=AuditPageAnswer,
+    )
     def get(self, request: Request, uuid: UUID) -> Response:
         tenant = access.tenant_for(request, uuid)
         form = AuditPageSerializer(data=request.query_params)
@@ -118,6 +122,7 @@ class TenantAuditExportView(APIView):
     content_negotiation_class = IgnoreFormat
 
     @extend_schema(
+        summary="Download the audit of a tenant",
         parameters=[AuditExportSerializer],
         responses={
             (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, "Oldest first."),

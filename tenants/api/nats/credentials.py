@@ -70,7 +70,7 @@ class IssuedCredential(BrokerAddressesAnswer):
 
 
 class TenantCredentialsView(APIView):
-    @extend_schema(responses=TenantCredentialsAnswer)
+    @extend_schema(summary="List the tenant's own credentials", responses=TenantCredentialsAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         """List the tenant's own credentials, newest first, without their secrets."""
         tenant = access.tenant_for(request, uuid)
@@ -78,7 +78,11 @@ class TenantCredentialsView(APIView):
         answer = {"tenant_uuid": tenant.pk, "credentials": rows[:CREDENTIALS_SHOWN]}
         return Response(TenantCredentialsAnswer(answer).data)
 
-    @extend_schema(request=TenantIssueSerializer, responses={201: IssuedCredential})
+    @extend_schema(
+        summary="Issue a credential to the tenant",
+        request=TenantIssueSerializer,
+        responses={201: IssuedCredential},
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
         """Issue one more; only this answer has its secret. Those in use stay valid, except that the
         first use of a new password ends the earlier passwords."""
@@ -91,7 +95,11 @@ class TenantCredentialsView(APIView):
 
 
 class RotateTenantCredentialView(APIView):
-    @extend_schema(request=TenantRotationSerializer, responses={201: IssuedCredential})
+    @extend_schema(
+        summary="Replace the tenant's credential",
+        request=TenantRotationSerializer,
+        responses={201: IssuedCredential},
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
         """Issue a new credential in place of the current one; only this answer has its secret.
         `replaces` is the newest that the caller knows: if there is a newer one, the answer is
@@ -114,7 +122,11 @@ class RotateTenantCredentialView(APIView):
 
 
 class RevokeTenantCredentialView(APIView):
-    @extend_schema(request=ReasonSerializer, responses=CredentialAnswer)
+    @extend_schema(
+        summary="Revoke a credential of the tenant",
+        request=ReasonSerializer,
+        responses=CredentialAnswer,
+    )
     def post(self, request: Request, uuid: UUID, credential_id: int) -> Response:
         person = person_of(request)
         tenant = access.tenant_for(request, uuid)
@@ -127,7 +139,11 @@ class RevokeTenantCredentialView(APIView):
 
 
 class RotateTenantKeysView(APIView):
-    @extend_schema(request=OverlapSerializer, responses={202: TenantAnswer})
+    @extend_schema(
+        summary="Replace the keys that sign the tenant's credentials",
+        request=OverlapSerializer,
+        responses={202: TenantAnswer},
+    )
     def post(self, request: Request, uuid: UUID) -> Response:
         """Replace the keys that sign the tenant's credentials. Credentials signed with the old keys
         work until the overlap ends; agents fetch new ones by then."""

@@ -116,13 +116,13 @@ class TenantAnswer(serializers.Serializer[Tenant]):
 
 
 class TenantView(APIView):
-    @extend_schema(responses=TenantAnswer)
+    @extend_schema(summary="Show a tenant", responses=TenantAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         return tenant_response(access.tenant_for(request, uuid))
 
 
 class SuspendTenantView(APIView):
-    @extend_schema(request=ReasonSerializer, responses=TenantAnswer)
+    @extend_schema(summary="Suspend a tenant", request=ReasonSerializer, responses=TenantAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
         """Suspend the tenant (staff only): its connections end, and no new one is accepted until
         it is resumed."""
@@ -135,7 +135,7 @@ class SuspendTenantView(APIView):
 
 
 class ResumeTenantView(APIView):
-    @extend_schema(request=None, responses=TenantAnswer)
+    @extend_schema(summary="Resume a tenant", request=None, responses=TenantAnswer)
     def post(self, request: Request, uuid: UUID) -> Response:
         """Resume a suspended tenant (staff only)."""
         person = person_of(request)
@@ -146,12 +146,16 @@ class ResumeTenantView(APIView):
 
 
 class TenantLimitsView(APIView):
-    @extend_schema(request=LimitsSerializer, responses=TenantAnswer)
+    @extend_schema(
+        summary="Set all limits of a tenant", request=LimitsSerializer, responses=TenantAnswer
+    )
     def put(self, request: Request, uuid: UUID) -> Response:
         """Set all limits (staff only). null or a missing one is the default; -1 is unlimited."""
         return self._set(request, uuid, partial=False)
 
-    @extend_schema(request=LimitsSerializer, responses=TenantAnswer)
+    @extend_schema(
+        summary="Change some limits of a tenant", request=LimitsSerializer, responses=TenantAnswer
+    )
     def patch(self, request: Request, uuid: UUID) -> Response:
         """Change some limits (staff only). A missing one is not changed."""
         return self._set(request, uuid, partial=True)

@@ -1,0 +1,46 @@
+"""The OpenAPI document: what it says of every operation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    GENERATOR_STATS.reset()
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+def operations(document: Any) -> Iterator[tuple[str, Any]]:
+    for path, methods in document["paths"].items():
+        for method in methods.keys() & set(METHODS):
+            yield f"{method.upper()} {path}", methods[method]
+
+
+def test_it_is_valid_and_made_without_a_warning(document: Any) -> None:
+    validate_schema(document)
+    assert not GENERATOR_STATS, [*GENERATOR_STATS._warn_cache, *GENERATOR_STATS._error_cache]
+
+
+def test_every_operation_has_a_summary_a_tag_and_an_id_of_its_own(document: Any) -> None:
+    found = dict(operations(document))
+    assert len(found) > 70
+    assert [name for name, each in found.items() if not each.get("summary")] == []
+    assert [name for name, each in found.items() if len(each["tags"]) != 1] == []
+    assert len({each["operationId"] for each in found.values()}) == len(found)
+
+
+def test_every_operation_says_what_its_errors_look_like(document: Any) -> None:
+    for name, each in operations(document):
+        for status, answer in each["responses"].items():
+            if int(status) >= 400 and status != "503":
+                assert "application/problem+json" in answer["content"], f"{name}: {status}"
+        if "{" in name:
+            assert "404" in each["responses"], name
+        assert {"401", "403"} <= each["responses"].keys() or not each.get("security"), name
