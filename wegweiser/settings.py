@@ -261,10 +261,6 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": "0.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {
-        "CommandState": "devices.models.command.CommandState",
-        "ExportState": "tenants.models.exports.TenantExport.State",
-    },
     "PREPROCESSING_HOOKS": ["tenants.api.base.schema.without_final_slash"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -272,6 +268,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "CommandState": "devices.models.CommandState",
         "DeadLetterState": "natsbridge.models.DeadLetter.State",
+        "ExportState": "tenants.models.exports.TenantExport.State",
     },
     # The names of the choices repeat the values.
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
