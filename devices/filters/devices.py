@@ -89,7 +89,9 @@ class DeviceFilters(FilterSet):
 
     q = CharFilter(method="search", max_length=200, label="Search")
     status = ChoiceFilter(
-        method="having_status", choices=[(each, each) for each in Status], empty_label="Any status"
+        method="having_status",
+        choices=[(each.value, each.value) for each in Status],
+        empty_label="Any status",
     )
     tenant = ModelChoiceFilter(
         queryset=lambda request: Tenant.objects.visible_to(request.user, role_of(request)),
