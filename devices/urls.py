@@ -1,6 +1,15 @@
 from django.urls import path
 
-from devices.views import bulk, commands, controls, device, enrolment, fleet, presence
+from devices.views import (
+    bulk,
+    commands,
+    controls,
+    device,
+    enrolment,
+    fleet,
+    onboarding,
+    presence,
+)
 
 urlpatterns = [
     path("", fleet.fleet, name="fleet"),
@@ -40,5 +49,34 @@ urlpatterns = [
         name="device-credentials",
     ),
     path("devices/<uuid:device_uuid>/delete/", controls.delete, name="device-delete"),
+    path("tenant/<uuid:tenant_uuid>/migration/", onboarding.migration, name="tenant-migration"),
+    path(
+        "tenant/<uuid:tenant_uuid>/migration/tokens/",
+        onboarding.tokens,
+        name="tenant-migration-tokens",
+    ),
+    path(
+        "tenant/<uuid:tenant_uuid>/migration/tokens/<uuid:secret_id>/",
+        onboarding.tokens_issued,
+        name="tenant-migration-tokens-issued",
+    ),
+    path(
+        "tenant/<uuid:tenant_uuid>/migration/undo/", onboarding.undo, name="tenant-migration-undo"
+    ),
+    path(
+        "tenant/<uuid:tenant_uuid>/migration/imports/<uuid:import_uuid>/undo/",
+        onboarding.undo_import,
+        name="tenant-migration-undo-import",
+    ),
+    path(
+        "tenant/<uuid:tenant_uuid>/migration/complete/",
+        onboarding.complete,
+        name="tenant-migration-complete",
+    ),
+    path(
+        "tenant/<uuid:tenant_uuid>/migration/reopen/",
+        onboarding.reopen,
+        name="tenant-migration-reopen",
+    ),
     path("downloads/nats_persistent_agent.py", enrolment.download_agent, name="agent-download"),
 ]

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tenants.views import account, audit, tenant
+from tenants.views import account, audit, exports, tenant
 
 urlpatterns = [
     path("account/", account.account, name="account"),
@@ -18,6 +18,13 @@ urlpatterns = [
         "tenant/<uuid:tenant_uuid>/issued/<uuid:secret_id>/",
         tenant.issued_credential,
         name="tenant-credential-secret",
+    ),
+    path("tenant/<uuid:tenant_uuid>/export/", exports.request_one, name="tenant-export"),
+    path("tenant/<uuid:tenant_uuid>/export/state/", exports.state, name="tenant-export-state"),
+    path(
+        "tenant/<uuid:tenant_uuid>/export/<uuid:export_uuid>/",
+        exports.download_one,
+        name="tenant-export-download",
     ),
     path("tenant/<uuid:tenant_uuid>/rotate/", tenant.rotate, name="tenant-rotate"),
     path("tenant/<uuid:tenant_uuid>/rotate-keys/", tenant.rotate_keys, name="tenant-rotate-keys"),

@@ -47,6 +47,7 @@ def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
         "device_count": found.devices.count(),
         "most_devices": tenant_limits(found)["max_devices"]["value"],
         "revoked_count": found.devices.exclude(revoked_at=None).count(),
+        "export": found.exports.first(),
     }
     return render(request, "tenants/tenant.html", context)
 

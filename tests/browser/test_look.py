@@ -61,7 +61,11 @@ def device(device_a: Device, alice: User) -> Device:
 
 def paths(device: Device) -> list[str]:
     own, tenant = f"/devices/{device.pk}/", f"/tenant/{device.tenant_id}/"
-    asked = [f"{own}revoke/", tenant, f"{tenant}rotate/", f"{tenant}issue/"]
+    asked = [
+        f"{own}revoke/",
+        tenant,
+        *(f"{tenant}{part}/" for part in ("rotate", "issue", "migration")),
+    ]
     many = ["/commands/", "/commands/new/?target=filter"]
     audit = ["/audit/", "/audit/?since=soon&device=x"]
     command = device.commands.latest("created_at")
