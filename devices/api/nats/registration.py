@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +20,7 @@ from natsbridge.identity.nkeys import is_public_user_key
 from tenants.api.base.authentication import count_failure
 from tenants.api.base.fields import SuccessField
 from tenants.api.base.idempotency import KEY, key_of
+from tenants.api.base.schema import PROBLEM, ProblemDetails
 from tenants.errors import EnrollmentRefused
 from tenants.models import Role, User
 from tenants.names import validate_name
@@ -167,7 +168,9 @@ class UpgradeView(APIView):
     http_method_names = ["get", "post", "options"]
 
     @extend_schema(
-        summary="Move a device to NATS", parameters=[UpgradeSerializer], responses=UpgradeAnswer
+        summary="Move a device to NATS",
+        parameters=[UpgradeSerializer],
+        responses={200: UpgradeAnswer, (409, PROBLEM): OpenApiResponse(ProblemDetails, "Conflict")},
     )
     def get(self, request: Request, uuid: UUID) -> Response:
         """Do as POST does, with the public key among the query parameters."""

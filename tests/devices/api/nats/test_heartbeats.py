@@ -163,7 +163,7 @@ def test_it_is_shown_as_the_last_heartbeat_by_http(
     assert (shown["status"], shown["last_seen_online"]) == ("Offline", None)
     client.force_login(bob)
     page = client.get(f"/devices/{enrolled.device.pk}/").content.decode()
-    assert "over HTTP: the agent is running, but is not connected to the broker." in page
+    assert "over HTTP. A device is online only while it is connected to the broker." in page
     assert "heartbeat over HTTP" in client.get("/").content.decode()
 
 
