@@ -1,17 +1,16 @@
 """The query string of the fleet page: the filters of devices, and an order."""
 
 from django.db.models import F
-from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.db.models.fields.json import KeyTextTransform
 from django_filters import ChoiceFilter
 
 from devices.filters.devices import DeviceFilters
-from devices.models.device import DeviceQuerySet
+from devices.models.device import SYSTEM_INFO, DeviceQuerySet
 
-SYSTEM = KeyTransform("system_info", "connectivity__connection_info")
 SORTS: dict[str, tuple[F | KeyTextTransform, ...]] = {
     "name": (F("name"),),
     "tenant": (F("tenant__name"), F("group__organisation__name"), F("group__name")),
-    "platform": (KeyTextTransform("platform", SYSTEM),),
+    "platform": (KeyTextTransform("platform", SYSTEM_INFO),),
     "version": (F("connectivity__agent_version"),),
     "seen": (F("connectivity__last_seen_online"),),
 }

@@ -101,14 +101,15 @@ def set_values(device: Device, values: Mapping[str, object], *, by: User | None)
 
 
 def _find(device: Device, values: Mapping[str, object]) -> list[tuple[CustomField, object]]:
-    wanted = {storable(name).strip().lower(): name for name in values}
+    wanted = {storable(name).strip().lower(): storable(name) for name in values}
+    given = {storable(name).strip().lower(): value for name, value in values.items()}
     rows = CustomField.objects.select_for_update(no_key=True).annotate(lowered=Lower("name"))
     found = list(rows.filter(tenant=device.tenant_id, lowered__in=wanted).order_by("pk"))
     unknown = set(wanted) - {field.lowered for field in found}
     if unknown:
         named = ", ".join(f'"{wanted[name]}"' for name in sorted(unknown)[:3])
         raise InventoryRefused(f"The tenant has no custom field {named}; an admin can create it.")
-    return [(field, values[wanted[field.lowered]]) for field in found]
+    return [(field, given[field.lowered]) for field in found]
 
 
 def _read(field: CustomField, given: object) -> str | int | float:

@@ -72,7 +72,7 @@ def set_tags(device: Device, names: Collection[str], *, by: User | None) -> None
 
 
 def _find(tenant: UUID, names: Collection[str]) -> Sequence[Tag]:
-    wanted = {storable(name).strip().lower(): name for name in names}
+    wanted = {storable(name).strip().lower(): storable(name) for name in names}
     if len(wanted) > MOST_ON_A_DEVICE:
         raise InventoryRefused(f"A device has at most {MOST_ON_A_DEVICE} tags.")
     # Locked, so that none is deleted before it is on the device.

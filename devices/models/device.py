@@ -5,12 +5,16 @@ from typing import Self
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.db.models.functions import Left
 from django.utils import timezone
 
 from devices.models.fields import WrittenJSONField
 from devices.presence.rules import Current, Cutoffs, Known, Presence, Status, current
 from tenants.models import Group, Person, Tenant, TenantOwnedQuerySet, User, hash_token
 from tenants.names import NameField
+
+SYSTEM_INFO = KeyTransform("system_info", "connectivity__connection_info")
 
 
 class RegistrationProof(models.Model):
@@ -35,6 +39,20 @@ class DeviceQuerySet(TenantOwnedQuerySet["Device"]):
     def in_fleet(self) -> Self:
         """Return the devices that are not archived."""
         return self.filter(archived_at=None)
+
+    def as_listed(self) -> Self:
+        """Load what lists show of each device, of its own report only `said_…`, and its tags."""
+        return (
+            self.select_related("connectivity", "tenant", "group__organisation")
+            .defer("hardware_info", "connectivity__capabilities", "connectivity__connection_info")
+            .prefetch_related("tags")
+            .annotate(
+                **{
+                    f"said_{name}": Left(KeyTextTransform(name, SYSTEM_INFO), 100)
+                    for name in ("hostname", "platform", "platform_version")
+                }
+            )
+        )
 
     def managed_by(self, person: Person) -> Self:
         """Return all devices for staff who may view devices in the admin, and none for others."""
@@ -147,6 +165,10 @@ class Device(models.Model):
     def save(self, *args: object, **kwargs: object) -> None:
         self.tenant_id = self.group.tenant_id
         super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    @property
+    def tag_names(self) -> list[str]:
+        return [tag.name for tag in self.tags.all()]
 
     @property
     def refusal(self) -> str:

@@ -1,7 +1,5 @@
 from django.conf import settings
 from django.core.paginator import Paginator
-from django.db.models.fields.json import KeyTextTransform, KeyTransform
-from django.db.models.functions import Left
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -13,12 +11,6 @@ from tenants.models import Group, Role, Tenant
 from tenants.views.page import PersonRequest, page, wants_fragment
 
 DEVICES_PER_PAGE = 50
-# Of what a device reports about itself, only this much is read for each row.
-SAYS = KeyTransform("system_info", "connectivity__connection_info")
-SHOWN = {
-    f"said_{name}": Left(KeyTextTransform(name, SAYS), 100)
-    for name in ("hostname", "platform", "platform_version")
-}
 
 
 @page
@@ -31,9 +23,7 @@ def fleet(request: PersonRequest) -> HttpResponse:
     devices = filters.matching()
     chosen = filters.chosen.get("status")
     paginator = Paginator(
-        devices.select_related("connectivity", "tenant", "group__organisation")
-        .defer("hardware_info", "connectivity__capabilities", "connectivity__connection_info")
-        .annotate(**SHOWN),
+        devices.as_listed(),
         DEVICES_PER_PAGE,
     )
     # Known already; and a page would otherwise count a third time.

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.access import device_for
+from devices.api.nats.access import device_for
 from devices.api.nats.broker import SubjectsAnswer
 from devices.api.nats.commands import IssuedAnswer, issued_response
 from devices.commands import issue as commands

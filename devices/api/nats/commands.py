@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.access import command_for, device_for
+from devices.api.nats.access import command_for, device_for
 from devices.api.serializers import NewCommandSerializer
 from devices.commands import issue as commands
 from devices.models import Command, CommandState

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.access import administered_device
+from devices.api.nats.access import administered_device
 from devices.api.nats.devices import DeviceAnswer, DeviceStatusAnswer, status_response
 from devices.enrolment import credentials
 from devices.models import Device

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.access import administered_device, device_for
+from devices.api.nats.access import administered_device, device_for
 from devices.enrolment import credentials
 from devices.models import Connectivity, Device
 from devices.presence.coverage import current_cutoffs

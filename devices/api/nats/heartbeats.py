@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.access import own_device
+from devices.api.nats.access import own_device
 from devices.presence.http_heartbeats import record_http_heartbeat
 from natsbridge.protocol import envelope
 from natsbridge.protocol.kinds import Heartbeat

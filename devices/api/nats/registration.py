@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.access import device_for, own_device
+from devices.api.nats.access import device_for, own_device
 from devices.api.nats.broker import BrokerAccessAnswer, CredentialsAnswer
 from devices.api.serializers import JsonObjectField
 from devices.enrolment import actions as enrolment

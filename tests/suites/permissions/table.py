@@ -14,13 +14,6 @@ CALLERS = (
 _MATRIX = """
 nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 200 200 200  GET /api/
-401 401 401 403 403 403 403 200 200  GET /api/dead-letters
-401 401 401 403 403 403 403 400 400  POST /api/dead-letters/discard
-401 401 401 403 403 403 403 400 400  POST /api/dead-letters/replay
-401 401 401 403 403 403 403 200 200  GET /api/dead-letters/{dead-letters}
-401 401 401 403 403 403 403 200 200  POST /api/dead-letters/{dead-letters}/discard
-401 401 401 403 403 403 403 202 202  POST /api/dead-letters/{dead-letters}/replay
-401 200 404 200 200 200 404 404 200  GET /api/device/{device}/tenant
 401 401 401 200 200 200 200 200 200  GET /api/bulk-commands
 401 401 401 403 202 202 404 403 403  POST /api/bulk-commands
 401 401 401 403 200 200 404 403 403  POST /api/bulk-commands/preview
@@ -33,10 +26,32 @@ nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 404 404 200  GET /api/commands/{commands}
 401 401 401 403 200 200 404 404 403  POST /api/commands/{commands}/cancel
 401 401 401 403 409 409 404 404 403  POST /api/commands/{commands}/retry
+401 401 401 200 200 200 200 200 200  GET /api/custom-fields
+401 401 401 403 403 201 400 403 403  POST /api/custom-fields
+401 401 401 403 403 204 404 404 403  DELETE /api/custom-fields/{custom-fields}
+401 401 401 200 200 200 404 404 200  GET /api/custom-fields/{custom-fields}
+401 401 401 403 403 200 404 404 403  PATCH /api/custom-fields/{custom-fields}
+401 401 401 403 403 403 403 200 200  GET /api/dead-letters
+401 401 401 403 403 403 403 400 400  POST /api/dead-letters/discard
+401 401 401 403 403 403 403 400 400  POST /api/dead-letters/replay
+401 401 401 403 403 403 403 200 200  GET /api/dead-letters/{dead-letters}
+401 401 401 403 403 403 403 200 200  POST /api/dead-letters/{dead-letters}/discard
+401 401 401 403 403 403 403 202 202  POST /api/dead-letters/{dead-letters}/replay
+401 200 404 200 200 200 404 404 200  GET /api/device/{device}/tenant
+401 401 401 200 200 200 200 200 200  GET /api/devices
+401 401 401 403 403 204 404 404 403  DELETE /api/devices/{devices}
+401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}
+401 401 401 403 200 200 404 404 403  PATCH /api/devices/{devices}
+401 401 401 403 403 200 404 404 403  POST /api/devices/{devices}/archive
 401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/metrics
+401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/notes
+401 401 401 403 201 201 404 403 403  POST /api/devices/{devices}/notes
+401 401 401 403 403 204 404 404 403  DELETE /api/devices/{devices}/notes/{notes}
+401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/notes/{notes}
 401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/presence
 401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/reports
 401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/sessions
+401 401 401 403 403 200 404 404 403  POST /api/devices/{devices}/unarchive
 200 200 200 200 200 200 200 200 200  GET /api/docs/
 401 401 401 403 403 200 200 403 403  GET /api/device-imports
 401 401 401 403 403 201 400 403 403  POST /api/device-imports
@@ -112,6 +127,11 @@ nob dev sib vie ope adm out sta sup
 200 200 200 200 200 200 200 200 200  GET /api/schema/
 401 401 401 403 403 403 403 200 200  GET /api/subscribers
 401 401 401 403 403 403 403 200 200  GET /api/subscribers/{subscribers}
+401 401 401 200 200 200 200 200 200  GET /api/tags
+401 401 401 403 403 201 400 403 403  POST /api/tags
+401 401 401 403 403 204 404 404 403  DELETE /api/tags/{tags}
+401 401 401 200 200 200 404 404 200  GET /api/tags/{tags}
+401 401 401 403 403 200 404 404 403  PATCH /api/tags/{tags}
 """
 
 _COMMAND = {"command": "ping"}
@@ -132,6 +152,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/groups": {"organisation": "{organisations}", "name": "New"},
     "POST /api/organisations": {"tenant": "{tenant}", "name": "New"},
     "PATCH /api/groups/{groups}": {"name": "New"},
+    "PATCH /api/devices/{devices}": {"name": "New"},
+    "POST /api/devices/{devices}/notes": {"text": "New"},
+    "POST /api/tags": {"tenant": "{tenant}", "name": "New"},
+    "PATCH /api/tags/{tags}": {"name": "New"},
+    "POST /api/custom-fields": {"tenant": "{tenant}", "name": "New", "type": "text"},
+    "PATCH /api/custom-fields/{custom-fields}": {"name": "New"},
     "PATCH /api/organisations/{organisations}": {"name": "New"},
     "POST /api/nats/agent/register": {
         "groupuuid": "{groups}",

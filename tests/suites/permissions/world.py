@@ -12,6 +12,10 @@ from rest_framework.test import APIClient
 
 from devices.commands import bulk, issue
 from devices.commands.bulk import Targets
+from devices.inventory.custom_fields import create_field
+from devices.inventory.notes import add_note
+from devices.inventory.rules import FieldType
+from devices.inventory.tags import create_tag
 from devices.models import Device
 from devices.onboarding import rules
 from devices.onboarding.imports import import_devices
@@ -96,12 +100,16 @@ def build(group_a: Group, group_b: Group) -> World:
     later = timezone.now() + timedelta(hours=1)
     made = {"state": TenantExport.State.READY, "finished_at": timezone.now(), "expires_at": later}
     TenantExport.objects.update(**made)
+    tag = create_tag(tenant, "server", by=admin)
+    field = create_field(tenant, "Price", FieldType.NUMBER, by=admin)
+    note = add_note(device.device, "The key is at the reception.", by=people["viewer"])
     ids = {
         "agent": device.device.pk,
         "bulk-commands": sent.uuid,
         "command": command.uuid,
         "commands": sent.uuid,
         "credentials": credential.credential.pk,
+        "custom-fields": field.pk,
         "dead-letters": dead_letter.pk,
         "device": device.device.pk,
         "devices": device.device.pk,
@@ -109,8 +117,10 @@ def build(group_a: Group, group_b: Group) -> World:
         "exports": export.pk,
         "groups": group_a.pk,
         "migrations": tenant.pk,
+        "notes": note.pk,
         "organisations": group_a.organisation_id,
         "subscribers": "test",
+        "tags": tag.pk,
         "tenant": tenant.pk,
         "enrolment_key": key,
     }
