@@ -8,6 +8,10 @@ Enrol once; the enrolment key is best given through the environment, where `ps` 
 
     WEGWEISER_ENROLLMENT_KEY=... python nats_persistent_agent.py --server URL --group UUID
 
+or, where another system has registered this computer, take over its device with a token of it:
+
+    WEGWEISER_DEVICE_TOKEN=... python nats_persistent_agent.py --server URL --device UUID
+
 After that, start it without arguments. Its configuration folder contains
 
     agent.json        identity, device token, private key and JWT (mode 0600)
@@ -690,6 +694,10 @@ class ServerApi:
     def credentials(self, device_uuid: str, device_token: str) -> JsonObject:
         return self._call(f"/device/{device_uuid}/credentials", token=device_token)
 
+    def upgrade(self, device_uuid: str, device_token: str, body: JsonObject) -> JsonObject:
+        path = f"/agent/{device_uuid}/upgrade"
+        return self._call(path, data=to_json(body), token=device_token)
+
     def _call(self, path: str, *, data: bytes | None = None, token: str = "") -> JsonObject:
         headers = {"Accept": "application/json", "User-Agent": f"wegweiser-agent/{VERSION}"}
         if data is not None:
@@ -730,7 +738,7 @@ class ServerApi:
 
 
 class Enrolment:
-    """Turn an enrolment key into a device."""
+    """Turn an enrolment key, or another system's device, into a device of ours."""
 
     def __init__(
         self, folder: ConfigurationFolder, configuration: Configuration, threads: Threads
@@ -739,25 +747,45 @@ class Enrolment:
         self._configuration = configuration
         self._threads = threads
         self._key = Key(configuration.nkey_seed)
+        self._api = ServerApi(configuration.server_url, configuration.trust())
 
     async def run(self, enrollment_key: str) -> None:
         """Try until the server answers. Raise RequestRefusedError or ConfigurationError."""
-        api = ServerApi(self._configuration.server_url, self._configuration.trust())
         information = await self._threads.run(system_info)
-        backoff = Backoff(1, 60)
-        while True:
+
+        async def register() -> JsonObject:
             self._configuration.proved_at = later_timestamp(self._configuration.proved_at)
             await self._threads.run(self._folder.save, self._configuration)
             body = self._request(enrollment_key) | {"hardwareinfo": information}
+            return await self._threads.run(self._api.register, body)
+
+        answer = await self._answered(register)
+        self._take(answer, uuid_of(answer, "deviceuuid"), text_of(answer, "device_token"))
+        await self._threads.run(self._folder.save, self._configuration)
+        log.info("enrolled as device %s", self._configuration.device_uuid)
+
+    async def take_over(self, device: str, token: str) -> None:
+        """Become a device that another system has registered, which our key is new to. Raise what
+        `run` raises."""
+        body = {"nkey_public": self._key.public}
+
+        async def upgrade() -> JsonObject:
+            return await self._threads.run(self._api.upgrade, device, token, body)
+
+        answer = await self._answered(upgrade)
+        self._take(answer, uuid_of(answer, "device_uuid"), token)
+        await self._threads.run(self._folder.save, self._configuration)
+        log.info("moved over as device %s", self._configuration.device_uuid)
+
+    async def _answered(self, ask: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        backoff = Backoff(1, 60)
+        while True:
             try:
-                self._take(await self._threads.run(api.register, body))
-                break
+                return await ask()
             except ServerUnavailableError as error:
                 pause = backoff.next()
                 log.warning("not enrolled yet: %s; trying again in %.0f s", error, pause)
                 await asyncio.sleep(pause)
-        await self._threads.run(self._folder.save, self._configuration)
-        log.info("enrolled as device %s", self._configuration.device_uuid)
 
     def _request(self, enrollment_key: str) -> JsonObject:
         """Return the request; its signature proves that we hold the private half, if the server
@@ -773,10 +801,9 @@ class Enrolment:
             "signature": base64.urlsafe_b64encode(signature).decode().rstrip("="),
         }
 
-    def _take(self, answer: JsonObject) -> None:
+    def _take(self, answer: JsonObject, device: str, token: str) -> None:
         configuration = self._configuration
-        device, tenant = uuid_of(answer, "deviceuuid"), uuid_of(answer, "tenant_uuid")
-        token = text_of(answer, "device_token")
+        tenant = uuid_of(answer, "tenant_uuid")
         configuration.take_credentials(object_of(answer, "nats_credentials"))
         configuration.device_uuid, configuration.tenant_uuid = device, tenant
         configuration.device_token = token
@@ -2436,6 +2463,19 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the device's name (WEGWEISER_DEVICE_NAME; default: %(default)s)",
     )
     enrolment.add_argument(
+        "--device",
+        metavar="UUID",
+        default=environment.get("WEGWEISER_DEVICE"),
+        help="instead of a group and its key: the device that another system has registered for "
+        "this computer (WEGWEISER_DEVICE)",
+    )
+    enrolment.add_argument(
+        "--device-token",
+        metavar="TOKEN",
+        default=environment.pop("WEGWEISER_DEVICE_TOKEN", None),
+        help="that device's token; better set WEGWEISER_DEVICE_TOKEN",
+    )
+    enrolment.add_argument(
         "--enroll-only", action="store_true", help="enrol, print the device's UUID and exit"
     )
     parser.add_argument(
@@ -2495,19 +2535,23 @@ def initial_configuration(options: argparse.Namespace, folder: Path) -> Configur
         "--group": options.group,
         "WEGWEISER_ENROLLMENT_KEY": options.enrollment_key,
     }
+    if options.device:
+        needed = {"--server": options.server, "WEGWEISER_DEVICE_TOKEN": options.device_token}
     missing = [name for name, value in needed.items() if not value]
     if missing:
         raise ConfigurationError(
             f"{folder} holds no enrolled device; to enrol, give {' and '.join(missing)} "
             "(see --help)"
         )
+    name = "device" if options.device else "group"
+    given = getattr(options, name)
     try:
-        group = str(uuid.UUID(options.group))
+        place = str(uuid.UUID(given))
     except ValueError as error:
-        raise ConfigurationError(f"--group {options.group!r} is not a valid UUID") from error
+        raise ConfigurationError(f"--{name} {given!r} is not a valid UUID") from error
     configuration = Configuration(
         server_url=server_url(options.server),
-        group_uuid=group,
+        group_uuid="" if options.device else place,
         device_name=options.name,
         nkey_seed=Key.new_seed(),
     )
@@ -2608,7 +2652,11 @@ async def prepare(
     configuration = await threads.run(folder.load)
     if configuration is None or not configuration.enrolled:
         configuration = await threads.run(begin_enrolment, options, folder, configuration)
-        await Enrolment(folder, configuration, threads).run(options.enrollment_key)
+        enrolment = Enrolment(folder, configuration, threads)
+        if options.device:
+            await enrolment.take_over(str(uuid.UUID(options.device)), options.device_token)
+        else:
+            await enrolment.run(options.enrollment_key)
     if options.enroll_only:
         print(configuration.device_uuid, flush=True)
         return None

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -97,6 +98,7 @@ def tokens_issued(request: PersonRequest, tenant_uuid: UUID, secret_id: UUID) ->
         "secret": revealed.secret,
         "count": revealed.secret.count("\n"),
         "label": "Device tokens",
+        "public_url": settings.PUBLIC_URL,
         "file_name": f"{slugify(tenant.name) or 'tenant'}-tokens.jsonl",
     }
     return render(request, "devices/tokens_issued.html", context)
