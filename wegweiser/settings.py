@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "tenants.api.base.etags.EtagMiddleware",
     "django.middleware.common.CommonMiddleware",
     "wegweiser.direction_marks.DirectionMarksMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -257,7 +258,9 @@ SPECTACULAR_SETTINGS = {
         "Devices, agents and monitoring over NATS.\n\n"
         "People call with `Authorization: Token KEY`; everybody makes tokens on the page *Your "
         "account*. Devices call with `Authorization: Bearer DEVICE_TOKEN`, the token that their "
-        "registration answered."
+        "registration answered.\n\n"
+        "What a GET answers has an `ETag`, unless it has a secret: a client that polls sends it "
+        "back in `If-None-Match`, and is answered 304 while nothing has changed."
     ),
     "VERSION": "0.1.0",
     "COMPONENT_SPLIT_REQUEST": True,

@@ -1,5 +1,6 @@
 """Commands to one device: issue, list, cancel, retry."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +13,16 @@ from rest_framework.mixins import CreateModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from devices.api.serializers import CommandNameField, DeadlineField, JsonObjectField
+from devices.api.serializers import (
+    LARGE_FIELDS,
+    CommandNameField,
+    DeadlineField,
+    JsonObjectField,
+)
 from devices.commands import issue as commands
 from devices.models import BulkCommand, Command, CommandState, Device
 from devices.presence.coverage import current_cutoffs
+from tenants.api.base.etags import answer_unless_known
 from tenants.api.base.filters import VisibleFilter
 from tenants.api.base.idempotency import KEY, key_of
 from tenants.api.base.serializers import RowSerializer, StrictSerializer, VisibleField
@@ -97,6 +104,7 @@ class CommandViewSet(CreateModelMixin, ResourceViewSet[Command]):
     # The order in which they were issued.
     ordering_fields = ("id",)
     ordering = "-id"
+    deferred: Collection[str] = ()
 
     def get_serializer_class(self) -> type[CommandSummarySerializer]:
         return CommandSummarySerializer if self.action == "list" else CommandSerializer
@@ -109,7 +117,14 @@ class CommandViewSet(CreateModelMixin, ResourceViewSet[Command]):
                 "device__connectivity", "device__tenant", "created_by", "bulk", "retry_of"
             )
         )
-        return rows.defer("result") if self.action == "list" else rows
+        return rows.defer("result") if self.action == "list" else rows.defer(*self.deferred)
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        def find(deferred: Collection[str]) -> Command:
+            self.deferred = deferred
+            return self.get_object()
+
+        return answer_unless_known(request, self.get_serializer, find, LARGE_FIELDS)
 
     @extend_schema(
         summary="Issue a command",

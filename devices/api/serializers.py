@@ -12,6 +12,9 @@ from devices.commands.rules import json_values
 from devices.errors import UnfitJson
 from tenants.rules.durations import parse_overlap
 
+# Of a command. They never change, or only together with `finished_at`.
+LARGE_FIELDS = ("parameters", "result")
+
 
 class JsonObjectField(serializers.DictField):
     """Accept a JSON object that can be stored and sent to agents."""

@@ -1,5 +1,6 @@
 """Return the devices and commands that a caller may reach; to others the answer is 404."""
 
+from collections.abc import Collection
 from typing import NoReturn
 from uuid import UUID
 
@@ -45,13 +46,18 @@ def own_device(request: Request, uuid: UUID) -> Device:
     _no_such_device(uuid)
 
 
-def command_for(request: Request, uuid: UUID, *, role: Role = Role.VIEWER) -> Command:
+def command_for(
+    request: Request, uuid: UUID, *, role: Role = Role.VIEWER, deferred: Collection[str] = ()
+) -> Command:
+    """Return the command, for people with the role in its tenant; `deferred` fields are not loaded.
+    Raise NotFound or PermissionDenied."""
     commands = Command.objects.none()
     if not isinstance(request.user, DevicePrincipal):
         commands = Command.objects.visible_to(request.user)
     command = (
         commands.filter(uuid=uuid)
         .select_related("device__connectivity", "device__tenant", "retry_of", "bulk")
+        .defer(*deferred)
         .first()
     )
     if command is None:

@@ -1,5 +1,6 @@
 """Commands to one device."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
@@ -9,10 +10,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices.api.nats.access import command_for, device_for
-from devices.api.serializers import NewCommandSerializer
+from devices.api.serializers import LARGE_FIELDS, NewCommandSerializer
 from devices.commands import issue as commands
 from devices.models import Command, CommandState
 from devices.presence.coverage import current_cutoffs
+from tenants.api.base.etags import answer_unless_known
 from tenants.api.base.fields import EpochField, SuccessField, TextOrNullField
 from tenants.api.base.idempotency import KEY, key_of
 from tenants.api.base.permissions import person_of
@@ -76,7 +78,12 @@ class DeviceCommandView(APIView):
 class CommandView(APIView):
     @extend_schema(summary="Show a command with its result", responses=CommandAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
-        return Response(CommandAnswer(command_for(request, uuid)).data)
+        """Show its state and its result. Polling with `If-None-Match` is cheaper."""
+
+        def find(deferred: Collection[str]) -> Command:
+            return command_for(request, uuid, deferred=deferred)
+
+        return answer_unless_known(request, CommandAnswer, find, LARGE_FIELDS)
 
 
 class CancelCommandView(APIView):

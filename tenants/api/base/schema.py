@@ -10,6 +10,8 @@ from drf_spectacular.utils import Direction, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.permissions import SAFE_METHODS
 
+from tenants.api.base.idempotency import KEY
+
 Endpoint = tuple[str, str, str, Any]
 PROBLEM = "application/problem+json"
 
@@ -48,6 +50,8 @@ class DescribedSchema(AutoSchema):
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        if self.method == "GET":
+            bodies["304"] = {"description": "`If-None-Match` names the answer as it is now."}
         for status in self._problems():
             described = OpenApiResponse(ProblemDetails, status.phrase)
             if str(status.value) not in bodies:
@@ -66,6 +70,8 @@ class DescribedSchema(AutoSchema):
         if self.method not in SAFE_METHODS:
             yield HTTPStatus.CONFLICT
             yield HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        if KEY in self.get_override_parameters():
+            yield HTTPStatus.UNPROCESSABLE_ENTITY
         yield HTTPStatus.TOO_MANY_REQUESTS
         yield HTTPStatus.SERVICE_UNAVAILABLE
 
