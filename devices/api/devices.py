@@ -24,8 +24,9 @@ from devices.inventory.archive import archive_device, unarchive_device
 from devices.inventory.changes import change_device
 from devices.inventory.tags import MOST_ON_A_DEVICE
 from devices.models import CustomField, Device
+from devices.models.connectivity import PRESENCES
 from devices.presence.coverage import current_cutoffs
-from devices.presence.rules import Cutoffs, Presence, Status
+from devices.presence.rules import Cutoffs, Status
 from tenants.api.base.permissions import require
 from tenants.api.base.serializers import (
     BoundedListField,
@@ -123,9 +124,7 @@ class DeviceSerializer(RowSerializer[Device]):
     def get_status(self, device: Device) -> str:
         return device.status(self.cutoffs).value
 
-    @extend_schema_field(
-        serializers.ChoiceField([each.value for each in Presence], allow_null=True)
-    )
+    @extend_schema_field(serializers.ChoiceField(PRESENCES, allow_null=True))
     def get_presence(self, device: Device) -> str | None:
         return device.current_presence(self.cutoffs).presence
 

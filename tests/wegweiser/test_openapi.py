@@ -8,6 +8,8 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
+from tenants.api.base.idempotency import KEY
+
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -44,3 +46,14 @@ def test_every_operation_says_what_its_errors_look_like(document: Any) -> None:
         if "{" in name:
             assert "404" in each["responses"], name
         assert {"401", "403"} <= each["responses"].keys() or not each.get("security"), name
+
+
+def test_a_request_that_may_be_sent_twice_may_be_refused_as_another(document: Any) -> None:
+    takes_a_key = {
+        name: each["responses"].keys()
+        for name, each in operations(document)
+        if any(parameter["name"] == KEY.name for parameter in each.get("parameters", []))
+    }
+    assert "POST /api/nats/tenant/{uuid}/agents/broadcast" in takes_a_key
+    assert [name for name, statuses in takes_a_key.items() if "422" not in statuses] == []
+    assert [name for name, statuses in takes_a_key.items() if "404" not in statuses] == []

@@ -12,8 +12,9 @@ from rest_framework.views import APIView
 from devices.api.nats.access import administered_device, device_for
 from devices.enrolment import credentials
 from devices.models import Connectivity, Device
+from devices.models.connectivity import PRESENCES, REPORTERS
 from devices.presence.coverage import current_cutoffs
-from devices.presence.rules import Presence, Reporter, Status
+from devices.presence.rules import Status
 from devices.telemetry import ring_buffers
 from tenants.api.base.fields import EpochField, SuccessField
 from tenants.api.base.serializers import StrictSerializer
@@ -48,7 +49,7 @@ class DeviceStatusAnswer(serializers.Serializer[Any]):
     )
     last_seen_online = EpochField(source="connectivity.last_seen_online", allow_null=True)
     presence = serializers.ChoiceField(
-        [each.value for each in Presence],
+        PRESENCES,
         source="presence.presence",
         allow_null=True,
         help_text="online while the status is Online or Stale, offline while it is Offline, null "
@@ -58,7 +59,7 @@ class DeviceStatusAnswer(serializers.Serializer[Any]):
         source="presence.since", allow_null=True, help_text="null if it is not known."
     )
     reported_by = serializers.ChoiceField(
-        [each.value for each in Reporter],
+        REPORTERS,
         source="presence.by",
         allow_null=True,
         help_text="What reported it: the broker, when the device connected or disconnected; its "

@@ -65,8 +65,11 @@ class DescribedSchema(AutoSchema):
         if self.view.get_authenticators():
             yield HTTPStatus.UNAUTHORIZED
             yield HTTPStatus.FORBIDDEN
-        if "{" in self.path:
+        # A body too may name what there is not.
+        if "{" in self.path or self.method not in SAFE_METHODS:
             yield HTTPStatus.NOT_FOUND
+        if KEY in self.get_override_parameters():
+            yield HTTPStatus.UNPROCESSABLE_ENTITY
         if self.method not in SAFE_METHODS:
             yield HTTPStatus.CONFLICT
             yield HTTPStatus.UNSUPPORTED_MEDIA_TYPE
