@@ -21,6 +21,14 @@ class NameTaken(TenantsError):
     """Another tenant, organisation or group has this name already."""
 
 
+class AlreadyMember(TenantsError):
+    """The person is a member of the tenant already."""
+
+
+class LastAdmin(TenantsError):
+    """A tenant would be left without an admin."""
+
+
 class StillInUse(TenantsError):
     """What should be deleted still has devices, or messages."""
 

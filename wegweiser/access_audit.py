@@ -96,17 +96,9 @@ def _named(match: ResolverMatch) -> list[Owned]:
     """Return the objects that the address names."""
     key = match.kwargs.get("object_id") or match.kwargs.get("id")
     if key and (model := _model(match)):
-        found = owner_of(model, unquote(key))
+        found = owner_of(model, unquote(str(key)))
         return [found] if found else []
-    return owners_of([uuid for each in match.kwargs.values() if (uuid := _uuid(each))])
-
-
-def _uuid(part: object) -> UUID | None:
-    """Return the UUID that a part of the address is; the router of resources leaves it as text."""
-    try:
-        return part if isinstance(part, UUID) else UUID(str(part))
-    except ValueError:
-        return None
+    return owners_of([each for each in match.kwargs.values() if isinstance(each, UUID)])
 
 
 def _lists_customers(match: ResolverMatch, person: User) -> bool:

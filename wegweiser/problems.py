@@ -54,10 +54,12 @@ from natsbridge.errors import (
 )
 from natsbridge.protocol.storable import storable_json
 from tenants.errors import (
+    AlreadyMember,
     CredentialRefused,
     EnrollmentRefused,
     ExportRefused,
     IdempotencyKeyReused,
+    LastAdmin,
     LimitRefused,
     MigrationRefused,
     NameTaken,
@@ -134,6 +136,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     AlreadyResolved: Problem(
         409, "already-resolved", "The dead letter was replayed or discarded before."
     ),
+    AlreadyMember: Problem(
+        409, "already-member", "The person is a member of the tenant; change the role instead."
+    ),
     AlreadyRegistered: Problem(
         409,
         "already-registered",
@@ -150,6 +155,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     MigrationRefused: Problem(
         409, "migration-refused", "Some of the tenant's devices have not logged in to NATS yet."
+    ),
+    LastAdmin: Problem(
+        409, "last-admin", "The tenant would have no admin; make somebody else one first."
     ),
     NameTaken: Problem(409, "name-taken", "Another one has this name already."),
     RotationRefused: Problem(

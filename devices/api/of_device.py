@@ -12,15 +12,12 @@ from tenants.api.base.viewsets import ListViewSet
 
 Row = TypeVar("Row", bound=Model)
 
-ADDRESS = r"devices/(?P<device>[0-9a-fA-F-]{36})"
+ADDRESS = "devices/<uuid:device>"
 
 
-def visible_device(request: Request, uuid: str) -> Device:
+def visible_device(request: Request, uuid: UUID) -> Device:
     """Return the device. Raise NotFound if the caller may not know of it."""
-    try:
-        found = Device.objects.visible_to(request.user).filter(pk=UUID(uuid)).first()
-    except ValueError:
-        found = None
+    found = Device.objects.visible_to(request.user).filter(pk=uuid).first()
     if found is None:
         raise NotFound(f"There is no device {uuid}.")
     return found

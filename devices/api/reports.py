@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from django_filters import CharFilter, FilterSet
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -78,7 +79,7 @@ class MetricsViewSet(ViewSet):
         parameters=[MetricsQuery],
         responses=MetricsSerializer,
     )
-    def list(self, request: Request, device: str) -> Response:
+    def list(self, request: Request, device: UUID) -> Response:
         found = visible_device(request, device)
         asked: dict[str, Any] = dict(request.query_params.items())
         if "metric" in asked:

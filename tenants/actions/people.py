@@ -9,6 +9,7 @@ from django.db import transaction
 from tenants.actions import powers
 from tenants.actions.web_sessions import remove_sessions
 from tenants.audit.writer import record_action
+from tenants.errors import AlreadyMember, LastAdmin
 from tenants.models import Action, Membership, Role, Tenant, User
 
 _POWERS = ("is_staff", "is_superuser")
@@ -78,11 +79,23 @@ def delete_person(person: User, *, by: User | None) -> None:
 
 
 @transaction.atomic
+def add_member(user: User, tenant: Tenant, role: Role, *, by: User) -> Membership:
+    """Make the person a member. Raises AlreadyMember, PowerMissing."""
+    # Two who add the same person at once wait for each other.
+    Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if Membership.objects.filter(user=user, tenant=tenant).exists():
+        raise AlreadyMember(f"{user.get_username()} is a member of {tenant} already.")
+    return set_membership(user, tenant, role, by=by)
+
+
+@transaction.atomic
 def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = None) -> Membership:
-    """Make the person a member, or change a member's role. Raises PowerMissing."""
+    """Make the person a member, or change a member's role. Raises LastAdmin, PowerMissing."""
     known = Membership.objects.select_for_update().filter(user=user, tenant=tenant).first()
     if known and known.role == role:
         return known
+    if known:
+        _keep_an_admin(known, by)
     powers.require_assignment(by, tenant.pk, role, *([Role(known.role)] if known else ()))
     membership, _ = Membership.objects.update_or_create(
         user=user, tenant=tenant, defaults={"role": role}
@@ -99,7 +112,8 @@ def set_membership(user: User, tenant: Tenant, role: Role, *, by: User | None = 
 
 @transaction.atomic
 def remove_membership(membership: Membership, *, by: User | None = None) -> None:
-    """End the membership. Raises PowerMissing."""
+    """End the membership. Raises LastAdmin, PowerMissing."""
+    _keep_an_admin(membership, by)
     powers.require_assignment(by, membership.tenant_id, Role(membership.role))
     record_action(
         Action.MEMBERSHIP_REMOVED,
@@ -109,6 +123,18 @@ def remove_membership(membership: Membership, *, by: User | None = None) -> None
         detail={"role": membership.role},
     )
     membership.delete()
+
+
+def _keep_an_admin(leaving: Membership, by: User | None) -> None:
+    """Raise LastAdmin if the tenant would have no other admin; the platform can appoint one."""
+    if leaving.role != Role.ADMIN or by is None or by.manages_platform:
+        return
+    # Locked, so that two admins cannot remove each other at once.
+    admins = Membership.objects.select_for_update().filter(
+        tenant=leaving.tenant_id, role=Role.ADMIN, user__is_active=True
+    )
+    if not set(admins.order_by("pk").values_list("pk", flat=True)) - {leaving.pk}:
+        raise LastAdmin(f"{leaving.user} is the only admin of {leaving.tenant}.")
 
 
 def _record(

@@ -72,7 +72,7 @@ class DeadLetterViewSet(ResourceViewSet[DeadLetter]):
     permission_classes = [MayInAdmin]
     filterset_class = DeadLetterFilters
     lookup_field = "id"
-    lookup_value_regex = "[0-9]{1,18}"
+    lookup_value_converter = "int"
     ordering_fields = ("id", "received_at", "dead_lettered_at")
     ordering = "-id"
     search_fields = ("subject", "detail")

@@ -40,7 +40,7 @@ class SubscriberViewSet(ResourceViewSet[SubscriberStatus]):
     serializer_class = SubscriberSerializer
     permission_classes = [MayInAdmin]
     lookup_field = "instance"
-    lookup_value_regex = r"[^/\0]+"
+    lookup_value_converter = "text"
     ordering_fields = ("instance", "started_at", "beat_at")
     ordering = "instance"
 

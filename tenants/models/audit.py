@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from tenants.models.owners import Tenant
-from tenants.models.people import TenantOwnedQuerySet
+from tenants.models.people import Person, TenantOwnedQuerySet, User
 
 
 class Action(models.TextChoices):
@@ -131,6 +131,10 @@ class AuditFilter:
 
 class AuditEntryQuerySet(TenantOwnedQuerySet["AuditEntry"]):
     tenant_path = "tenant_uuid"
+
+    def managed_by(self, person: Person) -> Self:
+        """Return all entries for staff who manage the platform, and none for others."""
+        return self if isinstance(person, User) and person.manages_platform else self.none()
 
     def of_tenant(self, tenant: Tenant) -> Self:
         return self.filter(tenant_uuid=tenant.pk)

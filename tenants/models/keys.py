@@ -5,13 +5,13 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
-from knox.models import AbstractAuthToken
+from knox.models import AbstractAuthToken, AuthTokenManager
 
 from tenants.models.owners import Group
-from tenants.models.people import Role, TenantOwnedQuerySet, User
+from tenants.models.people import Person, Role, TenantOwnedQuerySet, User
 from tenants.names import NameField
 from tenants.rules import secrets
 
@@ -21,8 +21,17 @@ def hash_token(token: str) -> str:
     return secrets.digest(token, settings.TOKEN_HASH_KEY)
 
 
+class ApiTokenManager(AuthTokenManager):
+    def visible_to(self, person: Person, role: Role = Role.VIEWER) -> QuerySet["ApiToken"]:
+        """Return the person's own tokens."""
+        own: QuerySet[ApiToken] = self.filter(user=person) if person.pk else self.none()
+        return own
+
+
 class ApiToken(AbstractAuthToken):
     """A person's token for the API. Its role caps the person's own in each tenant."""
+
+    objects = ApiTokenManager()
 
     name = NameField(max_length=100)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any, ClassVar, Self, TypeVar
 
-from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Exists, Q
@@ -12,8 +12,26 @@ from django.utils.functional import cached_property
 from tenants.names import validate_name
 
 
+class PersonQuerySet(models.QuerySet["User"]):
+    def visible_to(self, person: "Person", role: "Role | None" = None) -> Self:
+        """Return the members of the tenants that `person` administers, and `person`.
+
+        Staff who manage the platform see everybody.
+        """
+        if not isinstance(person, User):
+            return self.none()
+        if person.manages_platform:
+            return self
+        administered = Membership.objects.visible_to(person, Role.ADMIN)
+        return self.filter(Q(pk=person.pk) | Q(pk__in=administered.values("user")))
+
+
 class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no types
     """A person who logs in. Their rights in a tenant come from a Membership."""
+
+    # The first is the default of Django and its admin.
+    objects: ClassVar[UserManager[Self]] = UserManager()
+    people = PersonQuerySet.as_manager()
 
     @cached_property
     def own_tenants(self) -> frozenset[uuid.UUID]:
@@ -92,12 +110,20 @@ class TenantOwnedQuerySet(models.QuerySet[Row]):
         return self.filter(visible)
 
 
+class MembershipQuerySet(TenantOwnedQuerySet["Membership"]):
+    def managed_by(self, person: Person) -> Self:
+        """Return all memberships for staff who manage the platform, and none for others."""
+        return self if isinstance(person, User) and person.manages_platform else self.none()
+
+
 class Membership(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     tenant = models.ForeignKey(
         "tenants.Tenant", on_delete=models.CASCADE, related_name="memberships"
     )
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -20,7 +20,6 @@ SHORT = {
     "devices/apps.py": "Django looks for it",
     "natsbridge/apps.py": "Django looks for it",
     "natsbridge/protocol/hexdump.py": "the admin and a command show bodies with it",
-    "tenants/api/routes.py": "where the app's resources are registered",
     "tenants/apps.py": "Django looks for it",
     "tenants/audit/export.py": "a page, the API and the admin export the audit",
     "tenants/rules/visible.py": "names and the values of custom fields are checked by it",

@@ -13,6 +13,8 @@ from rest_framework.filters import BaseFilterBackend, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from tenants.api.base.permissions import reachable
+
 UNKNOWN_NAMED = 20
 SEARCH_LENGTH = 200
 
@@ -27,7 +29,8 @@ class VisibleFilter(ModelChoiceFilter):
     def visible(self, request: HttpRequest | None) -> QuerySet[Any]:
         if request is None:
             return self.related.objects.none()
-        return self.related.objects.visible_to(request.user)
+        context = getattr(request, "parser_context", None) or {}
+        return reachable(self.related, request, context.get("view"))
 
 
 class FilterSetBackend(DjangoFilterBackend):

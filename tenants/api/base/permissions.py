@@ -4,9 +4,10 @@ A view names its roles by action (a viewset) or by method (another view):
 `roles = {"create": Role.OPERATOR}`. What it does not name needs viewer to read and admin to write.
 """
 
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
@@ -37,13 +38,16 @@ class HasTenantRole(IsPerson):
         if not super().has_permission(request, view):
             return False
         role = needed_role(request, view)
+        if manages(request, view):
+            return True
         if role is not Role.VIEWER and not getattr(view, "detail", False):
             self.message = f"This needs the role {role} in a tenant."
             return Tenant.objects.visible_to(request.user, role).exists()
         return True
 
     def has_object_permission(self, request: Request, view: APIView, obj: Model) -> bool:
-        require(request, tenant_of(obj), needed_role(request, view))
+        if not manages(request, view):
+            require(request, tenant_of(obj), needed_role(request, view))
         return True
 
 
@@ -77,6 +81,20 @@ def needed_role(request: Request, view: APIView) -> Role:
     roles: dict[str, Role] = getattr(view, "roles", {})
     action = getattr(view, "action", None) or str(request.method).lower()
     return roles.get(action, Role.VIEWER if request.method in SAFE_METHODS else Role.ADMIN)
+
+
+def manages(request: Request, view: Any) -> bool:
+    """Return whether the caller is staff in a view that is `managed`: for them too, everywhere."""
+    staff = isinstance(request.user, User) and request.user.manages_platform
+    return staff and getattr(view, "managed", False)
+
+
+def reachable(model: Any, request: Any, view: Any, role: Role = Role.VIEWER) -> QuerySet[Any]:
+    """Return the rows that the caller may see, or in whose tenant they have the role."""
+    rows: QuerySet[Any] = model.objects.visible_to(request.user, role)
+    if manages(request, view) and hasattr(rows, "managed_by"):
+        rows = model.objects.managed_by(request.user)
+    return rows
 
 
 def person_of(request: Request) -> User:

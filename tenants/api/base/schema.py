@@ -80,5 +80,6 @@ class DescribedSchema(AutoSchema):
 
 
 def without_final_slash(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """Describe each address once: those of resources are served with a final slash as well."""
-    return [(path.rstrip("/"), *others) for path, *others in endpoints]
+    """Describe each address once, although resources have it with a final slash as well."""
+    paths = {path for path, *_ in endpoints}
+    return [each for each in endpoints if each[0].rstrip("/") not in paths - {each[0]}]

@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
-from tenants.api.base.permissions import needed_role, require
+from tenants.api.base.permissions import manages, needed_role, reachable, require
 from tenants.forms.credentials import REASON_MAX
 from tenants.models import tenant_of
 from tenants.rules.durations import USUAL_OVERLAP, parse_overlap
@@ -93,13 +93,13 @@ class VisibleField(serializers.PrimaryKeyRelatedField[Any]):
         super().__init__(**kwargs)
 
     def get_queryset(self) -> QuerySet[Any]:
-        visible: QuerySet[Any] = self.model.objects.visible_to(self.context["request"].user)
-        return visible
+        return reachable(self.model, self.context["request"], self.context.get("view"))
 
     def to_internal_value(self, data: Any) -> Any:
         row = super().to_internal_value(data)
-        request = self.context["request"]
-        require(request, tenant_of(row), needed_role(request, self.context["view"]))
+        request, view = self.context["request"], self.context["view"]
+        if not manages(request, view):
+            require(request, tenant_of(row), needed_role(request, view))
         return row
 
     def fail(self, key: str, **kwargs: Any) -> NoReturn:

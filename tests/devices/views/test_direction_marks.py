@@ -13,7 +13,7 @@ from devices.commands.issue import issue
 from devices.models import Command, Connectivity, Device
 from natsbridge.protocol.escaping import escape_marks
 from tenants.models import AuditEntry, Group, Organisation, Tenant, User
-from tests.tenants.api.test_audit import content
+from tests.tenants.api.nats.test_audit import content
 
 MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 NAME = f"a{MARKS}b"

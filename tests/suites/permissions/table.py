@@ -14,6 +14,8 @@ CALLERS = (
 _MATRIX = """
 nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 200 200 200  GET /api/
+401 401 401 403 403 200 200 200 200  GET /api/audit
+401 401 401 403 403 200 404 200 200  GET /api/audit/{audit}
 401 401 401 200 200 200 200 200 200  GET /api/bulk-commands
 401 401 401 403 202 202 404 403 403  POST /api/bulk-commands
 401 401 401 403 200 200 404 403 403  POST /api/bulk-commands/preview
@@ -37,6 +39,10 @@ nob dev sib vie ope adm out sta sup
 401 401 401 403 403 403 403 200 200  GET /api/dead-letters/{dead-letters}
 401 401 401 403 403 403 403 200 200  POST /api/dead-letters/{dead-letters}/discard
 401 401 401 403 403 403 403 202 202  POST /api/dead-letters/{dead-letters}/replay
+401 401 401 403 403 200 200 403 403  GET /api/device-imports
+401 401 401 403 403 201 400 403 403  POST /api/device-imports
+401 401 401 403 403 200 404 404 403  GET /api/device-imports/{device-imports}
+401 401 401 403 403 200 404 404 403  POST /api/device-imports/{device-imports}/undo
 401 200 404 200 200 200 404 404 200  GET /api/device/{device}/tenant
 401 401 401 200 200 200 200 200 200  GET /api/devices
 401 401 401 403 403 204 404 404 403  DELETE /api/devices/{devices}
@@ -53,10 +59,10 @@ nob dev sib vie ope adm out sta sup
 401 401 401 200 200 200 404 404 200  GET /api/devices/{devices}/sessions
 401 401 401 403 403 200 404 404 403  POST /api/devices/{devices}/unarchive
 200 200 200 200 200 200 200 200 200  GET /api/docs/
-401 401 401 403 403 200 200 403 403  GET /api/device-imports
-401 401 401 403 403 201 400 403 403  POST /api/device-imports
-401 401 401 403 403 200 404 404 403  GET /api/device-imports/{device-imports}
-401 401 401 403 403 200 404 404 403  POST /api/device-imports/{device-imports}/undo
+401 401 401 403 403 200 200 403 403  GET /api/enrolment-keys
+401 401 401 403 403 201 400 403 403  POST /api/enrolment-keys
+401 401 401 403 403 204 404 404 403  DELETE /api/enrolment-keys/{enrolment-keys}
+401 401 401 403 403 200 404 404 403  GET /api/enrolment-keys/{enrolment-keys}
 401 401 401 403 403 200 200 403 403  GET /api/exports
 401 401 401 403 403 201 400 403 403  POST /api/exports
 401 401 401 403 403 200 404 404 403  GET /api/exports/{exports}
@@ -66,18 +72,23 @@ nob dev sib vie ope adm out sta sup
 401 401 401 403 403 409 404 404 403  DELETE /api/groups/{groups}
 401 401 401 200 200 200 404 404 200  GET /api/groups/{groups}
 401 401 401 403 403 200 404 404 403  PATCH /api/groups/{groups}
+401 401 401 403 403 200 200 200 200  GET /api/memberships
+401 401 401 403 403 201 400 403 201  POST /api/memberships
+401 401 401 403 403 204 404 403 204  DELETE /api/memberships/{memberships}
+401 401 401 403 403 200 404 200 200  GET /api/memberships/{memberships}
+401 401 401 403 403 200 404 403 200  PATCH /api/memberships/{memberships}
 401 401 401 200 200 200 200 200 200  GET /api/migrations
 401 401 401 200 200 200 404 404 200  GET /api/migrations/{migrations}
 401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/complete
 401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/reopen
 401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/tokens
 401 401 401 403 403 200 404 404 403  POST /api/migrations/{migrations}/undo
+401 403 403 200 200 200 200 200 200  GET /api/nats/agent-status
 201 201 201 201 201 201 201 201 201  POST /api/nats/agent/register
 401 200 404 200 200 200 404 404 200  GET /api/nats/agent/{agent}/config
 401 403 403 403 202 202 404 404 403  POST /api/nats/agent/{agent}/restart
 401 200 404 403 403 200 404 404 403  GET /api/nats/agent/{agent}/upgrade
 401 200 404 403 403 200 404 404 403  POST /api/nats/agent/{agent}/upgrade
-401 403 403 200 200 200 200 200 200  GET /api/nats/agent-status
 401 404 404 200 200 200 404 404 200  GET /api/nats/command/{command}
 401 403 403 403 200 200 404 404 403  POST /api/nats/command/{command}/cancel
 401 403 403 403 409 409 404 404 403  POST /api/nats/command/{command}/retry
@@ -132,6 +143,14 @@ nob dev sib vie ope adm out sta sup
 401 401 401 403 403 204 404 404 403  DELETE /api/tags/{tags}
 401 401 401 200 200 200 404 404 200  GET /api/tags/{tags}
 401 401 401 403 403 200 404 404 403  PATCH /api/tags/{tags}
+401 401 401 200 200 200 200 200 200  GET /api/tenants
+401 401 401 403 403 403 403 201 201  POST /api/tenants
+401 401 401 200 200 200 404 200 200  GET /api/tenants/{tenants}
+401 401 401 403 403 200 404 200 200  PATCH /api/tenants/{tenants}
+401 401 401 200 200 200 200 200 200  GET /api/tokens
+401 401 401 201 201 201 201 201 201  POST /api/tokens
+401 401 401 404 404 204 404 404 404  DELETE /api/tokens/{tokens}
+401 401 401 404 404 200 404 404 404  GET /api/tokens/{tokens}
 """
 
 _COMMAND = {"command": "ping"}
@@ -159,6 +178,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/custom-fields": {"tenant": "{tenant}", "name": "New", "type": "text"},
     "PATCH /api/custom-fields/{custom-fields}": {"name": "New"},
     "PATCH /api/organisations/{organisations}": {"name": "New"},
+    "POST /api/enrolment-keys": {"group": "{groups}", "name": "new"},
+    "POST /api/memberships": {"tenant": "{tenant}", "username": "newcomer", "role": "viewer"},
+    "PATCH /api/memberships/{memberships}": {"role": "operator"},
+    "POST /api/tenants": {"name": "New"},
+    "PATCH /api/tenants/{tenants}": {"name": "New"},
+    "POST /api/tokens": {"name": "new", "role": "viewer", "expires_at": None},
     "POST /api/nats/agent/register": {
         "groupuuid": "{groups}",
         "devicename": "new",

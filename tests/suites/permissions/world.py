@@ -19,13 +19,15 @@ from devices.inventory.tags import create_tag
 from devices.models import Device
 from devices.onboarding import rules
 from devices.onboarding.imports import import_devices
-from natsbridge.models import DeadLetter
+from natsbridge.models import DeadLetter, SubscriberStatus
 from natsbridge.subscriber import status as status_row
-from tenants.actions.keys import create_enrollment_key
+from tenants.actions.keys import create_api_token, create_enrollment_key
+from tenants.actions.people import set_membership
+from tenants.actions.tenants import create_tenant
 from tenants.broker.accounts import ensure_platform_keys
 from tenants.credentials.issue import issue_tenant_credential
 from tenants.export.exports import request_export
-from tenants.models import Credential, Group, Role, TenantExport, User
+from tenants.models import AuditEntry, Credential, Group, Membership, Role, TenantExport, User
 from tests.suites.permissions.table import BODIES, CALLERS
 from tests.support.people import authorization, enrol, person
 
@@ -49,8 +51,6 @@ class World:
             for name, value in BODIES.get(endpoint, {}).items()
         }
         with transaction.atomic():
-            # The whole table takes longer than a subscriber may be silent.
-            status_row.beat("test", started_at=timezone.now(), connected=True, details={})
             sent: dict[str, Any] = {"format": "json"} if method != "GET" else {}
             sender = getattr(client or APIClient(), method.lower())
             answer = sender(path, body, **sent, **headers)
@@ -65,6 +65,9 @@ class World:
 
 def build(group_a: Group, group_b: Group) -> World:
     ensure_platform_keys()
+    status_row.beat("test", started_at=timezone.now(), connected=True, details={})
+    # However slow the machine is, it does not become stale.
+    SubscriberStatus.objects.update(beat_at=timezone.now() + timedelta(hours=1))
     tenant = group_a.tenant
     people = {
         "viewer": person("viewer", tenant, Role.VIEWER),
@@ -89,7 +92,6 @@ def build(group_a: Group, group_b: Group) -> World:
     targets = Targets(tenant, Device.objects.filter(pk=device.device.pk), "one device", {})
     sent, _ = bulk.issue(targets, "ping", {}, by=admin)
     credential = issue_tenant_credential(tenant, kind=Credential.Kind.PASSWORD, by=admin)
-    _, key = create_enrollment_key(group_a, name="office", created_by=admin)
     dead_letter = DeadLetter.objects.create(
         received_at=timezone.now(), subject="tenant.x", body=b"{}", reason="malformed"
     )
@@ -103,6 +105,12 @@ def build(group_a: Group, group_b: Group) -> World:
     tag = create_tag(tenant, "server", by=admin)
     field = create_field(tenant, "Price", FieldType.NUMBER, by=admin)
     note = add_note(device.device, "The key is at the reception.", by=people["viewer"])
+    key, plain = create_enrollment_key(group_a, name="office", created_by=admin)
+    # Somebody whom the admin knows from another tenant.
+    newcomer, second = User.objects.create_user("newcomer"), create_tenant(name="Second")
+    set_membership(newcomer, second, Role.VIEWER)
+    set_membership(admin, second, Role.ADMIN)
+    token, _ = create_api_token(admin, name="own", role=Role.VIEWER, expires_at=None)
     ids = {
         "agent": device.device.pk,
         "bulk-commands": sent.uuid,
@@ -122,6 +130,11 @@ def build(group_a: Group, group_b: Group) -> World:
         "subscribers": "test",
         "tags": tag.pk,
         "tenant": tenant.pk,
-        "enrolment_key": key,
+        "audit": AuditEntry.objects.filter(tenant_uuid=tenant.pk).latest("id").pk,
+        "enrolment-keys": key.pk,
+        "enrolment_key": plain,
+        "memberships": Membership.objects.get(user=people["viewer"]).pk,
+        "tenants": tenant.pk,
+        "tokens": token.pk,
     }
     return World(callers, {name: str(pk) for name, pk in ids.items()}, people)

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from devices.models import Device
 from tenants.actions.tenants import create_group
 from tenants.models import Action, AuditEntry, Group, Organisation, Role, Tenant, User
-from tests.support.people import authorization
+from tests.tenants.api.support import caller, results
 
 GROUPS, ORGANISATIONS = "/api/groups/", "/api/organisations/"
 
@@ -18,17 +18,6 @@ GROUPS, ORGANISATIONS = "/api/groups/", "/api/organisations/"
 @pytest.fixture
 def as_admin(alice: User) -> APIClient:
     return caller(alice)
-
-
-def caller(person: User, role: Role = Role.ADMIN) -> APIClient:
-    api = APIClient()
-    api.credentials(**authorization(person, role))
-    return api
-
-
-def results(answer: Any) -> list[Any]:
-    assert answer.status_code == 200, answer.content
-    return list(answer.json()["results"])
 
 
 def test_a_viewer_lists_the_places_of_their_tenants_only(

@@ -14,7 +14,7 @@ from tenants.actions.people import create_person, delete_person
 from tenants.audit.writer import Actor, device_actor, record_action
 from tenants.credentials.issue import issue_device_password, issue_tenant_credential
 from tenants.models import Action, ActorKind, AuditEntry, Credential, Role, Tenant, User
-from tests.tenants.api.test_audit import content
+from tests.tenants.api.nats.test_audit import content
 
 PAGE = "/audit/"
 
