@@ -198,10 +198,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
 
 
+def pytest_collection() -> None:
+    """Keep the garbage collector from looking for garbage while nearly none is made."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through all modules and tests again and again."""
-    gc.collect()
+    """Keep it from going through all modules and tests again and again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
