@@ -6,14 +6,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Each worker and each process that the tests start would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-quick test-long lint bench attack faults hostile
+.PHONY: run test test-quick test-long check lint bench attack faults hostile
 
 run: .venv/quickstart.stamp
 	exec .venv/bin/python manage.py quickstart
 
-# The rules of the house have been run by lint.
-test: lint
-	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m "not long" --ignore=tests/house
+test: check
+	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m "not long"
 
 # What needs no server: tests/plugin.py marks the others when it collects them.
 test-quick: .venv/dev.stamp
@@ -22,11 +21,14 @@ test-quick: .venv/dev.stamp
 test-long: .venv/dev.stamp
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup
 
-lint: .venv/dev.stamp
+# What `make lint` does without starting pytest, which `make test` starts for all.
+check: .venv/dev.stamp
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/mypy
+
+lint: check
 	.venv/bin/pytest -q tests/house
 
 bench: .venv/dev.stamp

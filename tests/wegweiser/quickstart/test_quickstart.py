@@ -32,9 +32,10 @@ KEYS = {
 pytestmark = pytest.mark.touches("postgres", "redis", "nats")
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = tmp_path / "home"
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all tests, since only its first run makes the database and all tables."""
+    home = tmp_path_factory.mktemp("quickstart") / "home"
     home.mkdir()
     remember_free_ports(home)
     return home
