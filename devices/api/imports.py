@@ -160,7 +160,7 @@ class DeviceImportViewSet(ResourceViewSet[DeviceImport]):
         checked.is_valid(raise_exception=True)
         wanted = checked.validated_data
         data: Any = request.data
-        read = rules.read_csv(data["csv"]) if self._is_csv else wanted["devices"]
+        read = rules.read_csv(data.get("csv", b"")) if self._is_csv else wanted["devices"]
         if wanted["dry_run"]:
             report = imports.examine(wanted["tenant"], read, group=wanted.get("group"))
         else:
@@ -178,4 +178,4 @@ class DeviceImportViewSet(ResourceViewSet[DeviceImport]):
 
     @property
     def _is_csv(self) -> bool:
-        return (self.request.content_type or "").partition(";")[0].strip() == CSV
+        return (self.request.content_type or "").partition(";")[0].strip().lower() == CSV

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from devices.commands.rules import json_values
@@ -15,16 +15,15 @@ from natsbridge.protocol.storable import storable
 MOST_ROWS = 10_000
 # Of the errors this many are named, and all are counted.
 MOST_ERRORS = 100
+TOO_MANY = f"More than {MOST_ROWS:,} rows; import the others with another file."
 DEFAULT_TYPE = "node-red"
 COLUMNS = ("uuid", "name", "group", "hardware_info", "connection_type")
-# Of the unknown fields of one item.
+# Of the unknown fields of one item this many are named.
 NAMED = 5
 REQUIRED = ("uuid", "name")
 LONGEST = {"name": 255, "group": 200, "connection_type": 20}
 # A spreadsheet in Europe writes semicolons.
 DELIMITERS = (",", ";", "\t")
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -83,23 +82,30 @@ def _wrong_columns(columns: list[str]) -> Iterator[RowError]:
     for name in REQUIRED:
         if name not in columns:
             yield RowError(1, name, f"The first line has to name the column {name}.")
-    for name in dict.fromkeys(columns):
+    for name in list(dict.fromkeys(columns))[: len(COLUMNS) + NAMED]:
         if name not in COLUMNS:
-            yield RowError(1, name, _unknown("column", name))
+            yield _unknown(1, "column", name)
         elif columns.count(name) > 1:
             yield RowError(1, name, "The column is there twice.")
 
 
-def _unknown(kind: str, name: str) -> str:
-    return f'Unknown {kind} "{name[:50]}". Choose from: {", ".join(COLUMNS)}.'
+def _unknown(line: int, kind: str, name: str) -> RowError:
+    shown = storable(name[:50])
+    choices = ", ".join(COLUMNS)
+    return RowError(line, shown, f'Unknown {kind} "{shown}". Choose from: {choices}.')
 
 
 def _csv_rows(
     reader: Any, columns: list[str], errors: list[RowError]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    count = 0
     for cells in reader:
         if not any(cell.strip() for cell in cells):
             continue
+        count += 1
+        if count > MOST_ROWS:
+            errors.append(RowError(reader.line_num, "", TOO_MANY))
+            return
         if len(cells) != len(columns):
             there = f"{len(cells)} cells where the first line has {len(columns)}."
             errors.append(RowError(reader.line_num, "", there))
@@ -119,21 +125,20 @@ def _item_rows(
     items: Iterable[Any], errors: list[RowError]
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for line, item in enumerate(items, 1):
+        if line > MOST_ROWS:
+            errors.append(RowError(line, "", TOO_MANY))
+            return
         if not isinstance(item, Mapping):
             errors.append(RowError(line, "", "Not a JSON object."))
-        elif unknown := [str(name)[:50] for name in item if name not in COLUMNS]:
-            errors += [RowError(line, name, _unknown("field", name)) for name in unknown[:NAMED]]
+        elif unknown := [str(name) for name in item if name not in COLUMNS]:
+            errors += [_unknown(line, "field", name) for name in unknown[:NAMED]]
         else:
             yield line, item
 
 
 def _read_all(lines: Iterable[tuple[int, Mapping[str, Any]]], found: Rows) -> None:
     seen: dict[UUID, int] = {}
-    for count, (line, values) in enumerate(lines):
-        if count == MOST_ROWS:
-            most = f"More than {MOST_ROWS:,} devices; import the others with another file."
-            found.errors.append(RowError(line, "", most))
-            return
+    for line, values in lines:
         reader = _RowReader(line, values)
         row = reader.read()
         found.errors += reader.errors
@@ -183,10 +188,11 @@ class _RowReader:
             self._wrong(column, "Not a string.")
             return ""
         text = (value or "").strip()
-        if required and not text:
-            self._wrong(column, "It is missing.")
         if text != storable(text):
             self._wrong(column, "It has a character that cannot be stored, such as NUL.")
+            return ""
+        if required and not text:
+            self._wrong(column, "It is missing.")
         if len(text) > LONGEST.get(column, len(text)):
             self._wrong(column, f"Longer than {LONGEST[column]} characters.")
         return text

@@ -77,6 +77,7 @@ def test_devices_are_imported_from_csv(as_admin: APIClient, group_a: Group) -> N
     assert fields(wrong) == ["line 2, uuid", "line 3, uuid"]
     assert fields(send(content, f"{query}&x=1")) == ["x"]
     assert fields(send(content, "")) == ["tenant"]
+    assert fields(send(b"", query)) == ["line 1, uuid", "line 1, name"]
 
 
 def test_what_is_wrong_with_a_body_is_named(
@@ -87,6 +88,7 @@ def test_what_is_wrong_with_a_body_is_named(
         ({**good, "tenant": str(group_b.tenant_id)}, "tenant"),
         ({**good, "group": str(group_b.pk)}, "group"),
         ({**good, "devices": {}}, "devices"),
+        ({**good, "devices": [{**good["devices"][0], "group": "\0"}]}, "line 1, group"),
         ({**good, "colour": "red"}, "colour"),
     ):
         assert fields(as_admin.post(IMPORTS, wrong, "json")) == [field]

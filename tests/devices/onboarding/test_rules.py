@@ -118,7 +118,30 @@ def test_the_errors_of_unknown_fields_are_few_and_short() -> None:
     assert 0 < sum(len(str(error)) for error in found.errors) < 2_000
 
 
-def test_one_import_has_a_most(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wrong", ["a\0b", "a\ud800b"])
+def test_text_that_cannot_be_stored_is_refused_and_not_repeated(wrong: str) -> None:
+    found = rules.read_items(
+        [
+            {"uuid": wrong, "name": wrong, "group": wrong, "connection_type": wrong},
+            {wrong: "x"},
+        ]
+    )
+    columns = [error.column for error in found.errors]
+    assert columns[:4] == ["uuid", "name", "group", "connection_type"]
+    for error in found.errors:
+        assert wrong not in str(error)
+        str(error).encode()
+
+
+@pytest.mark.parametrize("row", ["{uuid},a", "nonsense"])
+def test_one_import_has_a_most_whatever_its_rows_are(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rules, "MOST_ROWS", 1)
-    found = csv("uuid,name", f"{FIRST},a", f"{SECOND},b")
-    assert errors(found) == ["line 3: More than 1 devices; import the others with another file."]
+    found = csv("uuid,name", *(row.format(uuid=uuid) for uuid in (FIRST, SECOND, FIRST, FIRST)))
+    assert errors(found)[-1] == f"line 3: {rules.TOO_MANY}"
+    assert len(found.errors) <= 2
+    found = rules.read_items([row] * 100)
+    assert errors(found) == ["line 1: Not a JSON object.", f"line 2: {rules.TOO_MANY}"]
+    found = rules.read_items([{f"field-{number}": 1 for number in range(1000)}])
+    assert len(found.errors) == rules.NAMED
