@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Each worker and each process that the tests start would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-quick test-long check lint bench attack faults hostile
+.PHONY: run test test-quick test-long check lint bench attack faults fuzz hostile
 
 run: .venv/quickstart.stamp
 	exec .venv/bin/python manage.py quickstart
@@ -37,6 +37,10 @@ bench: .venv/dev.stamp
 attack: .venv/dev.stamp
 	.venv/bin/pytest -q tests/suites/attacks
 	.venv/bin/python -m tests.suites.attacks
+
+# FUZZ_EXAMPLES=200 FUZZ_SEED=7 in the environment change how many for each operation, and which.
+fuzz: .venv/dev.stamp
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20} .venv/bin/pytest -q tests/suites/fuzz
 
 # HOSTILE_MESSAGES=200000 HOSTILE_SEED=7 in the environment change how many, and which.
 hostile: .venv/dev.stamp

@@ -44,7 +44,9 @@ class BulkSummarySerializer(RowSerializer[BulkCommand]):
     created_by = serializers.CharField(
         source="created_by.username", allow_null=True, default=None, read_only=True
     )
-    retry_of = serializers.SlugRelatedField[BulkCommand](slug_field="uuid", read_only=True)
+    retry_of = serializers.SlugRelatedField[BulkCommand](
+        slug_field="uuid", read_only=True, allow_null=True
+    )
     left_out = serializers.DictField(
         child=serializers.IntegerField(),
         read_only=True,

@@ -46,8 +46,12 @@ class CommandSummarySerializer(RowSerializer[Command]):
     created_by = serializers.CharField(
         source="created_by.username", allow_null=True, default=None, read_only=True
     )
-    bulk = serializers.SlugRelatedField[BulkCommand](slug_field="uuid", read_only=True)
-    retry_of = serializers.SlugRelatedField[Command](slug_field="uuid", read_only=True)
+    bulk = serializers.SlugRelatedField[BulkCommand](
+        slug_field="uuid", read_only=True, allow_null=True
+    )
+    retry_of = serializers.SlugRelatedField[Command](
+        slug_field="uuid", read_only=True, allow_null=True
+    )
 
     class Meta:
         model = Command

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django_filters import CharFilter, FilterSet
+from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -77,7 +78,7 @@ class MetricsViewSet(ViewSet):
         tags=["Devices"],
         summary="Show a device's live metrics",
         parameters=[MetricsQuery],
-        responses=MetricsSerializer,
+        responses=forced_singular_serializer(MetricsSerializer),
     )
     def list(self, request: Request, device: UUID) -> Response:
         found = visible_device(request, device)

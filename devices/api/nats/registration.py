@@ -1,5 +1,6 @@
 """How a computer becomes a device, moves to NATS, and learns how to reach the broker."""
 
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -119,6 +120,8 @@ class RegisterView(APIView):
 
     authentication_classes: list[type] = []
     permission_classes: list[type] = []
+    # Of the enrolment key and the signature.
+    described_problems = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
     @extend_schema(
         summary="Register a computer as a device",

@@ -75,6 +75,7 @@ class DescribedSchema(AutoSchema):
             yield HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         if KEY in self.get_override_parameters():
             yield HTTPStatus.UNPROCESSABLE_ENTITY
+        yield from getattr(self.view, "described_problems", ())
         yield HTTPStatus.TOO_MANY_REQUESTS
         yield HTTPStatus.SERVICE_UNAVAILABLE
 

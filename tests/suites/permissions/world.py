@@ -45,7 +45,7 @@ class World:
         return self.send(endpoint, self.callers[caller])
 
     def send(self, endpoint: str, headers: dict[str, str], client: Any = None) -> int:
-        method, path = endpoint.format(**self._ids_in(endpoint)).split()
+        method, path = endpoint.format(**self.ids_in(endpoint)).split()
         body = {
             name: value.format(**self.ids) if isinstance(value, str) else value
             for name, value in BODIES.get(endpoint, {}).items()
@@ -57,7 +57,7 @@ class World:
             transaction.set_rollback(True)
         return int(answer.status_code)
 
-    def _ids_in(self, endpoint: str) -> dict[str, str]:
+    def ids_in(self, endpoint: str) -> dict[str, str]:
         """Return the ids by their names in this address: `commands` are of two kinds."""
         one = {"commands": self.ids["command"]} if " /api/commands" in endpoint else {}
         return self.ids | one
