@@ -265,11 +265,13 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
     "PREPROCESSING_HOOKS": ["tenants.api.base.schema.without_final_slash"],
+    "GET_LIB_DOC_EXCLUDES": "tenants.api.base.schema.undocumented",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_NAME_OVERRIDES": {
         "CommandState": "devices.models.CommandState",
+        "Presence": "devices.models.connectivity.PRESENCES",
         "DeadLetterState": "natsbridge.models.DeadLetter.State",
         "ExportState": "tenants.models.exports.TenantExport.State",
     },

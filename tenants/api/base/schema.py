@@ -6,11 +6,14 @@ from http import HTTPStatus
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import get_lib_doc_excludes
 from drf_spectacular.utils import Direction, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.permissions import SAFE_METHODS
 
 from tenants.api.base.idempotency import KEY
+from tenants.api.base.serializers import RowSerializer, StrictFields, StrictSerializer
+from tenants.api.base.viewsets import ListViewSet, ResourceViewSet
 
 Endpoint = tuple[str, str, str, Any]
 PROBLEM = "application/problem+json"
@@ -84,3 +87,12 @@ def without_final_slash(endpoints: list[Endpoint]) -> list[Endpoint]:
     """Describe each address once, although resources have it with a final slash as well."""
     paths = {path for path, *_ in endpoints}
     return [each for each in endpoints if each[0].rstrip("/") not in paths - {each[0]}]
+
+
+def undocumented() -> list[type]:
+    """Return the classes whose docstrings are for engineers, and say nothing of an endpoint."""
+    return [
+        *get_lib_doc_excludes(),
+        *(RowSerializer, StrictFields, StrictSerializer),
+        *(ListViewSet, ResourceViewSet),
+    ]
