@@ -1,21 +1,21 @@
 """The last steps of a child before it becomes its program: tied to its parent, unprivileged.
 
-Run by path, `python -I -S launcher.py OPTIONS -- PROGRAM ARGUMENT...`, so it needs nothing but the
-standard library. These steps need `ctypes` and may take locks, so they cannot be a `preexec_fn`
-between fork and exec of a process with threads.
+Run by path, `python -I -S launcher.py PARENT SIGNAL USER [FILE...] -- PROGRAM ARGUMENT...`, so it
+needs nothing but the standard library, of which it imports little, since it delays every start.
+These steps need `ctypes` and may take locks, so they cannot be a `preexec_fn` between fork and exec
+of a process with threads.
 
-Postgres refuses to run as root. `--user` gives up root for good; but the clone may lie under a
-folder that only root may enter (/root has mode 0700), and modes outside our home are not ours to
-change. Then, and only then, the program keeps the one capability that lets it pass folders.
+Postgres refuses to run as root. A USER gives up root for good, an empty one gives up nothing; but
+the clone may lie under a folder that only root may enter (/root has mode 0700), and modes outside
+our home are not ours to change. Then, and only then, the program keeps the one capability that lets
+it pass folders.
 """
 
-import argparse
 import ctypes
 import os
 import pwd
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 # Linux: <linux/prctl.h> and <linux/capability.h>
 PR_SET_PDEATHSIG = 1
@@ -62,7 +62,7 @@ def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
-def become(user: str, program: Path, files: Sequence[Path]) -> None:
+def become(user: str, program: str, files: Sequence[str]) -> None:
     """Give up root for `user`, who must be able to run `program` and read every one of `files`.
 
     Ends the process with a message if that cannot be had.
@@ -83,7 +83,7 @@ def become(user: str, program: Path, files: Sequence[Path]) -> None:
     if not suffices():
         sys.exit(
             f"Run as root, this program changes to the user {user!r}, who cannot reach all of "
-            f"{', '.join(map(str, [program, *files]))}, and this system does not let us lend the "
+            f"{', '.join([program, *files])}, and this system does not let us lend the "
             "right to.\nRun it as an ordinary user, or move the clone and WEGWEISER_HOME to "
             "folders that every user may enter, or set DATABASE_URL to a Postgres that runs."
         )
@@ -118,8 +118,8 @@ def keep_least_capability(suffices: Callable[[], bool]) -> None:
 
 def permitted_capabilities() -> int:
     """The first 32 as bits."""
-    status = Path("/proc/self/status").read_text()
-    permitted = next(line for line in status.splitlines() if line.startswith("CapPrm:"))
+    with open("/proc/self/status") as status:  # noqa: PTH123 (pathlib takes as long as Python)
+        permitted = next(line for line in status if line.startswith("CapPrm:"))
     return int(permitted.split()[1], 16) & 0xFFFFFFFF
 
 
@@ -131,19 +131,14 @@ def end_with(parent: int, signal_number: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--signal", type=int, required=True)
-    parser.add_argument("--user")
-    parser.add_argument("--file", type=Path, action="append", default=[])
-    parser.add_argument("command", nargs="+")
-    options = parser.parse_args()
-    if options.user:
-        become(options.user, Path(options.command[0]), options.file)
+    options, command = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
+    parent, signal_number, user, *files = options
+    if user:
+        become(user, command[0], files)
     if ON_LINUX:
         # After the change of user, which resets it.
-        end_with(options.parent, options.signal)
-    os.execvp(options.command[0], options.command)  # noqa: S606 - this is what the module is for
+        end_with(int(parent), int(signal_number))
+    os.execvp(command[0], command)  # noqa: S606 - this is what the module is for
 
 
 if __name__ == "__main__":

@@ -141,10 +141,11 @@ def launch_command(
 
     With `unprivileged`, and if we are root, it gives up root and can still read these paths.
     """
-    options = ["--parent", str(os.getpid()), "--signal", str(int(stop_signal))]
+    options = [str(os.getpid()), str(int(stop_signal))]
     if unprivileged is not None and os.geteuid() == 0:
-        options += ["--user", UNPRIVILEGED_USER]
-        options += [f"--file={path}" for path in unprivileged]
+        options += [UNPRIVILEGED_USER, *map(str, unprivileged)]
+    else:
+        options.append("")
     return [sys.executable, "-I", "-S", str(LAUNCHER), *options, "--", *map(str, command)]
 
 
