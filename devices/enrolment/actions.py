@@ -169,6 +169,8 @@ def upgrade(device: Device, *, nkey_public: str | None, by: User | None) -> Upgr
     row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
     if row.refusal:
         raise UpgradeRefused(row.refusal)
+    if by is None and row.token_digest != device.token_digest:
+        raise UpgradeRefused("The device token has become invalid.")
     issued_before = Credential.objects.filter(device_uuid=row.pk)
     if issued_before.exclude(first_used_at=None).exists():
         raise UpgradeRefused("This device speaks NATS already.")

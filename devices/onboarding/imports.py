@@ -15,6 +15,7 @@ from devices.enrolment.credentials import delete_devices
 from devices.errors import DeviceImportRefused, RowError
 from devices.models import Connectivity, Device, DeviceImport, Onboarding
 from devices.onboarding.rules import MOST_ERRORS, Row, Rows
+from devices.onboarding.upgrades import locked_unseen
 from natsbridge.postgres import locks
 from natsbridge.postgres.locks import Lock
 from tenants.audit.writer import actor_name, audit_event, record_events
@@ -118,13 +119,11 @@ def undo_import(record: DeviceImport, *, by: User | None) -> tuple[int, int]:
     """
     locked = DeviceImport.objects.select_for_update().get(pk=record.pk)
     imported = Onboarding.objects.filter(imported=locked)
-    list(imported.order_by("pk").select_for_update().values_list("pk"))
-    gone = Device.objects.filter(pk__in=imported.unseen().values("device"))
-    deleted = gone.count()
-    delete_devices(gone, by=by, reason=UNDONE)
+    unseen = [row.device for row in locked_unseen(locked.tenant, imported)]
+    delete_devices(unseen, by=by, reason=UNDONE)
     locked.undone_at = timezone.now()
     locked.save(update_fields=["undone_at"])
-    return deleted, imported.count()
+    return len(unseen), imported.count()
 
 
 def _examine(

@@ -20,10 +20,10 @@ from devices.models import Device, Onboarding
 from devices.models.onboarding import OnboardingQuerySet, logged_in
 from natsbridge.postgres.statements import execute_many
 from tenants.audit.writer import actor_name, audit_event, record_action, record_events
-from tenants.credentials.issue import refuse_suspended
+from tenants.credentials.issue import credential_lock, locked_rows, refuse_suspended
 from tenants.credentials.revocations import revoke_credentials_of
 from tenants.errors import MigrationRefused
-from tenants.models import Action, Group, Tenant, User, hash_token
+from tenants.models import Action, Credential, Group, Tenant, User, hash_token
 from tenants.rules import secrets
 
 UNDONE = "its upgrade was undone"
@@ -110,7 +110,7 @@ def undo_upgrades(tenant: Tenant, group: Group | None, *, by: User | None) -> Un
     Their connection type is still what it was, since only the first login changes it.
     """
     issued = _of(tenant, group).issued()
-    rows = _locked(issued.unseen())
+    rows = locked_unseen(tenant, issued)
     _void(tenant, rows, by=by)
     return Undone(len(rows), issued.count())
 
@@ -120,11 +120,24 @@ def undo_upgrade(device: Device, *, by: User | None) -> None:
     """Void what was issued to one device. Raise UpgradeRefused if its agent has logged in, or if
     nothing was issued to it."""
     issued = Onboarding.objects.filter(device=device).issued()
-    rows = _locked(issued.unseen())
+    rows = locked_unseen(device.tenant, issued)
     if not rows:
         reason = "it has logged in to the broker" if issued.exists() else "nothing was issued to it"
         raise UpgradeRefused(f"The upgrade of {device.name} cannot be undone: {reason}.")
     _void(device.tenant, rows, by=by)
+
+
+def locked_unseen(tenant: Tenant, onboardings: OnboardingQuerySet) -> list[Onboarding]:
+    """Lock the rows, and return those whose agents have not logged in. No login of theirs is
+    recorded until the caller's transaction ends."""
+    rows = _locked(onboardings)
+    with credential_lock(tenant.pk):
+        devices = [row.device_id for row in rows]
+        held = Credential.objects.filter(tenant=tenant, device_uuid__in=devices)
+        list(locked_rows(held).values_list("pk"))
+    # A query of its own, so that it sees the logins for which the locks have waited.
+    unseen = set(onboardings.unseen().values_list("pk", flat=True))
+    return [row for row in rows if row.pk in unseen]
 
 
 def progress(tenant: Tenant) -> Progress:
@@ -200,9 +213,9 @@ def _of(tenant: Tenant, group: Group | None) -> OnboardingQuerySet:
 
 
 def _locked(onboardings: OnboardingQuerySet) -> list[Onboarding]:
-    """Lock the rows with their devices, in one order."""
+    """Lock the rows with their devices: each device first, as its own upgrade does."""
     related = onboardings.select_related("device").order_by("pk")
-    return list(related.select_for_update(of=("self", "device")))
+    return list(related.select_for_update(of=("device", "self")))
 
 
 def _void(tenant: Tenant, rows: Sequence[Onboarding], *, by: User | None) -> None:

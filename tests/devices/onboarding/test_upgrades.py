@@ -1,9 +1,10 @@
 """Tokens for many devices at once, their progress, and how it is undone until the first login."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
@@ -18,9 +19,12 @@ from devices.onboarding.upgrades import Progress, Undone
 from natsbridge.identity import nkeys
 from tenants.actions.suspension import suspend_tenant
 from tenants.actions.tenants import create_group
+from tenants.credentials.issue import issue_device_password
+from tenants.credentials.use import record_password_uses
 from tenants.errors import CredentialRefused, MigrationRefused
 from tenants.models import Action, AuditEntry, Credential, Group, Tenant, User
 from tests.devices.onboarding.conftest import logs_in
+from tests.support.waiting import eventually
 
 
 def accepted(device: UUID, token: str) -> bool:
@@ -115,6 +119,46 @@ def test_an_undo_voids_what_was_issued_but_for_devices_that_have_logged_in(
     assert upgrades.progress(tenant_a) == Progress(3, 1, 1)
     assert AuditEntry.objects.filter(action=Action.DEVICE_UPGRADE_UNDONE).count() == 2
     assert upgrades.undo_upgrades(tenant_a, None, by=alice) == Undone(0, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_login_that_is_being_recorded_is_waited_for_and_not_undone(
+    imported: ImportReport, tenant_a: Tenant, alice: User
+) -> None:
+    upgrades.issue_tokens(tenant_a, None, by=alice)
+    seen = imported.created[0]
+    credential = issue_device_password(tenant_a.pk, seen).credential
+
+    def undo() -> Undone:
+        try:
+            return upgrades.undo_upgrades(tenant_a, None, by=alice)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        with transaction.atomic():
+            record_password_uses([credential])
+            undone = elsewhere.submit(undo)
+            eventually(waits_for_a_lock)
+        assert undone.result() == Undone(2, 1)
+    assert Credential.objects.live().filter(pk=credential.pk).exists()
+
+
+def test_an_agent_whose_token_was_voided_meanwhile_gets_no_credential(
+    imported: ImportReport, tenant_a: Tenant, alice: User
+) -> None:
+    upgrades.issue_tokens(tenant_a, None, by=alice)
+    authenticated = Device.objects.get(pk=imported.created[0])
+    upgrades.undo_upgrades(tenant_a, None, by=alice)
+    with pytest.raises(UpgradeRefused):
+        enrolment.upgrade(authenticated, nkey_public=None, by=None)
+    assert not Credential.objects.exists()
+
+
+def waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone() is not None
 
 
 def test_the_upgrade_of_one_device_is_undone_once(
