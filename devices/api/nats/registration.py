@@ -28,6 +28,8 @@ from tenants.names import validate_name
 from tenants.throttle import refused_tokens
 
 NO_STORE = {"Cache-Control": "no-store"}
+# Django would answer HEAD as GET, which issues secrets here: they would reach nobody.
+WITHOUT_HEAD = ["get", "post", "options"]
 
 
 class NkeyField(serializers.CharField):
@@ -167,8 +169,7 @@ class UpgradeView(APIView):
     itself. It may be repeated until the agent has logged in, and invalidates what it issued before.
     """
 
-    # Without HEAD, which Django would answer as GET: the secrets would reach nobody.
-    http_method_names = ["get", "post", "options"]
+    http_method_names = WITHOUT_HEAD
 
     @extend_schema(
         summary="Move a device to NATS",
@@ -210,6 +211,8 @@ class DeviceTenantView(APIView):
 
 
 class DeviceCredentialsView(APIView):
+    http_method_names = WITHOUT_HEAD
+
     @extend_schema(summary="Issue the device a new credential", responses=DeviceCredentialsAnswer)
     def get(self, request: Request, uuid: UUID) -> Response:
         issued = enrolment.issue_credential(own_device(request, uuid))

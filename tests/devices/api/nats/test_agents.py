@@ -11,7 +11,7 @@ from devices.enrolment.actions import record_existing
 from devices.models import BulkCommand, Command, Device
 from natsbridge.identity import nkeys
 from tenants.broker.accounts import ensure_platform_keys
-from tenants.models import Credential, Group, Role, Tenant, User
+from tenants.models import Credential, Group, Role, Tenant, User, hash_token
 from tests.support.people import Enrolled, authorization, enrol, person
 
 pytestmark = pytest.mark.usefixtures("redis_server")
@@ -149,8 +149,13 @@ class TestUpgradeByGet:
         logged_in.force_login(alice)
         assert logged_in.get(agent(old, "upgrade")).status_code == 401
 
-    def test_does_nothing_for_head(self, api: APIClient, old: Device, alice: User) -> None:
+    def test_like_the_credentials_does_nothing_for_head(
+        self, api: APIClient, old: Device, alice: User
+    ) -> None:
         assert api.head(agent(old, "upgrade"), **authorization(alice)).status_code == 405
+        Device.objects.filter(pk=old.pk).update(token_digest=hash_token("token"))
+        credentials = f"/api/nats/device/{old.pk}/credentials"
+        assert api.head(credentials, HTTP_AUTHORIZATION="Bearer token").status_code == 405
         assert not Credential.objects.filter(device_uuid=old.pk).exists()
 
 
