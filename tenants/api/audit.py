@@ -14,8 +14,8 @@ from tenants.models.audit import TENANT_ACTION_CHOICES
 
 
 class AuditEntrySerializer(RowSerializer[AuditEntry]):
-    tenant = serializers.UUIDField(source="tenant_uuid", allow_null=True)
-    device = serializers.UUIDField(source="device_uuid", allow_null=True)
+    tenant = serializers.UUIDField(source="tenant_uuid", allow_null=True, read_only=True)
+    device = serializers.UUIDField(source="device_uuid", allow_null=True, read_only=True)
     sealed = serializers.SerializerMethodField(help_text="Whether it is in the hash chain.")
 
     class Meta:
