@@ -1,8 +1,10 @@
 """Coalesce events that come by the thousand into a few audit rows with counts."""
 
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
@@ -54,15 +56,20 @@ class CoalescedEvents(Generic[Key]):
 
     def flush(self, *, at_once: bool = False) -> None:
         """Write what has been counted, when it is time."""
-        with self._coalescer.due(time.monotonic(), at_once=at_once) as counted:
+        with ExitStack() as stack:
+            # Together, since another thread that counts changes both.
             with self._lock:
-                newest = {kind: self._newest[kind] for kind, _ in counted}
+                due = self._coalescer.due(time.monotonic(), at_once=at_once)
+                counted = stack.enter_context(due)
+                newest = {kind: self._newest.pop(kind) for kind, _ in counted}
+            stack.push(partial(self._put_back, newest))
             record_events(replace(newest[kind], count=count) for kind, count in counted)
-        with self._lock:
-            for kind, event in newest.items():
-                # A newer one belongs to the next minute, or another thread has written it.
-                if self._newest.get(kind) is event:
-                    del self._newest[kind]
+
+    def _put_back(self, newest: Mapping[Key, AuditEvent], error: object, *_: object) -> None:
+        """Keep what could not be written, unless there is a newer event of the kind."""
+        if error:
+            with self._lock:
+                self._newest = {**newest, **self._newest}
 
 
 class Connecting(NamedTuple):
