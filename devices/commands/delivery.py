@@ -6,17 +6,17 @@ that gives receipts (and remembers what it has run), and "no response" from one 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from devices.commands.correlation import log_by_request
+from devices.commands.due import lock_due
 from devices.live import frames
 from devices.models import (
     OPEN_STATES,
@@ -24,18 +24,10 @@ from devices.models import (
     Command,
     CommandState,
     Connectivity,
-    Presence,
 )
 from devices.models.command import NO_RESPONSE
-from devices.presence.coverage import current_cutoffs, silence_counts_since
+from devices.presence.coverage import silence_counts_since
 from tenants.models import Membership, Role
-
-# A receipt comes within a second; without one the command is sent again, less and less often.
-RESEND_SECONDS = 10
-# It is sent again sooner to a device that has sent a heartbeat since: it is listening again.
-MISSED_SECONDS = 1
-# How often a command is sent before those behind it no longer wait for its receipt.
-SENDS_IN_ORDER = 3
 
 SWEPT_AT_ONCE = 1000
 
@@ -63,13 +55,10 @@ class Outgoing:
 
 def claim_due(limit: int = 200, *, besides: Collection[UUID] = ()) -> list[Outgoing]:
     """Mark up to `limit` due commands as sent, oldest first, and return what to publish; skip the
-    devices `besides`.
-
-    A command is due if it is queued for an online device, or was sent to an agent that gives
-    receipts and has given none. Several subscribers may claim at once; each gets its own rows.
+    devices `besides`. Several subscribers may claim at once; each gets its own rows.
     """
     with transaction.atomic():
-        rows = _in_order(list(_due().exclude(device__in=besides)[:limit]))
+        rows = _in_order(lock_due(limit, besides=besides))
         allowed = _still_allowed(rows)
         due = [row for row in rows if row.pk in allowed]
         refused = [row for row in rows if row.pk not in allowed]
@@ -144,52 +133,6 @@ def _may_claim_receipts_again(now: datetime) -> Exists:
     since = now - timedelta(seconds=settings.ONLINE_SECONDS)
     known = Connectivity.objects.filter(device=OuterRef("device"))
     return Exists(known.that_may_claim_receipts_again(since=since))
-
-
-def _due() -> QuerySet[Command]:
-    now = timezone.now()
-    receipts = _gives_receipts()
-    # A command before it that may be lost is sent again first.
-    unreceipted_before = Command.objects.filter(
-        device=OuterRef("device"),
-        id__lt=OuterRef("id"),
-        state=CommandState.SENT,
-        sends__lt=SENDS_IN_ORDER,
-    )
-    queued = Q(state=CommandState.QUEUED) & (~receipts | ~Exists(unreceipted_before))
-    again = Q(sent_at__lt=now - F("sends") * Value(timedelta(seconds=RESEND_SECONDS))) | Q(
-        sent_at__lt=now - timedelta(seconds=MISSED_SECONDS),
-        device__connectivity__capabilities_at__gt=F("sent_at"),
-    )
-    unreceipted = Q(receipts, again, state=CommandState.SENT)
-    return (
-        Command.objects.filter(
-            queued | unreceipted,
-            receipts | _hears_commands(),
-            ~Q(device__connectivity__presence=Presence.OFFLINE),
-            deadline__gt=now,
-            device__connectivity__last_seen_online__gte=current_cutoffs().online_since,
-            device__revoked_at=None,
-            device__tenant__suspended_at=None,
-            device__tenant__broker_account__isnull=False,
-        )
-        .select_related("device__tenant__broker_account", "created_by")
-        .select_for_update(skip_locked=True, of=("self",))
-        .order_by("id")
-    )
-
-
-def _hears_commands() -> Q:
-    """Return whether a device is connected and has sent a heartbeat over each of its connections.
-
-    Only devices that give receipts are sent a missed command again. So others get nothing in the
-    grace after a disconnect, nor between their login and their subscription.
-    """
-    connected = BrokerSession.objects.filter(device=OuterRef("device"), ended_at=None)
-    last_heartbeat = Coalesce(
-        OuterRef("device__connectivity__last_heartbeat"), datetime.fromtimestamp(0, UTC)
-    )
-    return Exists(connected) & ~Exists(connected.filter(started_at__gt=last_heartbeat))
 
 
 def _connections_without_receipts(devices: set[UUID]) -> dict[UUID, Connections]:
