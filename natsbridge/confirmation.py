@@ -18,6 +18,9 @@ class Confirmation:
     done: str = ""
     dangerous: bool = True
 
+    def with_form(self, form: Callable[..., forms.Form]) -> Self:
+        return replace(self, form=form)
+
     def about(self, name: str) -> Self:
         """Name in the title what it is about."""
         return replace(self, title=self.title.format(name))

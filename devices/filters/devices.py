@@ -17,7 +17,7 @@ from devices.filters.inventory import (
     filters_given,
     filters_offered,
 )
-from devices.models import CustomField, Device
+from devices.models import CustomField, Device, Tag
 from devices.models.device import DeviceQuerySet
 from devices.presence.coverage import current_cutoffs
 from devices.presence.rules import Cutoffs, Status
@@ -25,6 +25,7 @@ from tenants.forms.choices import SelectOfTenant, path_of
 from tenants.models import Group, Organisation, Role, Tenant, User
 
 SYSTEM_INFO = "connectivity__connection_info__system_info"
+MOST_TAGS_SHOWN = 200
 # How many inputs for custom fields a page has before a tenant is chosen.
 MOST_OFFERED = 12
 YES_OR_NO = (("true", "Yes"), ("false", "No"))
@@ -92,6 +93,7 @@ class DeviceFilters(FilterSet):
         method="having_status",
         choices=[(each.value, each.value) for each in Status],
         empty_label="Any status",
+        label="Status",
     )
     tenant = ModelChoiceFilter(
         queryset=lambda request: Tenant.objects.visible_to(request.user, role_of(request)),
@@ -105,6 +107,7 @@ class DeviceFilters(FilterSet):
     )
     group = PlaceFilter(
         queryset=lambda request: groups_of(request.user, role_of(request)),
+        label="In group",
         empty_label="All groups",
         widget=SelectOfTenant,
     )
@@ -218,3 +221,13 @@ class DeviceFilters(FilterSet):
         if not hasattr(self, "_cutoffs"):
             self._cutoffs = current_cutoffs()
         return self._cutoffs
+
+
+def tag_choices(person: User, filters: DeviceFilters) -> list[tuple[str, bool]]:
+    """Return the names of the person's tags, and whether the filters ask for each."""
+    tags = Tag.objects.visible_to(person, role_of(filters.request))
+    if tenant := filters.chosen.get("tenant"):
+        tags = tags.filter(tenant=tenant)
+    asked = {name.lower() for name in filters.tags}
+    names = {name.lower(): name for name in tags.values_list("name", flat=True)[:MOST_TAGS_SHOWN]}
+    return [(name, lowered in asked) for lowered, name in sorted(names.items())]

@@ -9,11 +9,15 @@ from django import forms
 from devices.commands import targets
 from devices.commands.bulk import Targets
 from devices.commands.rules.capabilities import Capability, read_capabilities
-from devices.filters.devices import groups_of, organisations_of
+from devices.filters.devices import (
+    DeviceFilters,
+    groups_of,
+    organisations_of,
+    tag_choices,
+)
 from devices.models import Device
-from devices.presence.rules import Status
-from tenants.forms.choices import PlaceChoice, SelectOfTenant
-from tenants.models import Group, Organisation, Role, Tenant, User
+from tenants.forms.choices import PlaceChoice
+from tenants.models import Group, Organisation, Role, User
 
 # How many versions of the agent are asked for their commands.
 VERSIONS_ASKED = 20
@@ -23,7 +27,7 @@ LISTED_AT_MOST = 10_000
 class TargetsForm(forms.Form):
     """Choose devices in one of four ways; the fields of the other ways are ignored.
 
-    The filters have the names of the fleet page's, so that its query string works here too.
+    `filters` are the fleet page's, so that its query string works here too.
     """
 
     TARGETS = (
@@ -37,24 +41,8 @@ class TargetsForm(forms.Form):
         label="To", choices=TARGETS, initial="group", widget=forms.RadioSelect
     )
     to_group = PlaceChoice(Group.objects.none(), label="Group", required=False, empty_label=None)
-    organisation = PlaceChoice(
+    to_organisation = PlaceChoice(
         Organisation.objects.none(), label="Organisation", required=False, empty_label=None
-    )
-    q = forms.CharField(label="Search", required=False, max_length=200)
-    status = forms.ChoiceField(
-        label="Status",
-        required=False,
-        choices=[("", "Any status"), *((each, each) for each in Status)],
-    )
-    tenant = forms.ModelChoiceField(
-        Tenant.objects.none(), label="Tenant", required=False, empty_label="All tenants"
-    )
-    group = PlaceChoice(
-        Group.objects.none(),
-        label="In group",
-        required=False,
-        empty_label="All groups",
-        widget=SelectOfTenant,
     )
     devices = forms.CharField(
         label="Devices",
@@ -69,15 +57,15 @@ class TargetsForm(forms.Form):
     def __init__(self, person: User, data: Any = None) -> None:
         super().__init__(data, auto_id="id_to_%s", initial={"key": uuid.uuid4()})
         self.person = person
-        groups = groups_of(person, Role.OPERATOR)
         querysets = {
-            "to_group": groups,
-            "group": groups,
-            "organisation": organisations_of(person, Role.OPERATOR),
-            "tenant": Tenant.objects.visible_to(person, Role.OPERATOR),
+            "to_group": groups_of(person, Role.OPERATOR),
+            "to_organisation": organisations_of(person, Role.OPERATOR),
         }
         for name, queryset in querysets.items():
             self.fields[name].queryset = queryset  # type: ignore[attr-defined]
+        self.filters = DeviceFilters.of(person, data or {}, role=Role.OPERATOR)
+        self.filters.offer_fields()
+        self.tags = tag_choices(person, self.filters)
 
     @property
     def key_sent(self) -> str:
@@ -92,8 +80,8 @@ class TargetsForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
         target = str(data.get("target", ""))
-        field = "to_group" if target == "group" else target
-        needed = field in ("to_group", "organisation", "devices")
+        field = f"to_{target}" if target in ("group", "organisation") else target
+        needed = field in ("to_group", "to_organisation", "devices")
         if needed and not data.get(field) and not self.errors.get(field):
             self.add_error(field, "Choose at least one.")
         return data
@@ -105,14 +93,12 @@ class TargetsForm(forms.Form):
             case "group":
                 return targets.of_group(self.person, data["to_group"].pk)
             case "organisation":
-                return targets.of_organisation(self.person, data["organisation"].pk)
+                return targets.of_organisation(self.person, data["to_organisation"].pk)
             case "devices":
                 return targets.of_devices(self.person, data["devices"])
+        filters = DeviceFilters.of(self.person, self.data)
         wanted = {
-            "q": data["q"],
-            "status": data["status"],
-            "tenant": data["tenant"] and data["tenant"].pk,
-            "group": data["group"] and data["group"].pk,
+            name: filters.tags if name == "tag" else self.data[name] for name in filters.given
         }
         return targets.of_filter(self.person, wanted)
 

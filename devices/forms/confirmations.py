@@ -1,5 +1,6 @@
 """Ask people for confirmation before they change a device's access or end a command."""
 
+from devices.forms.inventory import ArchiveForm, FieldForm, TagForm
 from natsbridge.confirmation import Confirmation
 from tenants.forms.credentials import OverlapForm, ReasonForm
 
@@ -52,4 +53,59 @@ RETRY = Confirmation(
     "Retry the command",
     done="The command has been issued again.",
     dangerous=False,
+)
+EDIT = Confirmation(
+    "Edit {}",
+    "The agent and its connection are not affected.",
+    "Save",
+    done="The device has been changed.",
+    dangerous=False,
+)
+ARCHIVE = Confirmation(
+    "Archive {}",
+    "The device leaves the fleet and no longer counts towards the limit. Its connection ends, its "
+    "credentials become invalid, and it gets no commands and cannot enrol again. Its history is "
+    "kept, and the device can be brought back.",
+    "Archive the device",
+    ArchiveForm,
+    "The device has been archived.",
+)
+UNARCHIVE = Confirmation(
+    "Bring {} back",
+    "The device is in the fleet again. Its device token is valid again, so its agent fetches a new "
+    "credential, unless the device had been revoked before it was archived.",
+    "Unarchive the device",
+    done="The device is in the fleet again.",
+    dangerous=False,
+)
+NEW_TAG = Confirmation(
+    "New tag of {}",
+    "Tags group devices for the fleet's filters and for commands.",
+    "Create the tag",
+    TagForm,
+    dangerous=False,
+)
+RENAME_TAG = Confirmation(
+    "Rename the tag {}", "It stays on its devices.", "Rename the tag", TagForm, dangerous=False
+)
+DELETE_TAG = Confirmation(
+    "Delete the tag {}", "It is taken off all devices. This cannot be undone.", "Delete the tag"
+)
+NEW_FIELD = Confirmation(
+    "New custom field of {}",
+    "Each device can have a value of this type. The type cannot be changed later.",
+    "Create the field",
+    FieldForm,
+    dangerous=False,
+)
+CHANGE_FIELD = Confirmation(
+    "Change the field {}",
+    "The devices keep their values; a choice that devices have cannot be removed.",
+    "Save",
+    dangerous=False,
+)
+DELETE_FIELD = Confirmation(
+    "Delete the field {}",
+    "Its values are deleted on all devices. This cannot be undone.",
+    "Delete the field",
 )

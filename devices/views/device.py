@@ -14,7 +14,7 @@ from devices.models import Device
 from devices.presence.coverage import current_cutoffs, current_pause
 from devices.presence.rules import Cutoffs
 from devices.telemetry import ring_buffers
-from devices.views.parts import find_device, form_context, history_of
+from devices.views.parts import details_context, find_device, form_context, history_of
 from devices.views.presence import presence_context
 from natsbridge.errors import DependencyAway
 from tenants.models import FloodBlock
@@ -44,7 +44,7 @@ def render_device(
 ) -> HttpResponse:
     """Render the whole page; `form` is a `form_context`."""
     cutoffs = current_cutoffs()
-    context = form | _status_context(request, found, cutoffs)
+    context = details_context(request, found) | form | _status_context(request, found, cutoffs)
     points: dict[str, list[dict[str, Any]]] = {}
     try:
         points = ring_buffers.recent(found.pk)

@@ -4,6 +4,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from devices.filters.devices import tag_choices
 from devices.forms.fleet import FleetFilters
 from devices.presence.coverage import current_pause
 from devices.presence.rules import Status
@@ -39,6 +40,9 @@ def fleet(request: PersonRequest) -> HttpResponse:
         "pause": current_pause(cutoffs),
         "rows": [(each, each.status(cutoffs), each.current_presence(cutoffs)) for each in shown],
     }
+    if not wants_fragment(request):
+        filters.offer_fields()
+        context["tags"] = tag_choices(request.user, filters)
     if not wants_fragment(request) or not paginator.count:
         context |= {
             "may_add": Group.objects.visible_to(request.user, Role.ADMIN).exists(),

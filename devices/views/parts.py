@@ -10,13 +10,15 @@ from django.shortcuts import get_object_or_404
 
 from devices.commands.rules.capabilities import Capability, read_capabilities
 from devices.forms.command import CommandForm
-from devices.models import Command, Device
+from devices.forms.inventory import NoteForm
+from devices.models import Command, CustomField, Device, Note
 from devices.models.command import CommandQuerySet
 from devices.presence.coverage import current_cutoffs
 from tenants.models import Role, User, has_role
 from tenants.views.page import PersonRequest
 
 COMMANDS_PER_PAGE = 20
+NOTES_SHOWN = 50
 
 
 def find_device(request: PersonRequest, device_uuid: UUID) -> Device:
@@ -78,3 +80,19 @@ def history_of(request: PersonRequest, found: Device, number: str | None) -> Pag
     return Paginator(commands_of(request, found).defer("result"), COMMANDS_PER_PAGE).get_page(
         number
     )
+
+
+def details_context(request: PersonRequest, device: Device) -> dict[str, Any]:
+    """Return what the page says of a device that people have recorded."""
+    fields = CustomField.objects.visible_to(request.user).filter(tenant=device.tenant_id)
+    held = device.custom_values
+    notes = Note.objects.visible_to(request.user).filter(device=device)
+    return {
+        "device": device,
+        "tags": device.tags.all(),
+        "values": [(field, held[field.key]) for field in fields if field.key in held],
+        "notes": notes[:NOTES_SHOWN],
+        "note_form": NoteForm(),
+        "may_edit": has_role(request.user, device.tenant_id, Role.OPERATOR),
+        "may_administer": has_role(request.user, device.tenant_id, Role.ADMIN),
+    }

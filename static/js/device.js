@@ -69,6 +69,10 @@ const live = new Live(device.dataset.socket, {
   },
   metrics: (frame) => showMetrics(frame.metrics),
   connectivity: refreshStatus,
+  details() {
+    htmx.trigger("#details", "refresh");
+    refreshStatus();
+  },
   commands: (frame) => history.markAll(frame.commands),
 });
 

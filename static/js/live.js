@@ -13,7 +13,7 @@ const FINAL = {
 };
 
 export class Live {
-  // handlers: {snapshot, metrics, connectivity, commands, fleet} take a frame; state(state, text) is told
+  // handlers: {snapshot, metrics, connectivity, details, commands, fleet} take a frame; state(state, text) is told
   // "connecting", "live", "broken" or "ended".
   constructor(path, handlers) {
     this.url = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}${path}`;

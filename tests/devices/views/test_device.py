@@ -127,14 +127,15 @@ def test_system_information_is_laid_out_with_its_own_keys_in_their_order(
     body = page(as_alice, device_a)
     assert "16.0 GB" in body
     assert "2 h 0 min" in body
-    keys = re.findall(r"<dt>(\w+)</dt>", body)
+    _, system = body.split('<div id="information">')
+    keys = re.findall(r"<dt>(\w+)</dt>", system)
     assert keys[:5] == ["memory_total", "hostname", "eth0", "cpu", "uptime"]
 
 
 def test_the_number_of_queries_is_bounded(
     as_alice: Client, device_a: Device, django_assert_max_num_queries: object
 ) -> None:
-    with django_assert_max_num_queries(15):  # type: ignore[operator]
+    with django_assert_max_num_queries(20):  # type: ignore[operator]
         page(as_alice, device_a)
 
 
