@@ -1,5 +1,6 @@
 """Tenants' accounts at the broker, and the keys that it trusts."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -36,9 +37,7 @@ PLATFORM_KEYS = (
 @transaction.atomic
 def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
     """Return the tenant's account; create it, its identity key or its scoped keys if missing."""
-    for purpose in (Purpose.ACCOUNT, *SCOPED):
-        ensure_broker_key(purpose, tenant)
-    identity = BrokerKey.objects.get(purpose=Purpose.ACCOUNT, tenant=tenant)
+    identity = _ensure_broker_keys((Purpose.ACCOUNT, *SCOPED), tenant)[Purpose.ACCOUNT]
     account, created = BrokerAccount.objects.get_or_create(
         tenant=tenant, defaults={"public_key": identity.public_key}
     )
@@ -47,13 +46,25 @@ def ensure_broker_account(tenant: Tenant) -> BrokerAccount:
     return account
 
 
-@transaction.atomic
 def ensure_broker_key(purpose: Purpose, tenant: Tenant | None = None) -> BrokerKey:
-    existing = BrokerKey.objects.filter(purpose=purpose, tenant=tenant, retires_at=None).first()
-    if existing:
-        return existing
+    return _ensure_broker_keys([purpose], tenant)[purpose]
+
+
+@transaction.atomic
+def _ensure_broker_keys(
+    purposes: Collection[Purpose], tenant: Tenant | None = None
+) -> dict[Purpose, BrokerKey]:
+    """Return the current key of each purpose; create those that are missing."""
+    current = BrokerKey.objects.filter(purpose__in=purposes, tenant=tenant, retires_at=None)
+    keys = {Purpose(key.purpose): key for key in current}
+    missing = [purpose for purpose in purposes if purpose not in keys]
+    created = BrokerKey.objects.bulk_create(_new_key(purpose, tenant) for purpose in missing)
+    return keys | dict(zip(missing, created, strict=True))
+
+
+def _new_key(purpose: Purpose, tenant: Tenant | None) -> BrokerKey:
     pair = _new_pair(purpose)
-    return BrokerKey.objects.create(
+    return BrokerKey(
         purpose=purpose,
         tenant=tenant,
         public_key=pair.public,
@@ -84,7 +95,7 @@ def _new_pair(purpose: Purpose) -> KeyPair:
 
 def ensure_platform_keys() -> dict[Purpose, BrokerKey]:
     """Return the keys of the operator, the platform's own accounts and the auth callout."""
-    return {purpose: ensure_broker_key(purpose) for purpose in PLATFORM_KEYS}
+    return _ensure_broker_keys(PLATFORM_KEYS)
 
 
 def announce_account(tenant: Tenant) -> None:
