@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from tenants.actions.tenants import create_group
 from tenants.api.base.viewsets import ResourceViewSet
-from tenants.models import Group, Role, User
+from tenants.models import Group, Organisation, Role, Tenant, User
 from tests.support.people import authorization
 from wegweiser.urls import router
 
@@ -62,6 +62,18 @@ def test_rows_that_come_and_go_shift_no_page(
     create_group(group_a.organisation, name="A new one")
     Group.objects.filter(name=names[2]).delete()
     assert [row["name"] for row in api.get(following).json()["results"]] == names[3:6]
+
+
+def test_no_row_is_lost_among_more_than_a_thousand_of_one_name(
+    api: APIClient, tenant_a: Tenant
+) -> None:
+    places = [Organisation(tenant=tenant_a, name=f"{number}") for number in range(1001)]
+    Organisation.objects.bulk_create(places)
+    Group.objects.bulk_create(
+        Group(organisation=place, tenant=tenant_a, name="Same") for place in places
+    )
+    pages = walk(api, f"{GROUPS}?limit=400", "next")
+    assert [len(page) for page in pages] == [400, 400, 201]
 
 
 def test_a_list_keeps_its_filters_from_page_to_page(api: APIClient, names: list[str]) -> None:
