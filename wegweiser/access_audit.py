@@ -31,7 +31,8 @@ from tenants.models import User
 
 log = structlog.get_logger(__name__)
 
-REFUSED = (401, 403, 404)
+# A field or a filter that names what is another tenant's is answered 400.
+REFUSED = (400, 401, 403, 404)
 # The routes on which a superuser reads nothing of a customer's.
 OWN_ROUTES = ("account/", "api/docs/", "api/schema/", "api/nats/health", "downloads/", "login/")
 
@@ -64,7 +65,7 @@ def _record(request: HttpRequest, status: int) -> None:
     match = request.resolver_match
     if status in REFUSED:
         # What has no route is a typing error, and nobody is looked up for it.
-        if (match or status != 404) and not notes.is_recorded(request.META):
+        if (match or status in (401, 403)) and not notes.is_recorded(request.META):
             _record_refusal(request, match, status)
     elif status == 200 and match and request.method in ("GET", "HEAD") and _has_user(request):
         _record_read(request, match, status)
@@ -73,7 +74,10 @@ def _record(request: HttpRequest, status: int) -> None:
 def _record_refusal(request: HttpRequest, match: ResolverMatch | None, status: int) -> None:
     caller = notes.noted_caller(request.META) or caller_of(request.user)
     # Whatever strangers name, it is looked up for nobody.
-    named = _named(match) if match and caller != STRANGER else []
+    named = []
+    if match and caller != STRANGER:
+        sent = notes.uuids_in(list(request.GET.values()))
+        named = [*_named(match), *owners_of([*sent, *notes.noted_names(request.META)])]
     record_refusal(caller, Asked(_described(request, match), status, named))
 
 

@@ -5,6 +5,7 @@ that programs can rely on; docs/problems.md lists them.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
@@ -53,6 +54,7 @@ from natsbridge.errors import (
     NoSubscriber,
 )
 from natsbridge.protocol.storable import storable_json
+from tenants.access.notes import note_named
 from tenants.errors import (
     AlreadyMember,
     CredentialRefused,
@@ -213,6 +215,15 @@ def explained(error: Exception) -> tuple[Problem, str] | None:
 
 def problem_details(exception: Exception, context: dict[str, Any]) -> Response | None:
     """Handle exceptions for REST framework: its status and headers, with our body."""
+    answer = _answered(exception, context)
+    if answer is not None and answer.status_code in (400, 404) and "request" in context:
+        # What cannot be parsed names nothing.
+        with suppress(APIException):
+            note_named(context["request"].META, context["request"].data)
+    return answer
+
+
+def _answered(exception: Exception, context: dict[str, Any]) -> Response | None:
     if known := explained(exception):
         problem, text = known
         errors = _wrong_rows(exception) if isinstance(exception, DeviceImportRefused) else None

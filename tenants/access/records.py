@@ -30,10 +30,8 @@ class Caller:
     device: UUID | None = None
 
     def belongs_with(self, owned: Owned) -> bool:
-        """Return whether the object is of one of their tenants, and no other device."""
-        if owned.tenant not in self.tenants:
-            return False
-        return self.device is None or owned.device in (None, self.device)
+        """Return whether they may know of the object."""
+        return owned.device == self.device if self.device else owned.tenant in self.tenants
 
 
 STRANGER = Caller()
@@ -47,7 +45,7 @@ def person_caller(person: User) -> Caller:
 @dataclass(frozen=True)
 class Asked:
     """What was asked for: method and route, as "GET /devices/<uuid:device_uuid>/", and how it was
-    answered. `named` are the objects that the address names, as far as they exist."""
+    answered. `named` are the objects that the request names, as far as they exist."""
 
     request: str
     status: int
@@ -55,9 +53,10 @@ class Asked:
 
 
 def record_refusal(caller: Caller, asked: Asked) -> None:
-    """Record a refusal: a 401, a 403, or a 404 for an object that belongs to others."""
+    """Record a refusal: a 401, a 403, or an object that belongs to others, for which the answer is
+    as for one that does not exist: 404, or 400 where it was named in a field or a filter."""
     hidden = [owned for owned in asked.named if not caller.belongs_with(owned)]
-    if asked.status == 404 and not hidden:
+    if asked.status in (400, 404) and not hidden:
         return
     about = next(iter([*hidden, *asked.named]), None)
     own = {about.tenant} & caller.tenants if about else caller.tenants

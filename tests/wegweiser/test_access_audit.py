@@ -1,5 +1,6 @@
 """What was refused and what staff read is in the audit, of whom it concerns, and bounded."""
 
+import json
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -333,3 +334,34 @@ def test_page_and_api_show_and_filter_by_what_was_refused(
     assert (
         api.get(url, {"action": "access.staff_read"}, **authorization(alice)).json()["next"] is None
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/nats/commands", {"command": "ping", "devices": ["{device}"]}),
+        ("/api/nats/commands", {"command": "ping", "filter": {"group": "{group}"}}),
+        ("/api/commands", {"command": "ping", "device": "{device}"}),
+        ("/api/commands?device={device}", None),
+    ],
+)
+def test_what_a_field_or_a_filter_names_of_another_tenant_is_for_staff_alone(
+    api: APIClient, charlie: User, device_a: Device, path: str, body: dict[str, Any] | None
+) -> None:
+    ids = {"device": device_a.pk, "group": device_a.group_id}
+
+    def ask(names: dict[str, Any]) -> int:
+        header = authorization(charlie)
+        if body is None:
+            return int(api.get(path.format(**names), **header).status_code)
+        text = json.dumps(body)
+        for name, value in names.items():
+            text = text.replace(f"{{{name}}}", str(value))
+        return int(api.post(path, text, content_type="application/json", **header).status_code)
+
+    assert ask({name: uuid4() for name in ids}) in (400, 404)
+    assert entries() == []
+    assert ask(ids) in (400, 404)
+    entry = only()
+    assert (entry.tenant_uuid, entry.actor) == (None, "charlie")
+    assert entry.target.endswith(f"of tenant {device_a.tenant_id}")
