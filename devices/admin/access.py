@@ -131,6 +131,8 @@ class AccessAdmin(ModelAdmin):
     @admin.display(description="Access")
     def access(self, device: Device) -> SafeString:
         """Return the state of access as a label, for the list."""
+        if device.archived_at is not None:
+            return label("Archived", "danger")
         if device.revoked_at is not None:
             return label("Revoked", "danger")
         return label("Suspended", "danger") if device.tenant.suspended_at else label("Open", "")

@@ -10,6 +10,9 @@ SECTIONS = {
     "Devices": (
         ("Devices", "computer", "devices.device"),
         ("Commands", "terminal", "devices.command"),
+        ("Tags", "sell", "devices.tag"),
+        ("Custom fields", "list_alt", "devices.customfield"),
+        ("Notes", "sticky_note_2", "devices.note"),
     ),
     "Tenants": (
         ("Tenants", "domain", "tenants.tenant"),

@@ -15,7 +15,11 @@ from pytest_django.fixtures import Settings
 
 from devices.commands import issue as commands
 from devices.errors import DeviceCannotMove
+from devices.inventory.custom_fields import create_field
 from devices.inventory.details import move_device
+from devices.inventory.notes import add_note
+from devices.inventory.rules import FieldType
+from devices.inventory.tags import create_tag
 from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
 from natsbridge.models import DeadLetter, Pruning
 from natsbridge.subscriber import status
@@ -481,6 +485,22 @@ def test_the_first_page_shows_what_one_may_see(client: Client, device_a: Device)
 def test_the_side_bar_leads_to_pages_that_open(client: Client, staff: User) -> None:
     sections = client.get(INDEX).context["sidebar_navigation"]
     links = [item["link"] for section in sections for item in section["items"]]
-    assert len(links) == 19
+    assert len(links) == 22
     for link in links:
         assert client.get(link).status_code == 200, link
+
+
+def test_staff_read_tags_fields_and_notes_and_change_none_of_them(
+    admin_client: Client, device_a: Device, tenant_a: Tenant, alice: User
+) -> None:
+    rows = {
+        "tag": create_tag(tenant_a, "server", by=None),
+        "customfield": create_field(tenant_a, "Price", FieldType.NUMBER, by=None),
+        "note": add_note(device_a, "The key is at the reception.", by=alice),
+    }
+    for name, row in rows.items():
+        base = f"/admin/devices/{name}/"
+        assert admin_client.get(base).status_code == 200
+        assert str(row.pk) in admin_client.get(f"{base}{row.pk}/change/").content.decode()
+        assert admin_client.get(f"{base}add/").status_code == 403
+        assert admin_client.post(f"{base}{row.pk}/delete/").status_code == 403

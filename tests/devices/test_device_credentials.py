@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
+from devices.inventory.archive import archive_device
 from devices.models import Device
 from tenants.broker.accounts import ensure_platform_keys
 from tenants.models import Credential, Group, Tenant
@@ -60,3 +61,10 @@ def test_a_tenant_is_suspended_and_resumed(tenant_a: Tenant) -> None:
     assert run("resume_tenant", "Acme") == "Acme is resumed\n"
     assert run("resume_tenant", "Acme") == "Acme was not suspended\n"
     assert Tenant.objects.get().suspended_at is None
+
+
+def test_an_archived_device_is_not_reinstated_without_being_brought_back(group_a: Group) -> None:
+    device = enrol(group_a, "anna-laptop").device
+    archive_device(device, by=None)
+    with pytest.raises(CommandError, match="unarchive it"):
+        run("device_credentials", str(device.pk), "--reinstate")

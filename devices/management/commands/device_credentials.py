@@ -8,6 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from devices.enrolment import credentials
+from devices.errors import DeviceArchived
 from devices.models import Device
 from natsbridge.management.base import PlainCommand
 from tenants.errors import RotationRefused
@@ -42,7 +43,10 @@ class Command(PlainCommand):
             credentials.revoke_device(device, by=None, reason=options["reason"])
             self.stderr.write(f"{device} was revoked already" if was else f"{device} is revoked")
         elif options["reinstate"]:
-            credentials.reinstate_device(device, by=None)
+            try:
+                credentials.reinstate_device(device, by=None)
+            except DeviceArchived as error:
+                raise CommandError(str(error)) from error
             self.stderr.write(f"{device} is reinstated" if was else f"{device} was not revoked")
         elif options["rotate"]:
             self._rotate(device, options["overlap"])
