@@ -54,7 +54,7 @@ def devices() -> list[Figure]:
     return [
         Figure(
             status.value,
-            Device.objects.with_status(status, cutoffs).count(),
+            Device.objects.in_fleet().with_status(status, cutoffs).count(),
             linked("devices.device", status=status.value),
             STATUS_KINDS[status],
         )

@@ -44,9 +44,10 @@ def tenant(request: PersonRequest, tenant_uuid: UUID) -> HttpResponse:
         "credentials": own[:CREDENTIALS_SHOWN],
         "in_use": own.live().exists(),
         "username": tenant_username(found.pk),
-        "device_count": found.devices.count(),
+        "device_count": found.devices.filter(archived_at=None).count(),
         "most_devices": tenant_limits(found)["max_devices"]["value"],
-        "revoked_count": found.devices.exclude(revoked_at=None).count(),
+        "revoked_count": found.devices.filter(archived_at=None).exclude(revoked_at=None).count(),
+        "archived_count": found.devices.exclude(archived_at=None).count(),
         "export": found.exports.first(),
     }
     return render(request, "tenants/tenant.html", context)

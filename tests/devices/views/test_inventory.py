@@ -97,6 +97,8 @@ def test_an_archived_device_is_out_of_the_fleet_and_says_so_on_its_page(
     assert "This device is archived" in page
     assert "sold" in page
     assert "Bring back…" in page
+    tenant = as_alice.get(f"/tenant/{described.tenant_id}/").content.decode()
+    assert f'?tenant={described.tenant_id}&amp;archived=true">1 archived</a>' in tenant
     assert b"anna-laptop" not in as_alice.get("/").content
     assert b"anna-laptop" in as_alice.get("/?archived=true").content
     assert as_alice.post(address(described, "unarchive/")).status_code == 302
