@@ -16,8 +16,10 @@ import pytest
 import schemathesis
 from django.core.serializers.json import DjangoJSONEncoder
 from drf_spectacular.generators import SchemaGenerator
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed
+from hypothesis import settings as effort
 from hypothesis.errors import Unsatisfiable
+from pytest_django.fixtures import Settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
@@ -40,7 +42,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-HURRIED = settings(
+HURRIED = effort(
     max_examples=EXAMPLES,
     database=None,
     deadline=None,
@@ -50,7 +52,9 @@ HURRIED = settings(
 
 
 @pytest.fixture
-def world(group_a: Group, group_b: Group, redis_server: object) -> World:
+def world(group_a: Group, group_b: Group, redis_server: object, settings: Settings) -> World:
+    for of in ("PERSON", "TOKEN", "DEVICE", "ADDRESS"):
+        setattr(settings, f"{of}_REQUESTS_PER_MINUTE", 0)
     return build(group_a, group_b)
 
 
