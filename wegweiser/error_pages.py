@@ -3,12 +3,19 @@
 import sys
 
 from django.db import connections
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 from django.views import defaults
 
-from wegweiser.problems import CONTENT_TYPE, INTERNAL_ERROR, Problem, explained, problem_body
+from wegweiser.problems import (
+    CONTENT_TYPE,
+    INTERNAL_ERROR,
+    PROBLEMS,
+    Problem,
+    explained,
+    problem_body,
+)
 
 
 class ErrorPageMiddleware(MiddlewareMixin):
@@ -28,9 +35,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     known = explained(error) if isinstance(error, Exception) else None
     if not request.path_info.startswith("/api/"):
         return _page(*known) if known else defaults.server_error(request)
-    problem, text = known or (INTERNAL_ERROR, INTERNAL_ERROR.meaning)
-    body = problem_body(problem.status, problem.type, text)
-    return JsonResponse(body, status=problem.status, content_type=CONTENT_TYPE)
+    return _api_problem(*(known or (INTERNAL_ERROR, INTERNAL_ERROR.meaning)))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -38,7 +43,15 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path_info.startswith("/api/"):
+        # No route matches an address with a line break.
+        return _api_problem(PROBLEMS[Http404], "No such endpoint; see /api/docs/.")
     return _without_a_connection_left(defaults.page_not_found(request, exception))
+
+
+def _api_problem(problem: Problem, text: str) -> HttpResponse:
+    body = problem_body(problem.status, problem.type, text)
+    return JsonResponse(body, status=problem.status, content_type=CONTENT_TYPE)
 
 
 def _page(problem: Problem, text: str) -> HttpResponse:

@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import F, Func, IntegerField
 from django.http import StreamingHttpResponse
 from django.urls import reverse
-from django_filters import CharFilter, FilterSet, IsoDateTimeFilter
+from django_filters import CharFilter, FilterSet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers
@@ -18,7 +18,7 @@ from devices.api.targets import BulkPreviewAnswer, asked_of
 from devices.commands import bulk
 from devices.commands.rules.states import COMMAND_STATES
 from devices.models import BulkCommand, Command
-from tenants.api.base.filters import VisibleFilter
+from tenants.api.base.filters import MomentFilter, VisibleFilter
 from tenants.api.base.idempotency import KEY, key_of
 from tenants.api.base.parsers import IgnoreFormat
 from tenants.api.base.serializers import RowSerializer, StrictSerializer
@@ -100,8 +100,8 @@ class ResultsQuery(StrictSerializer):
 class BulkCommandFilters(FilterSet):
     tenant = VisibleFilter(Tenant)
     command = CharFilter(max_length=100)
-    since = IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    until = IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    since = MomentFilter(field_name="created_at", lookup_expr="gte")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
 
 @extend_schema(tags=["Bulk commands"])

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
-from django_filters import CharFilter, ChoiceFilter, FilterSet, IsoDateTimeFilter
+from django_filters import CharFilter, ChoiceFilter, FilterSet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -23,7 +23,7 @@ from devices.commands import issue as commands
 from devices.models import BulkCommand, Command, CommandState, Device
 from devices.presence.coverage import current_cutoffs
 from tenants.api.base.etags import answer_unless_known
-from tenants.api.base.filters import VisibleFilter
+from tenants.api.base.filters import MomentFilter, VisibleFilter
 from tenants.api.base.idempotency import KEY, key_of
 from tenants.api.base.serializers import RowSerializer, StrictSerializer, VisibleField
 from tenants.api.base.viewsets import ResourceViewSet
@@ -91,8 +91,8 @@ class CommandFilters(FilterSet):
     bulk = VisibleFilter(BulkCommand, to_field_name="uuid")
     state = ChoiceFilter(choices=CommandState.choices)
     command = CharFilter(max_length=100)
-    since = IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    until = IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    since = MomentFilter(field_name="created_at", lookup_expr="gte")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
 
 @extend_schema(tags=["Commands"])

@@ -1,10 +1,11 @@
 """When a device was online, and its connections to the broker."""
 
-from django_filters import ChoiceFilter, FilterSet, IsoDateTimeFilter
+from django_filters import ChoiceFilter, FilterSet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 
 from devices.api.of_device import OfDeviceViewSet
 from devices.models import BrokerSession, Presence, PresenceChange
+from tenants.api.base.filters import MomentFilter
 from tenants.api.base.serializers import RowSerializer
 
 
@@ -16,8 +17,8 @@ class PresenceChangeSerializer(RowSerializer[PresenceChange]):
 
 class PresenceFilters(FilterSet):
     presence = ChoiceFilter(choices=[(each.value, each.value) for each in Presence])
-    since = IsoDateTimeFilter(field_name="at", lookup_expr="gte")
-    until = IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+    since = MomentFilter(field_name="at", lookup_expr="gte")
+    until = MomentFilter(field_name="at", lookup_expr="lt")
 
 
 @extend_schema(tags=["Devices"])

@@ -1,12 +1,12 @@
 """The audit of the tenants that the caller administers, newest first."""
 
 from django.db.models import QuerySet
-from django_filters import CharFilter, ChoiceFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import CharFilter, ChoiceFilter, FilterSet, UUIDFilter
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 
-from tenants.api.base.filters import VisibleFilter
+from tenants.api.base.filters import MomentFilter, VisibleFilter
 from tenants.api.base.serializers import RowSerializer
 from tenants.api.base.viewsets import ResourceViewSet
 from tenants.models import AuditEntry, Role, Tenant
@@ -35,8 +35,8 @@ class AuditEntryFilters(FilterSet):
     actor = CharFilter(max_length=200, help_text="The exact name.")
     # A device that was deleted is in the audit still.
     device = UUIDFilter(field_name="device_uuid")
-    since = IsoDateTimeFilter(field_name="at", lookup_expr="gte")
-    until = IsoDateTimeFilter(field_name="at", lookup_expr="lt", help_text="Excluded.")
+    since = MomentFilter(field_name="at", lookup_expr="gte")
+    until = MomentFilter(field_name="at", lookup_expr="lt", help_text="Excluded.")
 
     @extend_schema_field(OpenApiTypes.UUID)
     def of_tenant(

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.validators import EMPTY_VALUES
 from django.db.models import QuerySet
 from django.db.models.functions import Length
-from django_filters import CharFilter, ChoiceFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import CharFilter, ChoiceFilter, FilterSet, UUIDFilter
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from natsbridge.dead_letters import store
 from natsbridge.models import DeadLetter
-from tenants.api.base.filters import FilterSetBackend
+from tenants.api.base.filters import FilterSetBackend, MomentFilter
 from tenants.api.base.permissions import MayInAdmin
 from tenants.api.base.serializers import RowSerializer, StrictSerializer
 from tenants.api.base.viewsets import ResourceViewSet
@@ -57,8 +57,8 @@ class DeadLetterFilters(FilterSet):
     tenant = UUIDFilter()
     device = UUIDFilter()
     kind = CharFilter(max_length=64)
-    since = IsoDateTimeFilter("dead_lettered_at", "gte")
-    until = IsoDateTimeFilter("dead_lettered_at", "lt", help_text="Excluded.")
+    since = MomentFilter("dead_lettered_at", "gte")
+    until = MomentFilter("dead_lettered_at", "lt", help_text="Excluded.")
 
 
 @extend_schema(tags=["Dead letters"])

@@ -1,11 +1,14 @@
 """Filters of lists: filter sets, search and ordering. An unknown query parameter is refused."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError as FormError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django_filters import ModelChoiceFilter
+from django_filters import IsoDateTimeFilter, ModelChoiceFilter
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from django_filters.widgets import SuffixedMultiWidget
 from rest_framework.exceptions import ValidationError
@@ -31,6 +34,21 @@ class VisibleFilter(ModelChoiceFilter):
             return self.related.objects.none()
         context = getattr(request, "parser_context", None) or {}
         return reachable(self.related, request, context.get("view"))
+
+
+class MomentField(IsoDateTimeField):
+    """Accept ISO 8601, and turn it into UTC: Postgres refuses offsets of 16 hours and more."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        try:
+            moment: datetime | None = super().to_python(value)
+            return moment and moment.astimezone(UTC)
+        except OverflowError as error:
+            raise FormError("Not a moment between the years 1 and 9999.") from error
+
+
+class MomentFilter(IsoDateTimeFilter):
+    field_class = MomentField
 
 
 class FilterSetBackend(DjangoFilterBackend):

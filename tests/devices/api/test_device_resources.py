@@ -149,3 +149,24 @@ def test_names_are_written_again_after_redis_was_away(
     assert ring_buffers.names(device_a.pk) == ["toner"]
     ring_buffers.forget([device_a.pk])
     assert ring_buffers.names(device_a.pk) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        ("0500-08-03T09:08:58+20:46", 200),
+        ("0001-01-01T00:00:00+10:00", 400),
+        ("9999-12-31T23:59:59-10:00", 400),
+    ],
+)
+def test_moments_that_postgres_could_not_read_are_read_or_refused(
+    device_a: Device, as_bob: APIClient, moment: str, status: int
+) -> None:
+    assert as_bob.get(below(device_a, "presence"), {"since": moment}).status_code == status
+
+
+@pytest.mark.django_db
+def test_an_address_that_no_route_matches_is_answered_as_a_problem(as_bob: APIClient) -> None:
+    answer = as_bob.get("/api/devices/%0A/")
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
