@@ -1,8 +1,9 @@
-"""The web as its own process, as in production, on the test's database."""
+"""The web as its own process, as in production, on the database of this worker's tests."""
 
 import http.client
 import os
 import socket
+import sys
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,11 +14,10 @@ from django.db import connection
 
 from tests.plugin import HOME, POSTGRES, allot_port
 from wegweiser.quickstart.processes import Child, Directories, spawn
-from wegweiser.quickstart.stack import MANAGE
 
 
 class Web:
-    """A process of `manage.py web`; started again, it has the same port."""
+    """A process of `manage.py web` (see `quiet_web`); started again, it has the same port."""
 
     def __init__(self) -> None:
         self.port = allot_port()
@@ -28,7 +28,7 @@ class Web:
         database = POSTGRES.url.rpartition("/")[0] + f"/{connection.settings_dict['NAME']}"
         self.child = spawn(
             "web",
-            [*MANAGE, "web", f"--port={self.port}"],
+            [sys.executable, "-m", "tests.quiet_web", f"--port={self.port}"],
             Directories(HOME),
             environment=os.environ | {"DATABASE_URL": database, "PUBLIC_URL": self.url},
             working_directory=settings.BASE_DIR,
