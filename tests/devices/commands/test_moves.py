@@ -81,7 +81,7 @@ def test_a_batch_takes_no_more_statements_than_a_single_command(
     devices = many_devices(group_a, BATCH)
     row = bulk.issue(targets.of_group(alice, group_a.pk), "ping", {}, by=alice)[0]
     outgoing: list[delivery.Outgoing] = []
-    assert _statements(lambda: outgoing.extend(delivery.claim_due(BATCH))) <= 8
+    assert _statements(lambda: outgoing.extend(delivery.claim_due(BATCH))) <= 18
     assert _statements(lambda: delivery.mark_published(outgoing[:450], outgoing[450:])) <= 2
     some_offline(devices[:100], 100)
     sent = list(
