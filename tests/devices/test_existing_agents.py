@@ -49,7 +49,7 @@ def agent(
     upgraded = api.post(f"/api/nats/agent/{old_device.pk}/upgrade", **authorization(alice))
     token = upgraded.json()["device_token"]
     arguments = [live_server.url, str(old_device.pk), token]
-    script = [sys.executable, "-m", "tests.support.seed_agent", *arguments]
+    script = [sys.executable, "-m", "tests.support.agents.seed_agent", *arguments]
     process = subprocess.Popen(script, cwd=settings.BASE_DIR, start_new_session=True)
     yield process
     process.send_signal(signal.SIGKILL)

@@ -11,7 +11,7 @@ from django.conf import settings
 from rest_framework.test import APIClient
 
 from devices.commands.issue import issue
-from devices.models import Command, CommandState, Connectivity, RealtimeData
+from devices.models import Command, CommandState, Connectivity, Device, RealtimeData
 from devices.telemetry.reports import MAX_KINDS
 from natsbridge.identity import nkeys
 from natsbridge.jetstream.declarations import INGEST_PER_SUBJECT, platform_streams
@@ -108,6 +108,7 @@ def test_what_is_shown_is_stored_and_a_command_looks_as_shown(
 def test_the_limits_are_those_of_the_platform() -> None:
     limits = GUIDE.partition("\n## Limits\n")[2]
     assert f"| depth of JSON | {envelope.MAX_DEPTH} |" in limits
+    assert f"| `devicename` | {Device._meta.get_field('name').max_length} characters |" in limits
     assert f"{kinds.MAX_VERSION}, {kinds.MAX_SESSION} characters" in limits
     assert f"| kinds of monitoring data | {MAX_KINDS} a device |" in limits
     assert f"| {INGEST_PER_SUBJECT:,} a device |" in limits

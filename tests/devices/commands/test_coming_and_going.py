@@ -14,8 +14,8 @@ from devices.commands import issue as commands
 from devices.models import BrokerSession, Command, CommandState, Connectivity
 from natsbridge.models import SubscriberStatus
 from tenants.models import BrokerAccount, Group, User
+from tests.support.agents.plain_agent import PlainAgent
 from tests.support.people import enrol
-from tests.support.plain_agent import PlainAgent
 from tests.support.system import System, eventually
 
 TICK = 0.1

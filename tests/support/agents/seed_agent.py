@@ -1,7 +1,7 @@
 """An agent that knows only the old contract: HTTP for its tenant and its credentials, NATS by user
 and password, core subscriptions, no acknowledgements. Its one concession is the device token.
 
-    python -m tests.support.seed_agent SERVER DEVICE_UUID DEVICE_TOKEN
+    python -m tests.support.agents.seed_agent SERVER DEVICE_UUID DEVICE_TOKEN
 """
 
 import asyncio
