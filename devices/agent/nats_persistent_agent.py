@@ -1829,6 +1829,7 @@ class CommandRunner:
         self._queue: asyncio.Queue[tuple[str, JsonObject]] = asyncio.Queue()
         # Two connections may deliver at once, while one replaces the other.
         self._accepting = asyncio.Lock()
+        self._unfinished: set[asyncio.Future[None]] = set()
         self._closed = False
 
     async def load(self) -> None:
@@ -1848,8 +1849,17 @@ class CommandRunner:
         if command is None:
             log.debug("ignored a message that is not a command")
             return
+        accepting = asyncio.ensure_future(self._accept_in_turn(*command, correlation_id))
+        self._unfinished.add(accepting)
+        accepting.add_done_callback(self._unfinished.discard)
+        # A connection that is given up cancels this; what is in the journal is queued all the same.
+        await asyncio.shield(accepting)
+
+    async def _accept_in_turn(
+        self, command_id: str, command: JsonObject, correlation_id: str
+    ) -> None:
         async with self._accepting:
-            await self._accept(*command, correlation_id)
+            await self._accept(command_id, command, correlation_id)
 
     async def run(self) -> None:
         while True:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -476,3 +477,20 @@ async def test_a_command_that_cannot_be_journalled_gets_no_receipt_and_is_not_ru
     receipt, answer = (each["result"] for each in link.stored)
     assert receipt == {"status": "received"}
     assert answer["error"].startswith("not run: the journal cannot be written: ")
+
+
+async def test_a_command_whose_connection_is_given_up_while_the_disk_is_slow_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, link = await loaded(tmp_path / "journal"), Platform()
+    runner = agent.CommandRunner(cast(agent.Commands, None), journal, agent.Outbox(link, journal))
+    free, write = threading.Event(), journal._write
+    monkeypatch.setattr(journal, "_write", lambda *line: (free.wait(), write(*line)))
+    received = asyncio.ensure_future(runner.receive(b'{"command_id":"a","command":"ping"}'))
+    assert await eventually(lambda: journal.state("a") == "received")
+    received.cancel()
+    free.set()
+
+    running = asyncio.ensure_future(runner.run())
+    assert await eventually(lambda: journal.state("a") in ("finished", "acknowledged"))
+    running.cancel()
