@@ -27,6 +27,7 @@ SHORT = {
     "tenants/views/one_time.py": "how a secret is shown once, on three pages",
     "tenants/session_store.py": "a setting names the module",
     "tests/suites/attacks/__main__.py": "a command",
+    "tests/wegweiser/web/conftest.py": "pytest looks for it",
     "wegweiser/apps.py": "Django looks for it",
     "wegweiser/formats/en_GB/formats.py": "Django looks for it",
 }
