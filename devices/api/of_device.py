@@ -1,4 +1,4 @@
-"""What the resources below one device's address have in common."""
+"""The base of the resources below one device's address."""
 
 from typing import Any, Generic, TypeVar
 from uuid import UUID

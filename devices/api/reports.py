@@ -1,4 +1,4 @@
-"""What a device last reported, and its live metrics."""
+"""Show what a device last reported, and its live metrics."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""What chooses the devices of a bulk command, and how many that are."""
+"""Choose the devices of a bulk command, and count them."""
 
 from typing import Any
 
